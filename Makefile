@@ -1,0 +1,56 @@
+# `make` lists what there is. Everything runs in .venv, which is made when it is first needed.
+PYTHON ?= python3
+# Further options for pip, for example an index of CPU builds of torch:
+#   make report PIP_OPTIONS="--extra-index-url https://download.pytorch.org/whl/cpu"
+PIP_OPTIONS ?=
+# Further overrides for the sweeps, for example: make report ARGS="data.name=coffee seed=0,1,2"
+ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_OPTIONS) -c constraints.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help install report report-paper sweep test test-slow check clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(VENV)/.dev ## make .venv with everything that development needs
+
+report: $(VENV)/.run ## the report's table beside ours, on a small picture: 18 cells, about 7 minutes on 2 cores
+	$(BIN)/python -m dip_stages -m sweep=report_table preset=quick $(ARGS)
+
+report-paper: $(VENV)/.run ## the same at 512x512 and the published width, one cell at a time on a GPU (see the README for its cost)
+	$(BIN)/python -m dip_stages -m sweep=report_table preset=paper outputs=outputs/paper hydra.launcher.n_jobs=1 $(ARGS)
+
+sweep: $(VENV)/.run ## the full grid of 30 cells (see the README for its cost)
+	$(BIN)/python -m dip_stages -m $(ARGS)
+
+test: $(VENV)/.dev ## the tests, in a few minutes
+	$(BIN)/python -m pytest -q -m "not slow" $(ARGS)
+
+test-slow: $(VENV)/.dev ## trainings, an installation from the wheel, the README's commands
+	$(BIN)/python -m pytest -q -m slow $(ARGS)
+
+check: $(VENV)/.dev ## ruff, mypy, import-linter
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+clean: ## remove .venv and caches; outputs stay
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/bin/python:
+	$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v < (3, 14) else f"Python 3.11 to 3.13 is needed, this is {sys.version}: make PYTHON=python3.12")'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.run: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(PIP) -e .
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(PIP) -e ".[dev]"
+	@touch $@ $(VENV)/.run

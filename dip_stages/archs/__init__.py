@@ -1,0 +1,31 @@
+"""Untrained networks: each a plain ``nn.Module`` from ``(1, C_in, H, W)`` to a picture ``(1, C, H, W)`` in [0, 1].
+
+Any height and width from 16 up. To add one: write its module here, name it in :data:`ARCHS`, give it a schema in
+:mod:`dip_stages.config` and a file in ``conf/arch/``.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from dip_stages.archs.dncnn import DnCNN
+from dip_stages.archs.resnet import ResNet
+from dip_stages.archs.unet import UNet
+
+__all__ = ["ARCHS", "DnCNN", "ResNet", "UNet", "seeded"]
+
+ARCHS: dict[str, type[torch.nn.Module]] = {"unet": UNet, "dncnn": DnCNN, "resnet": ResNet}
+
+
+def seeded(name: str, generator: torch.Generator, **settings: object) -> torch.nn.Module:
+    """Build a network whose initial weights depend on ``generator`` alone; global random state is left as it was.
+
+    Args:
+        name: A key of :data:`ARCHS`.
+        generator: Drawn from once, for the seed of PyTorch's own initialisation.
+        settings: Constructor arguments of the network.
+    """
+    seed = int(torch.randint(2**62, (1,), generator=generator))
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        return ARCHS[name](**settings)

@@ -1,0 +1,47 @@
+"""Pieces that the networks share."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from torch import nn
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["ConvNorm", "Padding", "ToPicture", "conv"]
+
+Padding = Literal["reflect", "zeros"]
+
+
+def conv(
+    inputs: int, outputs: int, kernel: int = 3, *, stride: int = 1, padding_mode: Padding = "reflect"
+) -> nn.Conv2d:
+    """Return a convolution that keeps the size (at stride 1), padded by reflection unless told otherwise."""
+    return nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, padding_mode=padding_mode)
+
+
+class ConvNorm(nn.Sequential):
+    """Convolution, batch normalisation, LeakyReLU(0.2), as in Ulyanov et al., 2018."""
+
+    def __init__(
+        self, inputs: int, outputs: int, kernel: int = 3, *, stride: int = 1, padding_mode: Padding = "reflect"
+    ) -> None:
+        super().__init__(
+            conv(inputs, outputs, kernel, stride=stride, padding_mode=padding_mode),
+            nn.BatchNorm2d(outputs),
+            nn.LeakyReLU(0.2, inplace=True),
+        )
+
+
+class ToPicture(nn.Module):
+    """A convolution to the picture's channels and a sigmoid in float32: bfloat16 has 8 bits, a picture wants more."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int = 1) -> None:
+        super().__init__()
+        self.conv = conv(inputs, outputs, kernel)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return ``(1, outputs, H, W)`` in [0, 1], float32."""
+        picture: Tensor = self.conv(x)
+        return picture.float().sigmoid()

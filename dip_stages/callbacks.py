@@ -1,0 +1,113 @@
+"""What watches a fit: the quality curves and the progress bar. The fit never depends on them."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytorch_lightning as pl
+
+from dip_stages.metrics import Quality, quality
+from dip_stages.modules import DIPModule
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import Tensor
+
+    from dip_stages.stages import Chunk
+
+__all__ = ["CURVE_COLUMNS", "QualityCurve", "Ticker"]
+
+CURVE_COLUMNS = ("iteration", "stage", "loss", "output_psnr", "output_ssim", "average_psnr", "average_ssim")
+
+
+class QualityCurve(pl.Callback):
+    """Measures output and average against the clean picture at the edge of each chunk; the fit never sees the result.
+
+    Args:
+        clean: ``(1, C, H, W)``; the reference of the evaluation, unknown to the module.
+
+    Attributes:
+        rows: One a chunk, with the keys :data:`CURVE_COLUMNS`.
+        stages: One a stage that ran: beta, budget, loss, and the output's quality against the target and the clean
+            picture at the stage's end.
+    """
+
+    def __init__(self, clean: Tensor) -> None:
+        self.clean = clean
+        self.rows: list[dict[str, float]] = []
+        self.stages: list[dict[str, Any]] = []
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Bring the reference to the device."""
+        del trainer
+        self.clean = self.clean.to(pl_module.device)
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: object, batch: Any, batch_idx: int
+    ) -> None:
+        """Measure, and hand the figures to the logger."""
+        del outputs, batch_idx
+        module, chunk = _fit(pl_module), batch
+        output, average = quality(module.output, self.clean), quality(module.average, self.clean)
+        row = {
+            "iteration": module.iteration,
+            "stage": chunk.stage,
+            "loss": module.loss_value.item(),
+            "output_psnr": output.psnr,
+            "output_ssim": output.ssim,
+            "average_psnr": average.psnr,
+            "average_ssim": average.ssim,
+        }
+        self.rows.append(row)
+        if trainer.logger is not None:
+            trainer.logger.log_metrics({k: float(v) for k, v in row.items() if k != "iteration"}, step=module.iteration)
+        self._note_stage(module, chunk, row["loss"], output)
+
+    def _note_stage(self, module: DIPModule, chunk: Chunk, loss: float, against_clean: Quality) -> None:
+        stage = module.plan.stages[chunk.stage]
+        ends = sum(s.budget for s in module.plan.stages[: chunk.stage + 1])
+        if chunk.stop == ends:
+            self.stages.append(
+                {
+                    "index": chunk.stage,
+                    "beta": stage.beta,
+                    "budget": stage.budget,
+                    "loss": loss,
+                    "target": quality(module.output, stage.target.to(module.device)),
+                    "clean": against_clean,
+                }
+            )
+
+
+def _fit(module: pl.LightningModule) -> DIPModule:
+    assert isinstance(module, DIPModule)  # noqa: S101 - the only kind that a runner fits
+    return module
+
+
+class Ticker(pl.Callback):
+    """Tells a listener how the fit goes, at most every ``every`` seconds and at the end.
+
+    Args:
+        curve: Where the figures are; it must stand before this callback.
+        listener: Called with iteration, iterations in all, loss, and the output's PSNR in dB.
+        every: Seconds between two calls.
+    """
+
+    def __init__(
+        self, curve: QualityCurve, listener: Callable[[int, int, float, float], None], every: float = 0.5
+    ) -> None:
+        self._curve, self._listener, self._every = curve, listener, every
+        self._last = 0.0
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: object, batch: Any, batch_idx: int
+    ) -> None:
+        """Call the listener when it is time."""
+        del trainer, outputs, batch, batch_idx
+        total, row = _fit(pl_module).plan.iterations, self._curve.rows[-1]
+        now = time.monotonic()
+        if now - self._last >= self._every or row["iteration"] == total:
+            self._last = now
+            self._listener(int(row["iteration"]), total, row["loss"], row["output_psnr"])

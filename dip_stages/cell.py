@@ -1,0 +1,152 @@
+"""A cell: one point of a grid, and its identity."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from dip_stages.config import PerceptualConfig
+from dip_stages.pictures import fit_to, read_picture, sha256
+from dip_stages.weights import published_vgg16
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from dip_stages.config import Config
+
+__all__ = ["AXES", "NUMERICS", "Cell", "cell_of", "check_inputs"]
+
+NUMERICS = 1
+"""Version of the numerics: raised when the same configuration would give other numbers than before."""
+
+AXES = (
+    "method",
+    "protocol",
+    "arch",
+    "beta_max",
+    "scheduler",
+    "loss",
+    "budget",
+    "input",
+    "picture",
+    "seed",
+    "noise_seed",
+)
+"""The axes that every table knows, in the order in which tables show them."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One point of a grid.
+
+    Attributes:
+        config: The typed configuration.
+        settings: All that changes the result, as plain nested values; what a method ignores is not in it.
+        id: Hash of ``settings``: the same for every way of writing the same cell down.
+        axes: Values of :data:`AXES`; ``None`` where an axis does not apply to the method.
+    """
+
+    config: Config
+    settings: dict[str, Any]
+    id: str
+    axes: dict[str, Any]
+
+    @property
+    def folder(self) -> str:
+        """The cell's folder name: readable, and unique by its id."""
+        parts = [
+            self.axes["method"],
+            self.axes["protocol"],
+            self.axes["arch"],
+            self.axes["scheduler"],
+            self.axes["loss"] if self.config.staged else None,
+            f"b{self.axes['beta_max']:g}",
+            self.axes["picture"],
+            f"s{self.axes['seed']}",
+        ]
+        name = "-".join(str(part) for part in parts if part is not None)
+        return f"{re.sub(r'[^A-Za-z0-9._-]+', '_', name)[:120]}-{self.id}"
+
+
+def cell_of(config: Config) -> Cell:
+    """Return the cell of a configuration.
+
+    Raises:
+        PictureError: If the picture's file cannot be read: its contents are part of the identity.
+    """
+    settings = _settings(config)
+    text = json.dumps(settings, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return Cell(config, settings, hashlib.sha256(text.encode()).hexdigest()[:10], _axes(config))
+
+
+def check_inputs(cell: Cell) -> None:
+    """Look at the files that a cell needs, before any compute; each only once a process.
+
+    Raises:
+        PictureError: If the picture cannot be used.
+        WeightsError: If published weights cannot be had.
+    """
+    data, loss = cell.config.data, cell.config.loss
+    _check_picture(data.file, data.size, data.fit)
+    if cell.config.staged and isinstance(loss, PerceptualConfig) and loss.features == "pretrained":
+        _check_weights(loss.path)
+
+
+@functools.cache
+def _check_picture(file: Path, size: int | None, fit: str) -> None:
+    fit_to(read_picture(file), size, fit)
+
+
+@functools.cache
+def _check_weights(path: str | None) -> None:
+    published_vgg16(path)
+
+
+def _settings(config: Config) -> dict[str, Any]:
+    everything = dataclasses.asdict(config)
+    for key in ("logger", "runtime"):
+        del everything[key]
+    if not config.staged:
+        for key in ("scheduler", "budget", "protocol", "loss"):
+            del everything[key]
+        del everything["method"]["carry"]
+        everything["method"]["input"] = config.net_input
+    else:
+        # Weights are identified by the one checksum that is accepted, not by where they lie.
+        everything["loss"].pop("path", None)
+    everything["data"] = {
+        "picture": sha256(config.data.file),
+        "size": config.data.size,
+        "fit": config.data.fit if config.data.size is not None else None,
+    }
+    everything["numerics"] = NUMERICS
+    return everything
+
+
+def _axes(config: Config) -> dict[str, Any]:
+    staged = config.staged
+    return {
+        "method": config.method.name,
+        "protocol": config.protocol.name if staged else None,
+        "arch": config.arch.name,
+        "beta_max": config.noise.beta_max,
+        "scheduler": config.scheduler.name if staged else None,
+        "loss": _loss(config) if staged else "mse",
+        "budget": config.budget.name if staged else None,
+        "input": config.net_input,
+        "picture": config.data.name,
+        "seed": config.seed,
+        "noise_seed": config.noise_seed,
+    }
+
+
+def _loss(config: Config) -> str:
+    if not isinstance(config.loss, PerceptualConfig):
+        return config.loss.name
+    reference = ", to clean" if config.loss.reference == "clean" else ""
+    return f"{config.loss.name} ({config.loss.features}{reference})"

@@ -1,0 +1,420 @@
+"""The typed configuration: what a composed Hydra config must look like, checked before any compute.
+
+Imports neither torch nor Lightning: a sweep of thousands of cells is validated with this alone. A group's options are
+the ``name`` of its schema; a key that no schema has, a value of the wrong type or out of range is a
+:class:`~dip_stages.errors.ConfigError` that says what is allowed.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from dip_stages.budgets import BUDGETS, allocate
+from dip_stages.errors import ConfigError, check_choice, check_range
+from dip_stages.pictures import BUNDLED, FITS, MIN_SIDE, bundled_path
+from dip_stages.schedules import SCHEDULES, beta_schedule
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["CONF_DIR", "SWEEPS_DIR", "Config", "parse"]
+
+_PACKAGE = Path(__file__).resolve().parent
+
+
+def _shipped(folder: str, witness: str) -> Path:
+    """Return a folder that stands beside the package in a checkout and inside it in a wheel."""
+    for root in (_PACKAGE, _PACKAGE.parent):
+        if (root / folder / witness).is_file():
+            return root / folder
+    raise ConfigError(f"{folder}/{witness} is neither in {_PACKAGE} nor in {_PACKAGE.parent}: a broken installation")
+
+
+CONF_DIR = _shipped("conf", "config.yaml")
+SWEEPS_DIR = _shipped("sweeps", "full_grid.yaml")
+
+
+@dataclass
+class UNetConfig:
+    """See :class:`dip_stages.archs.UNet`."""
+
+    name: str = "unet"
+    width: int = 64
+    scales: int = 5
+    skip_channels: int = 4
+    padding_mode: str = "reflect"
+    upsampling: str = "bilinear"
+
+    def __post_init__(self) -> None:
+        check_range("arch.width", self.width, at_least=1)
+        check_range("arch.scales", self.scales, at_least=1, at_most=10)
+        check_range("arch.skip_channels", self.skip_channels, at_least=0)
+        check_choice("arch.padding_mode", self.padding_mode, ("reflect", "zeros"))
+        check_choice("arch.upsampling", self.upsampling, ("bilinear", "nearest"))
+
+
+@dataclass
+class DnCNNConfig:
+    """See :class:`dip_stages.archs.DnCNN`."""
+
+    name: str = "dncnn"
+    width: int = 64
+    depth: int = 17
+
+    def __post_init__(self) -> None:
+        check_range("arch.width", self.width, at_least=1)
+        check_range("arch.depth", self.depth, at_least=3)
+
+
+@dataclass
+class ResNetConfig:
+    """See :class:`dip_stages.archs.ResNet`."""
+
+    name: str = "resnet"
+    width: int = 64
+    blocks: int = 8
+
+    def __post_init__(self) -> None:
+        check_range("arch.width", self.width, at_least=1)
+        check_range("arch.blocks", self.blocks, at_least=1)
+
+
+@dataclass
+class MethodConfig:
+    """Baseline or staged DIP, and what the network is fed."""
+
+    name: str = "staged"
+    input: str = "previous_output"
+    input_channels: int = 32
+    input_scale: float = 0.1
+    carry: str = "output"
+
+    def __post_init__(self) -> None:
+        check_choice("method.input", self.input, ("previous_output", "fixed_noise", "noise_and_previous"))
+        check_range("method.input_channels", self.input_channels, at_least=1)
+        check_range("method.input_scale", self.input_scale, above=0)
+        check_choice("method.carry", self.carry, ("output", "average"))
+
+
+@dataclass
+class SchedulerConfig:
+    """The noise schedule; see :func:`dip_stages.schedules.beta_schedule`, which checks it."""
+
+    name: str = "linear"
+    beta_start: float = 0.0001
+    stages: int = 10
+
+
+@dataclass
+class BudgetConfig:
+    """Iterations per stage; see :mod:`dip_stages.budgets`, which checks it."""
+
+    name: str = "saturating"
+    max_epochs: int = 3000
+    alpha: float = 0.9
+    k: float = 150.0
+    rescale: bool = True
+
+
+@dataclass
+class ProtocolConfig:
+    """What the stage targets are made from; see :func:`dip_stages.stages.staged_plan`."""
+
+    name: str = "renoised"
+
+
+@dataclass
+class MSEConfig:
+    """See :class:`dip_stages.losses.MSELoss`."""
+
+    name: str = "mse"
+
+
+@dataclass
+class PerceptualConfig:
+    """See :class:`dip_stages.losses.PerceptualLoss`."""
+
+    name: str = "perceptual"
+    weight: float = 0.1
+    features: str = "random"
+    path: str | None = None
+    reference: str = "target"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_range("loss.weight", self.weight, at_least=0)
+        check_range("loss.seed", self.seed, at_least=0)
+        check_choice("loss.features", self.features, ("random", "pretrained"))
+        check_choice("loss.reference", self.reference, ("target", "clean"))
+
+
+@dataclass
+class NoiseConfig:
+    """The observation's noise: its variance on the [0, 1] scale."""
+
+    beta_max: float = 0.01
+
+    def __post_init__(self) -> None:
+        check_range("noise.beta_max", self.beta_max, above=0, below=1)
+
+
+@dataclass
+class _SizedData:
+    size: int | None = 128
+    fit: str = "cover"
+
+    def __post_init__(self) -> None:
+        if self.size is not None:
+            check_range("data.size", self.size, at_least=MIN_SIDE, at_most=8192)
+        check_choice("data.fit", self.fit, FITS)
+
+
+@dataclass
+class BundledData(_SizedData):
+    """A picture of scikit-image's wheel."""
+
+    source: str = "bundled"
+    name: str = "rocket"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_choice("data.name", self.name, BUNDLED)
+
+    @property
+    def file(self) -> Path:
+        """Where the picture is."""
+        return bundled_path(self.name)
+
+
+@dataclass
+class FileData(_SizedData):
+    """A clean picture of the user's own."""
+
+    source: str = "file"
+    path: str = "???"
+
+    @property
+    def file(self) -> Path:
+        """Where the picture is."""
+        return Path(self.path).expanduser()
+
+    @property
+    def name(self) -> str:
+        """The file's name without its ending."""
+        return self.file.stem
+
+
+@dataclass
+class RollbackConfig:
+    """See :class:`dip_stages.modules.rollback.Rollback`."""
+
+    jump_db: float = 5.0
+    attempts: int = 5
+
+    def __post_init__(self) -> None:
+        check_range("trainer.rollback.jump_db", self.jump_db, above=0)
+        check_range("trainer.rollback.attempts", self.attempts, at_least=0)
+
+
+@dataclass
+class TrainerConfig:
+    """See :class:`dip_stages.modules.FitSettings`."""
+
+    rollback: RollbackConfig
+    iterations: int = 1500
+    lr: float = 0.01
+    jitter: float = 1 / 30
+    average_decay: float = 0.99
+    chunk: int = 20
+    precision: str = "auto"
+    channels_last: bool = True
+
+    def __post_init__(self) -> None:
+        check_range("trainer.iterations", self.iterations, at_least=1)
+        check_range("trainer.lr", self.lr, above=0)
+        check_range("trainer.jitter", self.jitter, at_least=0)
+        check_range("trainer.average_decay", self.average_decay, at_least=0, below=1)
+        check_range("trainer.chunk", self.chunk, at_least=1)
+        check_choice("trainer.precision", self.precision, ("auto", "float32", "bfloat16"))
+
+
+_LOGGERS = {"none": None, "csv": None, "tensorboard": "tensorboard", "wandb": "wandb", "mlflow": "mlflow"}
+
+
+@dataclass
+class LoggerConfig:
+    """Where the curves go besides the cell's own ``curves.csv``."""
+
+    name: str = "csv"
+    project: str = "dip_stages"
+
+    def __post_init__(self) -> None:
+        check_choice("logger.name", self.name, _LOGGERS)
+        extra = _LOGGERS[self.name]
+        if extra and importlib.util.find_spec(extra) is None:
+            raise ConfigError(
+                f"logger={self.name} needs an extra: pip install 'dip_stages[{extra}]'; without it: csv, none"
+            )
+
+
+@dataclass
+class RuntimeConfig:
+    """How a cell is computed: nothing that changes the result."""
+
+    accelerator: str = "auto"
+    threads: int | None = None
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        check_choice("runtime.accelerator", self.accelerator, ("auto", "cpu", "cuda", "mps"))
+        if self.threads is not None:
+            check_range("runtime.threads", self.threads, at_least=1)
+
+
+ArchConfig = UNetConfig | DnCNNConfig | ResNetConfig
+LossConfig = MSEConfig | PerceptualConfig
+DataConfig = BundledData | FileData
+
+
+@dataclass
+class Config:
+    """A whole configuration, every part checked, and the parts against each other."""
+
+    method: MethodConfig
+    arch: ArchConfig
+    scheduler: SchedulerConfig
+    budget: BudgetConfig
+    protocol: ProtocolConfig
+    loss: LossConfig
+    noise: NoiseConfig
+    data: DataConfig
+    trainer: TrainerConfig
+    logger: LoggerConfig
+    runtime: RuntimeConfig
+    seed: int
+    noise_seed: int
+
+    def __post_init__(self) -> None:
+        check_range("seed", self.seed, at_least=0)
+        check_range("noise_seed", self.noise_seed, at_least=0)
+        check_choice("scheduler.name", self.scheduler.name, SCHEDULES)
+        check_choice("budget.name", self.budget.name, BUDGETS)
+        if self.staged:
+            self.stage_numbers()
+            blind = self.protocol.name != "clean"
+            if blind and isinstance(self.loss, PerceptualConfig) and self.loss.reference == "clean":
+                raise ConfigError(
+                    f"loss.reference: got 'clean' with protocol={self.protocol.name}; "
+                    "allowed: target (clean only with protocol=clean)"
+                )
+
+    @property
+    def staged(self) -> bool:
+        """Whether the staged axes apply: the baseline has no scheduler, budget, protocol or loss of its own."""
+        return self.method.name == "staged"
+
+    @property
+    def net_input(self) -> str:
+        """Where the network's input comes from; the baseline has no previous output to feed on."""
+        return self.method.input if self.staged else "fixed_noise"
+
+    def stage_numbers(self) -> tuple[tuple[float, ...], tuple[int, ...]]:
+        """Return the stages' betas, noisiest first, and their iterations.
+
+        Raises:
+            ConfigError: If the schedule is out of range or no iteration is left.
+        """
+        betas = beta_schedule(
+            self.scheduler.name,
+            beta_start=self.scheduler.beta_start,
+            beta_max=self.noise.beta_max,
+            stages=self.scheduler.stages,
+        )[::-1]
+        budgets = allocate(
+            self.budget.name,
+            betas,
+            max_epochs=self.budget.max_epochs,
+            alpha=self.budget.alpha,
+            k=self.budget.k,
+            total=self.trainer.iterations if self.budget.rescale else None,
+        )
+        return betas, budgets
+
+
+_ARCHS = {"unet": UNetConfig, "dncnn": DnCNNConfig, "resnet": ResNetConfig}
+_LOSSES = {"mse": MSEConfig, "perceptual": PerceptualConfig}
+_SOURCES = {"bundled": BundledData, "file": FileData}
+
+
+def parse(composed: DictConfig | Mapping[str, Any]) -> Config:
+    """Check a composed Hydra config and return it typed.
+
+    Args:
+        composed: The whole config; ``hydra``, ``sweep`` and ``outputs`` in it are left alone.
+
+    Raises:
+        ConfigError: If anything is missing, unknown, of the wrong type or out of range.
+    """
+    config = composed if isinstance(composed, DictConfig) else OmegaConf.create(dict(composed))
+    check_choice("method.name", OmegaConf.select(config, "method.name"), ("baseline", "staged"))
+    return Config(
+        method=_section(config, "method", MethodConfig),
+        arch=_section(config, "arch", _choose(config, "arch.name", _ARCHS)),
+        scheduler=_section(config, "scheduler", SchedulerConfig),
+        budget=_section(config, "budget", BudgetConfig),
+        protocol=_protocol(config),
+        loss=_section(config, "loss", _choose(config, "loss.name", _LOSSES)),
+        noise=_section(config, "noise", NoiseConfig),
+        data=_section(config, "data", _choose(config, "data.source", _SOURCES)),
+        trainer=_section(config, "trainer", TrainerConfig),
+        logger=_section(config, "logger", LoggerConfig),
+        runtime=_section(config, "runtime", RuntimeConfig),
+        seed=_seed(config, "seed"),
+        noise_seed=_seed(config, "noise_seed"),
+    )
+
+
+def _protocol(config: DictConfig) -> ProtocolConfig:
+    protocol: ProtocolConfig = _section(config, "protocol", ProtocolConfig)
+    check_choice("protocol.name", protocol.name, ("clean", "renoised", "observed"))
+    return protocol
+
+
+def _choose(config: DictConfig, key: str, schemas: Mapping[str, type]) -> type:
+    value = OmegaConf.select(config, key)
+    check_choice(key, value, schemas)
+    return schemas[value]
+
+
+def _seed(config: DictConfig, key: str) -> int:
+    value = config[key]
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ConfigError(f"{key}: got {value!r}; allowed: a whole number >= 0")
+    return value
+
+
+def _section(config: DictConfig, key: str, schema: type) -> Any:
+    node = OmegaConf.select(config, key)
+    if not isinstance(node, DictConfig):
+        raise ConfigError(f"{key}: got {node!r}; allowed: a group with the settings {_names(schema)}")
+    for name in node:
+        if name not in {field.name for field in fields(schema)}:
+            raise ConfigError(f"{key}.{name!s}: no such setting; allowed: {_names(schema)}")
+        if OmegaConf.is_missing(node, str(name)):
+            raise ConfigError(f"{key}.{name!s}: must be given, for example {key}.{name!s}=…")
+    try:
+        values = OmegaConf.to_container(node, resolve=True)
+        return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), values))
+    except OmegaConfBaseException as error:
+        where = f"{key}.{error.full_key}" if error.full_key else key
+        raise ConfigError(f"{where}: {str(error.msg or error).splitlines()[0]}") from error
+
+
+def _names(schema: type) -> str:
+    return ", ".join(field.name for field in fields(schema))

@@ -1,0 +1,116 @@
+"""The exception tree. Every message says what was wrong, what was got and what is allowed.
+
+.. code-block:: text
+
+    DipStagesError
+    ├── ConfigError        a setting, before any compute
+    ├── PictureError       a picture that cannot be read or used
+    ├── WeightsError       network weights that cannot be had or are not the published ones
+    ├── RecordError        a record on disk that cannot be trusted
+    └── DivergenceError    a loss that rolling back did not cure
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = [
+    "ConfigError",
+    "DipStagesError",
+    "DivergenceError",
+    "PictureError",
+    "RecordError",
+    "WeightsError",
+    "check_choice",
+    "check_range",
+]
+
+
+class DipStagesError(Exception):
+    """Base of every error that this package raises on purpose."""
+
+
+class ConfigError(DipStagesError, ValueError):
+    """A setting that is unknown, of the wrong type or out of range."""
+
+
+class PictureError(DipStagesError, ValueError):
+    """A picture that is missing, broken, too small or too large."""
+
+
+class WeightsError(DipStagesError):
+    """Published weights that cannot be had, or whose checksum is wrong."""
+
+
+class RecordError(DipStagesError):
+    """A record that is truncated, of another schema, or not a record."""
+
+
+class DivergenceError(DipStagesError):
+    """A fit that became NaN, infinite or far worse, and that rolling back did not cure.
+
+    Args:
+        iteration: Iteration at which the last attempt failed.
+        loss: Its loss.
+        last_good: Iteration of the state that the module was put back to.
+    """
+
+    def __init__(self, iteration: int, loss: float, last_good: int) -> None:
+        super().__init__(iteration, loss, last_good)
+        self.iteration = iteration
+        self.loss = loss
+        self.last_good = last_good
+
+    def __str__(self) -> str:
+        return (
+            f"the fit diverged at iteration {self.iteration} (loss {self.loss:g}) and rolling back did not cure it; "
+            f"kept: the last good state, iteration {self.last_good}. A smaller trainer.lr usually helps."
+        )
+
+
+def check_choice(key: str, value: object, allowed: Iterable[str]) -> None:
+    """Raise :class:`ConfigError` unless ``value`` is one of ``allowed``.
+
+    Example:
+        >>> check_choice("loss.name", "l1", ("mse", "perceptual"))
+        Traceback (most recent call last):
+        ...
+        dip_stages.errors.ConfigError: loss.name: got 'l1'; allowed: mse, perceptual
+    """
+    allowed = tuple(allowed)
+    if value not in allowed:
+        raise ConfigError(f"{key}: got {value!r}; allowed: {', '.join(allowed)}")
+
+
+def check_range(
+    key: str,
+    value: float,
+    *,
+    at_least: float | None = None,
+    above: float | None = None,
+    at_most: float | None = None,
+    below: float | None = None,
+) -> None:
+    """Raise :class:`ConfigError` unless ``value`` is finite and within the bounds given.
+
+    Example:
+        >>> check_range("noise.beta_max", 1.5, above=0, below=1)
+        Traceback (most recent call last):
+        ...
+        dip_stages.errors.ConfigError: noise.beta_max: got 1.5; allowed: a number > 0 and < 1
+    """
+    bounds = [(">=", at_least), (">", above), ("<=", at_most), ("<", below)]
+    inside = (
+        abs(value) != float("inf")
+        and value == value
+        and (at_least is None or value >= at_least)
+        and (above is None or value > above)
+        and (at_most is None or value <= at_most)
+        and (below is None or value < below)
+    )
+    if not inside:
+        allowed = " and ".join(f"{sign} {bound:g}" for sign, bound in bounds if bound is not None)
+        raise ConfigError(f"{key}: got {value!r}; allowed: a number {allowed or 'that is finite'}")

@@ -1,0 +1,66 @@
+"""The one style of every figure, and the figure of a single cell. Torch-free."""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import matplotlib as mpl
+import seaborn as sns
+from matplotlib.figure import Figure
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from matplotlib.axes import Axes
+
+__all__ = ["PALETTE", "plot_curve", "save", "style"]
+
+PALETTE = "colorblind"
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    """Draw in the project's style: seaborn's whitegrid, a colour-blind-safe palette, fonts of a paper."""
+    with mpl.rc_context(), sns.axes_style("whitegrid"), sns.plotting_context("paper", font_scale=1.1):
+        sns.set_palette(PALETTE)
+        yield
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a figure whole or not at all."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    figure.savefig(temporary, format=path.suffix[1:], dpi=150, bbox_inches="tight")
+    temporary.replace(path)
+
+
+def plot_curve(path: Path, title: str, rows: Sequence[dict[str, float]], stages: Sequence[dict[str, Any]]) -> None:
+    """Draw PSNR and SSIM of output and average against the iteration, stages shaded.
+
+    Args:
+        path: Where the figure goes; its ending gives the format.
+        title: The cell.
+        rows: The curve's rows, with the keys of :data:`dip_stages.callbacks.CURVE_COLUMNS`.
+        stages: The record's stages, for their budgets.
+    """
+    with style():
+        figure = Figure(figsize=(8, 3.2), layout="constrained")
+        for axes, metric, unit in zip(figure.subplots(1, 2), ("psnr", "ssim"), ("PSNR (dB)", "SSIM"), strict=True):
+            _shade(axes, [int(stage["budget"]) for stage in stages])
+            iterations = [row["iteration"] for row in rows]
+            for picture in ("output", "average"):
+                axes.plot(iterations, [row[f"{picture}_{metric}"] for row in rows], label=picture)
+            axes.set(xlabel="iteration", ylabel=f"{unit} against the clean picture")
+        axes.legend()
+        figure.suptitle(title)
+        save(figure, path)
+
+
+def _shade(axes: Axes, budgets: Sequence[int]) -> None:
+    start = 0
+    for number, budget in enumerate(budgets):
+        if number % 2:
+            axes.axvspan(start, start + budget, color="0.93", linewidth=0)
+        start += budget

@@ -1,0 +1,70 @@
+"""Going back to the last good state when the loss jumps."""
+
+from __future__ import annotations
+
+import copy
+import math
+from typing import TYPE_CHECKING, Any
+
+from dip_stages.errors import DivergenceError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["Rollback"]
+
+
+class Rollback:
+    """Keeps the last good state and decides when to return to it.
+
+    Ulyanov et al., 2018, published code: when the PSNR against the target falls by more than 5 dB, the last weights
+    are loaded again. Here the loss in dB is watched at the edges of chunks, and NaN or infinity counts as a jump.
+
+    Args:
+        take: Returns the state to keep: tensors and containers of them; it is copied here.
+        put: Puts such a state back.
+        jump_db: Rise of the loss that counts as a jump, in dB.
+        attempts: Rollbacks in a row before giving up.
+    """
+
+    def __init__(
+        self, take: Callable[[], dict[str, Any]], put: Callable[[dict[str, Any]], None], jump_db: float, attempts: int
+    ) -> None:
+        self._take, self._put = take, put
+        self._jump_db, self._attempts = jump_db, attempts
+        self._good: dict[str, Any] | None = None
+        self._good_iteration = 0
+        self._reference = math.inf
+        self._in_a_row = 0
+        self.count = 0
+
+    def restart(self, iteration: int) -> None:
+        """Take the present state for good and forget the reference loss: a stage begins, its loss is another."""
+        self._reference = math.inf
+        self._keep(iteration)
+
+    def check(self, iteration: int, loss: float) -> bool:
+        """Look at the loss at the edge of a chunk.
+
+        Returns:
+            Whether the module was put back to its last good state.
+
+        Raises:
+            DivergenceError: After too many rollbacks in a row; the module is then in its last good state.
+        """
+        if math.isfinite(loss) and loss <= self._reference * 10 ** (self._jump_db / 10):
+            self._reference = loss
+            self._in_a_row = 0
+            self._keep(iteration)
+            return False
+        assert self._good is not None  # noqa: S101 - restart() comes first
+        self._put(copy.deepcopy(self._good))
+        self.count += 1
+        self._in_a_row += 1
+        if self._in_a_row > self._attempts:
+            raise DivergenceError(iteration, loss, self._good_iteration)
+        return True
+
+    def _keep(self, iteration: int) -> None:
+        self._good = copy.deepcopy(self._take())
+        self._good_iteration = iteration

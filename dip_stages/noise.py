@@ -1,0 +1,53 @@
+"""Seeded noise: streams that depend on what they are named after, never on global random state."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+
+__all__ = ["generator", "noised", "standard_normal"]
+
+
+def generator(seed: int, *stream: int, device: torch.device | str = "cpu") -> torch.Generator:
+    """Return a generator of its own for the stream ``(seed, *stream)``.
+
+    Args:
+        seed: The seed that a user sets, >= 0.
+        stream: Numbers that name the stream, >= 0, so that one seed feeds many independent draws.
+        device: Where the generator draws.
+
+    Returns:
+        A fresh generator; the same arguments give the same draws on the same device type.
+    """
+    state = np.random.SeedSequence([seed, *stream]).generate_state(1, np.uint64)
+    return torch.Generator(device).manual_seed(int(state[0] >> np.uint64(1)))
+
+
+def standard_normal(shape: tuple[int, ...], seed: int, *stream: int) -> torch.Tensor:
+    """Return N(0, 1) draws of ``shape``, float32, drawn on the CPU so that every device gets the same ones."""
+    return torch.randn(shape, generator=generator(seed, *stream))
+
+
+def noised(picture: torch.Tensor, beta: float, eps: torch.Tensor, *, keep_variance: bool) -> torch.Tensor:
+    r"""Return a picture with Gaussian noise of variance ``beta``, unclipped.
+
+    ``keep_variance`` false, an observation: :math:`y = x + \sqrt{\beta}\,\epsilon`; true, a level of a diffusion
+    (Ho et al., 2020, with one step instead of the product): :math:`\sqrt{1-\beta}\,x + \sqrt{\beta}\,\epsilon`.
+
+    Args:
+        picture: Any shape, on the [0, 1] scale.
+        beta: Noise variance on that scale, in [0, 1).
+        eps: Standard normal draws of the same shape.
+        keep_variance: Whether the picture is scaled by :math:`\sqrt{1-\beta}` first.
+
+    Returns:
+        A tensor of the picture's shape.
+
+    Example:
+        >>> noised(torch.tensor([0.5]), 0.04, torch.tensor([1.0]), keep_variance=False)
+        tensor([0.7000])
+    """
+    scale = math.sqrt(1 - beta) if keep_variance else 1.0
+    return scale * picture + math.sqrt(beta) * eps

@@ -1,0 +1,215 @@
+"""Reading and writing pictures as arrays. Torch-free, so that a sweep's pictures are checked before anything starts.
+
+What is read: whatever Pillow opens; 8 and 16 bits a channel; grey and colour. Transparency is composited onto white,
+palettes are expanded, CMYK is converted by Pillow without a colour profile, EXIF orientation is applied, and of an
+animation the first picture is taken.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from dip_stages.errors import PictureError, check_choice
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["BUNDLED", "FITS", "MAX_PIXELS", "MIN_SIDE", "bundled_path", "fit_to", "read_picture", "sha256", "write_png"]
+
+MAX_PIXELS = 8192 * 8192
+"""Largest picture that is decoded; more is taken for a decompression bomb."""
+
+MIN_SIDE = 16
+"""Smallest height and width of a picture that is fitted."""
+
+BUNDLED = {
+    "rocket": "rocket.jpg",
+    "astronaut": "astronaut.png",
+    "chelsea": "chelsea.png",
+    "coffee": "coffee.png",
+    "hubble_deep_field": "hubble_deep_field.jpg",
+    "retina": "retina.jpg",
+    "camera": "camera.png",
+    "brick": "brick.png",
+    "coins": "coins.png",
+    "grass": "grass.png",
+    "gravel": "gravel.png",
+}
+"""Pictures in scikit-image's wheel; all but the last five and ``camera`` are in colour."""
+
+FITS = ("cover", "crop", "inside")
+
+Fit = Literal["cover", "crop", "inside"]
+
+
+def bundled_path(name: str) -> Path:
+    """Return the file of a bundled picture; scikit-image itself is not imported.
+
+    Raises:
+        ConfigError: If there is no picture of that name.
+    """
+    check_choice("data.name", name, BUNDLED)
+    spec = importlib.util.find_spec("skimage")
+    assert spec is not None  # noqa: S101 - a dependency
+    assert spec.origin is not None  # noqa: S101
+    return Path(spec.origin).parent / "data" / BUNDLED[name]
+
+
+def sha256(path: str | os.PathLike[str]) -> str:
+    """Return the checksum of a file's bytes.
+
+    Raises:
+        PictureError: If it cannot be read.
+    """
+    try:
+        return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    except OSError as error:
+        raise PictureError(f"{path}: cannot be read: {error.strerror}; allowed: a picture file") from error
+
+
+def read_picture(path: str | os.PathLike[str]) -> NDArray[np.float32]:
+    """Read a picture.
+
+    Args:
+        path: A file in any format that Pillow opens.
+
+    Returns:
+        ``(H, W, C)`` float32 in [0, 1]; C is 1 for grey and 3 for colour.
+
+    Raises:
+        PictureError: If the file is missing, no picture, truncated, over :data:`MAX_PIXELS` or under
+            :data:`MIN_SIDE` pixels a side.
+    """
+    path = Path(path)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit is checked next
+            with Image.open(path) as image:
+                _check_size(path, image.width, image.height)
+                array = _deep(path, image)
+                if array is None:
+                    array = _shallow(image)
+    except FileNotFoundError as error:
+        raise PictureError(f"{path}: no such file; allowed: a picture file") from error
+    except UnidentifiedImageError as error:
+        raise PictureError(f"{path}: not a picture that Pillow can open") from error
+    except Image.DecompressionBombError as error:
+        raise PictureError(f"{path}: {error}; allowed: at most {MAX_PIXELS:,} pixels") from error
+    except Exception as error:  # decoders raise whatever they like on hostile bytes
+        if isinstance(error, PictureError):
+            raise
+        raise PictureError(f"{path}: truncated or broken: {error}") from error
+    return array
+
+
+def _check_size(path: Path, width: int, height: int) -> None:
+    if width * height > MAX_PIXELS:
+        raise PictureError(f"{path}: got {width}×{height} pixels; allowed: at most {MAX_PIXELS:,} in all")
+    if min(width, height) < MIN_SIDE:
+        raise PictureError(f"{path}: got {width}×{height} pixels; allowed: at least {MIN_SIDE} a side")
+
+
+def _deep(path: Path, image: Image.Image) -> NDArray[np.float32] | None:
+    """Return a picture of more than 8 bits a channel, or None if it is an ordinary one."""
+    if image.mode in ("I;16", "I;16B", "I;16L", "I;16N", "I", "F"):
+        grey = np.asarray(image, dtype=np.float32) / np.float32(1 if image.mode == "F" else 65535)
+        return np.ascontiguousarray(np.clip(grey, 0, 1)[..., None], dtype=np.float32)
+    if image.format == "PNG" and _png_depth(path) == 16:
+        import png
+
+        width, height, rows, info = png.Reader(filename=str(path)).asDirect()
+        flat = np.vstack([np.asarray(row, dtype=np.float32) for row in rows])
+        pixels: NDArray[np.float32] = flat.reshape(height, width, info["planes"])
+        return _over_white(pixels / np.float32(2 ** info["bitdepth"] - 1))
+    if image.format == "TIFF" and max(getattr(image, "tag_v2", {}).get(258, (8,))) > 8:
+        import tifffile
+
+        pages = tifffile.imread(path, key=0)
+        return _over_white(pages.astype(np.float32) / np.iinfo(pages.dtype).max)
+    return None
+
+
+def _png_depth(path: Path) -> int:
+    with path.open("rb") as file:
+        return file.read(25)[24]  # signature 8, chunk head 8, width 4, height 4, then the depth
+
+
+def _shallow(image: Image.Image) -> NDArray[np.float32]:
+    turned = ImageOps.exif_transpose(image)
+    grey = turned.mode in ("1", "L", "LA")
+    if turned.has_transparency_data:
+        pixels = np.asarray(turned.convert("LA" if grey else "RGBA"), dtype=np.float32)
+    else:
+        pixels = np.asarray(turned.convert("L" if grey else "RGB"), dtype=np.float32)
+    return _over_white(pixels / np.float32(255))
+
+
+def _over_white(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Composite an alpha channel, where there is one, onto white."""
+    pixels = pixels if pixels.ndim == 3 else pixels[..., None]
+    if pixels.shape[-1] in (2, 4):
+        alpha = pixels[..., -1:]
+        pixels = pixels[..., :-1] * alpha + (1 - alpha)
+    return np.ascontiguousarray(pixels, dtype=np.float32)
+
+
+def fit_to(picture: NDArray[np.float32], size: int | None, fit: str = "cover") -> NDArray[np.float32]:
+    """Resize or crop a picture.
+
+    Args:
+        picture: ``(H, W, C)`` float32.
+        size: Pixels; ``None`` keeps the picture as it is.
+        fit: ``cover``: the shorter side becomes ``size`` and the middle square is kept. ``crop``: the middle
+            ``size``×``size`` pixels, not resampled. ``inside``: the longer side becomes ``size``, the aspect is kept.
+
+    Returns:
+        ``(h, w, C)`` float32 in [0, 1]; Lanczos resampling in floating point, so 16-bit pictures keep their depth.
+
+    Raises:
+        PictureError: If ``crop`` wants more than the picture has, or a side falls under :data:`MIN_SIDE`.
+    """
+    check_choice("data.fit", fit, FITS)
+    if size is None:
+        return picture
+    height, width = picture.shape[:2]
+    if fit == "crop":
+        if size > min(height, width):
+            raise PictureError(
+                f"data.size={size} with data.fit=crop: the picture has {width}×{height} pixels; "
+                f"allowed: at most {min(height, width)}"
+            )
+        return _middle(picture, size)
+    scale = size / (min(height, width) if fit == "cover" else max(height, width))
+    new_height, new_width = max(1, round(height * scale)), max(1, round(width * scale))
+    if min(new_height, new_width) < MIN_SIDE:
+        raise PictureError(
+            f"data.size={size} makes the picture {new_width}×{new_height}; allowed: at least {MIN_SIDE} a side"
+        )
+    channels = [
+        Image.fromarray(picture[..., c]).resize((new_width, new_height), Image.Resampling.LANCZOS)
+        for c in range(picture.shape[-1])
+    ]
+    resized = np.clip(np.stack([np.asarray(channel) for channel in channels], axis=-1), 0, 1)
+    return _middle(resized, size) if fit == "cover" else resized
+
+
+def _middle(picture: NDArray[np.float32], size: int) -> NDArray[np.float32]:
+    top, left = (picture.shape[0] - size) // 2, (picture.shape[1] - size) // 2
+    return np.ascontiguousarray(picture[top : top + size, left : left + size])
+
+
+def write_png(path: str | os.PathLike[str], picture: NDArray[np.float32]) -> None:
+    """Write ``(H, W, C)`` float in [0, 1] (clipped) as an 8-bit PNG, whole or not at all."""
+    path = Path(path)
+    pixels = np.round(np.clip(picture, 0, 1) * 255).astype(np.uint8)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).save(temporary, format="PNG")
+    temporary.replace(path)

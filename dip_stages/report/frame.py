@@ -1,0 +1,146 @@
+"""Records on disk to one tidy frame, a row a cell."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from dip_stages.cell import AXES
+from dip_stages.errors import RecordError
+from dip_stages.records import PLAN, RECORD, Record, read_json, read_record
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterator
+
+__all__ = ["FIGURES", "load"]
+
+FIGURES = (
+    "output_psnr",
+    "output_ssim",
+    "average_psnr",
+    "average_ssim",
+    "output_peak_psnr",
+    "output_peak_iteration",
+    "average_peak_psnr",
+    "average_peak_iteration",
+    "observed_psnr",
+    "observed_ssim",
+)
+"""Columns of numbers. Those with ``peak`` were chosen with the clean picture."""
+
+
+def load(folder: str | os.PathLike[str]) -> pd.DataFrame:
+    """Load a sweep.
+
+    Args:
+        folder: A sweep's folder, ``outputs/<sweep>``.
+
+    Returns:
+        A row a cell, in the planned order, then the cells that are there and were not planned. Columns: ``id``,
+        ``folder``, ``planned``, ``status`` (``done``, ``failed``, ``missing`` or ``unreadable``), the axes,
+        ``sees_clean``, ``reports_picture`` (whether it is the course report's), the numbers of :data:`FIGURES`,
+        ``iterations``, ``seconds``, ``error``, and any further setting that differs between cells, by its key.
+
+    Raises:
+        RecordError: If the folder is not there or holds neither a plan nor a record.
+    """
+    root = Path(folder)
+    rows = list(_rows(root))
+    if not rows:
+        raise RecordError(
+            f"{root}: neither {PLAN} nor <cell>/{RECORD} in it; allowed: a folder that a sweep has written"
+        )
+    settings = pd.DataFrame([row.pop("settings") for row in rows])
+    frame = pd.DataFrame(rows)
+    frame["sees_clean"] = frame.protocol == "clean"
+    varying = [key for key in settings if _varies(settings[key], frame)]
+    return frame.join(settings[varying])
+
+
+def _rows(root: Path) -> Iterator[dict[str, Any]]:
+    seen = set()
+    for cell in _planned(root):
+        seen.add(cell["folder"])
+        yield {
+            "id": cell["id"],
+            "folder": cell["folder"],
+            "planned": True,
+            **cell["axes"],
+            **_found(root / cell["folder"]),
+        }
+    for path in sorted(root.glob(f"*/{RECORD}")):
+        if path.parent.name not in seen:
+            found = _found(path.parent)
+            axes = found.pop("axes", dict.fromkeys(AXES))
+            yield {"id": found.pop("id", None), "folder": path.parent.name, "planned": False, **axes, **found}
+
+
+def _planned(root: Path) -> list[dict[str, Any]]:
+    try:
+        cells: list[dict[str, Any]] = read_json(root / PLAN)["cells"]
+    except FileNotFoundError:
+        return []
+    return cells
+
+
+def _found(folder: Path) -> dict[str, Any]:
+    empty: dict[str, Any] = {
+        "settings": {},
+        **dict.fromkeys(FIGURES, float("nan")),
+        "reports_picture": False,
+        "iterations": None,
+        "seconds": None,
+    }
+    try:
+        record = read_record(folder)
+    except FileNotFoundError:
+        return {**empty, "status": "missing", "error": None}
+    except RecordError as error:
+        return {**empty, "status": "unreadable", "error": str(error)}
+    return {
+        **empty,
+        "status": record.status,
+        "settings": _flat(record.settings),
+        "reports_picture": (record.observation.get("source"), record.observation.get("index")) == ("butterflies", 0),
+        "iterations": record.iterations["run"],
+        "seconds": record.timing["seconds"],
+        "error": record.error["message"] if record.error else None,
+        **_figures(record),
+    }
+
+
+def _figures(record: Record) -> dict[str, Any]:
+    observed = {f"observed_{metric}": record.observation.get(metric) for metric in ("psnr", "ssim")}
+    if record.metrics is None:
+        return observed
+    numbers: dict[str, Any] = {}
+    for picture in ("output", "average"):
+        end, peak = record.metrics[picture]["end"], record.metrics[picture]["peak"]
+        numbers |= {f"{picture}_psnr": end["psnr"], f"{picture}_ssim": end["ssim"]}
+        numbers |= {f"{picture}_peak_psnr": peak["psnr"], f"{picture}_peak_iteration": peak["iteration"]}
+    return {**observed, **numbers}
+
+
+def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in settings.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat
+
+
+_SHOWN_AS_AXES = {
+    "method.name", "method.input", "arch.name", "protocol.name", "scheduler.name", "budget.name", "loss.name",
+    "loss.features", "loss.reference", "noise.beta_max", "data.picture", "seed", "noise_seed",
+}  # fmt: skip
+
+
+def _varies(column: pd.Series, frame: pd.DataFrame) -> bool:
+    """Whether a setting differs between cells that have it, beyond what method, network and loss explain."""
+    if column.name in _SHOWN_AS_AXES:
+        return False
+    known = column[column.notna()].map(repr)
+    group = [frame[axis].fillna("") for axis in ("method", "arch", "loss")]
+    return bool((known.groupby([axis[known.index] for axis in group]).nunique() > 1).any())

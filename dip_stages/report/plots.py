@@ -1,0 +1,141 @@
+"""Figures of a sweep: the curves, and the pictures side by side."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.figure import Figure
+from PIL import Image
+
+from dip_stages.figures import save, style
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from matplotlib.axes import Axes
+
+__all__ = ["plot_curves", "plot_sheet"]
+
+_MOST_ROWS = 8
+
+
+def plot_curves(root: Path, frame: pd.DataFrame, path: Path) -> bool:
+    """Draw the output's PSNR against the iteration, a panel a network, protocol and noise level.
+
+    Args:
+        root: The sweep's folder.
+        frame: From :func:`dip_stages.report.load`.
+        path: Where the figure goes.
+
+    Returns:
+        Whether there was anything to draw.
+    """
+    curves = [_curve(root, cell, panel) for cell in _done(frame) for panel in _panels(frame, cell)]
+    if not curves:
+        return False
+    with style():
+        grid = sns.relplot(
+            data=pd.concat(curves, ignore_index=True),
+            kind="line",
+            x="iteration",
+            y="output_psnr",
+            row="panel",
+            col="beta_max",
+            hue="cell",
+            errorbar="sd",
+            height=2.8,
+            aspect=1.5,
+            facet_kws={"margin_titles": True, "sharey": False},
+        )
+        grid.set_axis_labels("iteration", "PSNR of the output (dB)").set_titles(
+            row_template="{row_name}", col_template="beta_max {col_name}"
+        )
+        if grid.legend is not None:
+            grid.legend.set_title("")
+        save(grid.figure, path)
+        plt.close(grid.figure)
+    return True
+
+
+def plot_sheet(root: Path, frame: pd.DataFrame, path: Path) -> bool:
+    """Draw observed, baseline, staged and clean pictures side by side, a row a network, picture and noise level.
+
+    The cell shown is the first planned one of its kind, never the best: choosing would need the clean picture. A
+    protocol that sees the clean picture says so above its column.
+
+    Returns:
+        Whether there was anything to draw.
+    """
+    rows = [
+        row
+        for _, cells in _done_frame(frame).groupby(["arch", "picture", "beta_max"], sort=False)
+        if (row := _row(cells))
+    ]
+    rows = rows[:_MOST_ROWS]
+    if not rows:
+        return False
+    columns = list(dict.fromkeys(title for row in rows for title in row))
+    columns = ["observed", *[c for c in columns if c not in ("observed", "clean")], "clean"]
+    with style():
+        figure = Figure(figsize=(2.3 * len(columns), 2.65 * len(rows)), layout="constrained")
+        for row, panels in zip(rows, figure.subplots(len(rows), len(columns), squeeze=False), strict=True):
+            for title, axes in zip(columns, panels, strict=True):
+                _panel(axes, root, title, row.get(title))
+        save(figure, path)
+    return True
+
+
+def _done_frame(frame: pd.DataFrame) -> pd.DataFrame:
+    return frame[frame.planned & (frame.status == "done")]
+
+
+def _done(frame: pd.DataFrame) -> list[Any]:
+    return list(_done_frame(frame).itertuples())
+
+
+def _panels(frame: pd.DataFrame, cell: Any) -> list[str]:
+    """Return the rows of panels that a cell belongs in: a baseline stands in every protocol's."""
+    if cell.method != "baseline":
+        return [_panel_name(cell.arch, cell.protocol)]
+    staged = frame[(frame.method != "baseline") & (frame.arch == cell.arch)].protocol.unique()
+    return [_panel_name(cell.arch, protocol) for protocol in staged] or [cell.arch]
+
+
+def _panel_name(arch: str, protocol: str) -> str:
+    return f"{arch}, {protocol}" + (" (sees clean)" if protocol == "clean" else "")
+
+
+def _curve(root: Path, cell: Any, panel: str) -> pd.DataFrame:
+    name = "baseline" if cell.method == "baseline" else f"{cell.scheduler}, {cell.loss}"
+    curve = pd.read_csv(root / cell.folder / "curves.csv", usecols=["iteration", "output_psnr"])
+    return curve.assign(panel=panel, beta_max=cell.beta_max, cell=name)
+
+
+def _row(cells: pd.DataFrame) -> dict[str, tuple[str, str, str]]:
+    """Return file, caption and folder of each column."""
+    row: dict[str, tuple[str, str, str]] = {}
+    for cell in cells.itertuples():
+        title = "baseline" if cell.method == "baseline" else f"staged, {cell.protocol}"
+        row.setdefault(title, (str(cell.folder), "output.png", f"{cell.output_psnr:.2f} dB / {cell.output_ssim:.3f}"))
+    first = cells.iloc[0]
+    observed = f"beta_max {first.beta_max:g}: {first.observed_psnr:.2f} dB / {first.observed_ssim:.3f}"
+    row["observed"] = (str(first.folder), "observed.png", observed)
+    row["clean"] = (str(first.folder), "clean.png", f"{first.arch}, {first.picture}")
+    return row
+
+
+def _panel(axes: Axes, root: Path, title: str, shown: tuple[str, str, str] | None) -> None:
+    axes.set_axis_off()
+    warning = "\n(sees the clean picture)" if title == "staged, clean" else ""
+    axes.set_title(title + warning, fontsize=8)
+    if shown is None:
+        axes.text(0.5, 0.5, "–", ha="center", va="center", transform=axes.transAxes)
+        return
+    folder, file, caption = shown
+    picture = np.asarray(Image.open(root / folder / file))
+    axes.imshow(picture, cmap="gray" if picture.ndim == 2 else None, vmin=0, vmax=255, interpolation="nearest")
+    axes.text(0.5, -0.03, caption, ha="center", va="top", fontsize=7.5, transform=axes.transAxes)

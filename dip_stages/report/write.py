@@ -1,0 +1,111 @@
+"""Writes a sweep's report, and says it in the terminal."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dip_stages.report.frame import load
+from dip_stages.report.plots import plot_curves, plot_sheet
+from dip_stages.report.tables import comparison, protocols, to_markdown
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from dip_stages.records import Record
+
+__all__ = ["describe", "report_sweep"]
+
+_TITLES = {
+    "clean": "protocol clean – SEES THE CLEAN PICTURE: the report's own procedure, a reproduction and no denoiser",
+    "renoised": "protocol renoised – blind: stage targets are the observed picture plus extra noise",
+    "observed": "protocol observed – blind: every stage is fitted to the observed picture",
+    "none": "baselines",
+}
+
+_NOTES = """\
+PSNR in dB and SSIM of the raw output after the last iteration, against the clean picture.
+* at the iteration that is best against the clean picture: nobody without it could have stopped there.
+"""
+
+_OTHER_PICTURE = "No difference is shown: the course report's figures are of another picture (a butterfly on white).\n"
+
+
+def report_sweep(root: str | os.PathLike[str]) -> str:
+    """Gather a sweep from disk and write ``<sweep>/report/``.
+
+    Written: ``cells.csv`` (a row a cell), ``table_<protocol>.csv`` and ``.md``, ``report.md``, ``curves.png``,
+    ``pictures.png``.
+
+    Args:
+        root: The sweep's folder.
+
+    Returns:
+        The text for the terminal: the tables, the holes, and where the files are.
+
+    Raises:
+        RecordError: If there is nothing to report on.
+    """
+    root = Path(root)
+    frame = load(root)
+    folder = root / "report"
+    folder.mkdir(exist_ok=True)
+    _write(folder / "cells.csv", frame.to_csv(index=False))
+    sections = []
+    for protocol in protocols(frame):
+        table = comparison(frame, protocol)
+        if table.empty:
+            continue
+        _write(folder / f"table_{protocol}.csv", table.to_csv(index=False))
+        _write(folder / f"table_{protocol}.md", to_markdown(table) + "\n")
+        sections.append(f"## {_TITLES.get(protocol, protocol)}\n\n{to_markdown(table)}\n")
+    notes = _NOTES + ("" if frame.reports_picture.all() else _OTHER_PICTURE)
+    text = "\n".join([f"# {root.name}: {_summary(frame)}\n", *sections, notes, _holes(frame)])
+    drawn = [name for name, draw in _FIGURES.items() if draw(root, frame, folder / name)]
+    _write(folder / "report.md", text + "".join(f"\n![{name}]({name})\n" for name in drawn))
+    return f"{text}Written to {folder}: report.md, tables, {', '.join(drawn) or 'no figures'}\n"
+
+
+def describe(record: Record, folder: Path) -> str:
+    """Return a single cell's figures and folder, for the terminal."""
+    if record.metrics is None:
+        error = record.error or {}
+        return f"failed: {error.get('message')}\n{folder}\n"
+    observed = record.observation
+    lines = [f"{'observed':10} PSNR {observed['psnr']:6.2f} dB  SSIM {observed['ssim']:.4f}"]
+    for picture in ("output", "average"):
+        end, peak = record.metrics[picture]["end"], record.metrics[picture]["peak"]
+        lines.append(
+            f"{picture:10} PSNR {end['psnr']:6.2f} dB  SSIM {end['ssim']:.4f}  after {end['iteration']} iterations"
+            f"  (peak {peak['psnr']:.2f} dB at {peak['iteration']}, found with the clean picture)"
+        )
+    if record.sees_clean:
+        lines.append("This cell was guided by the clean picture: a reproduction of the report, no denoiser.")
+    return "\n".join([*lines, f"{record.timing['seconds']:.0f} s, {folder}", ""])
+
+
+def _summary(frame: pd.DataFrame) -> str:
+    planned = frame[frame.planned]
+    counts = ", ".join(f"{count} {state}" for state, count in planned.status.value_counts().items())
+    others = len(frame) - len(planned)
+    pictures = ", ".join(sorted(frame.picture.dropna().unique()))
+    return f"{counts} of {len(planned)} cells, on {pictures}" + (f"; {others} not planned, left out" if others else "")
+
+
+def _holes(frame: pd.DataFrame) -> str:
+    holes = frame[frame.planned & (frame.status != "done")]
+    if holes.empty:
+        return ""
+    reasons = holes.error.map(lambda error: f", {error}" if error else "")
+    lines = ("- " + holes.folder + ": " + holes.status + reasons).tolist()
+    return "\n".join(["Holes:", *lines, ""])
+
+
+_FIGURES = {"curves.png": plot_curves, "pictures.png": plot_sheet}
+
+
+def _write(path: Path, text: str) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)

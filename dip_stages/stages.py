@@ -1,0 +1,180 @@
+"""The plan of a fit: its stages, what each is fitted to, and what the network is fed.
+
+Data flows in as tensors and numbers; the clean picture appears in :func:`staged_plan` alone, and only when the
+protocol is ``clean``, which says so in :attr:`StagePlan.sees_clean`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+from dip_stages.errors import ConfigError, check_choice
+from dip_stages.noise import noised, standard_normal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from torch import Tensor
+
+__all__ = [
+    "INPUTS",
+    "PROTOCOLS",
+    "Chunk",
+    "Chunks",
+    "Stage",
+    "StagePlan",
+    "baseline_plan",
+    "level_noise",
+    "staged_plan",
+]
+
+INPUTS = ("fixed_noise", "previous_output", "noise_and_previous")
+"""Where a stage's input comes from."""
+
+PROTOCOLS = ("clean", "renoised", "observed")
+"""Which picture the stage targets are made from."""
+
+STAGE_STREAM = 2
+"""Stream of the stages' noise; the observation's is another (see :mod:`dip_stages.data`)."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of a plan.
+
+    Attributes:
+        beta: Noise variance of the level, on the [0, 1] scale; 0 for the baseline's only stage.
+        budget: Iterations, >= 0; 0 skips the stage.
+        target: ``(1, C, H, W)``, what the output is fitted to, unclipped.
+        reference: What a perceptual loss compares with: the target, or the clean picture where that was asked for.
+    """
+
+    beta: float
+    budget: int
+    target: Tensor
+    reference: Tensor
+
+
+class Chunk(NamedTuple):
+    """Iterations ``start`` to ``stop`` (exclusive) of stage number ``stage``: one step of the trainer."""
+
+    stage: int
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True)
+class StagePlan:
+    """The stages of a fit in the order of training, noisiest first.
+
+    Attributes:
+        stages: At least one; together at least one iteration.
+        net_input: One of :data:`INPUTS`.
+        sees_clean: Whether any target or reference was made from the clean picture: such a fit is a reproduction
+            and no denoiser.
+    """
+
+    stages: tuple[Stage, ...]
+    net_input: str
+    sees_clean: bool
+
+    def __post_init__(self) -> None:
+        check_choice("method.input", self.net_input, INPUTS)
+        if self.iterations < 1:
+            raise ConfigError(f"budget: got {[stage.budget for stage in self.stages]}; allowed: at least one iteration")
+
+    @property
+    def iterations(self) -> int:
+        """Iterations of the whole plan."""
+        return sum(stage.budget for stage in self.stages)
+
+
+@dataclass(frozen=True)
+class Chunks:
+    """A plan in chunks whose edges are the multiples of ``size`` and the stage switches.
+
+    The edges depend on the iteration alone, so a fit resumed at any edge meets the same ones.
+    """
+
+    plan: StagePlan
+    size: int
+
+    def __iter__(self) -> Iterator[Chunk]:
+        start = 0
+        for index, stage in enumerate(self.plan.stages):
+            end = start + stage.budget
+            while start < end:
+                stop = min(end, start - start % self.size + self.size)
+                yield Chunk(index, start, stop)
+                start = stop
+
+
+def baseline_plan(observed: Tensor, iterations: int, *, net_input: str = "fixed_noise") -> StagePlan:
+    """Return plain Deep Image Prior: one stage, the observed picture as target, a fixed noise input.
+
+    Ulyanov, Vedaldi and Lempitsky, 2018 (arXiv 1711.10925).
+
+    Args:
+        observed: ``(1, C, H, W)``.
+        iterations: Optimiser steps, >= 1.
+        net_input: One of :data:`INPUTS`; with a single stage there is no previous output to feed.
+    """
+    return StagePlan((Stage(0.0, iterations, observed, observed),), net_input, sees_clean=False)
+
+
+def staged_plan(
+    *,
+    protocol: str,
+    net_input: str,
+    betas: Sequence[float],
+    budgets: Sequence[int],
+    observed: Tensor,
+    level_eps: Sequence[Tensor],
+    clean: Tensor | None = None,
+    perceptual_reference: str = "target",
+) -> StagePlan:
+    r"""Return the stages of guided DIP, noisiest first.
+
+    A level made from a picture x is :math:`\sqrt{1-\beta}\,x + \sqrt{\beta}\,\epsilon`.
+
+    Args:
+        protocol: ``clean``: x is the clean picture, which leaks the answer. ``renoised``: x is the observed picture,
+            and the last target is the observed picture itself. ``observed``: every target is the observed picture.
+        net_input: One of :data:`INPUTS`.
+        betas: Noise variances, descending.
+        budgets: Iterations of each stage.
+        observed: ``(1, C, H, W)``.
+        level_eps: Standard normal draws of each stage, independent of the observation's.
+        clean: ``(1, C, H, W)``; needed by, and allowed under, the protocol ``clean`` alone.
+        perceptual_reference: ``target``, or ``clean`` under the protocol ``clean`` alone.
+
+    Raises:
+        ConfigError: If the protocol is unknown, the lengths differ, or ``clean`` is given to a blind protocol.
+    """
+    check_choice("protocol.name", protocol, PROTOCOLS)
+    check_choice("loss.reference", perceptual_reference, ("target", "clean") if protocol == "clean" else ("target",))
+    if not len(betas) == len(budgets) == len(level_eps):
+        raise ConfigError(
+            f"stages: got {len(betas)} betas, {len(budgets)} budgets, {len(level_eps)} draws; allowed: equal"
+        )
+    if (clean is None) == (protocol == "clean"):
+        raise ConfigError(f"protocol={protocol}: the clean picture belongs to protocol=clean and to no other")
+    source = observed if clean is None else clean
+    targets = [
+        observed if protocol == "observed" else noised(source, beta, eps, keep_variance=True)
+        for beta, eps in zip(betas, level_eps, strict=True)
+    ]
+    if protocol == "renoised":
+        targets[-1] = observed
+    references = targets if perceptual_reference == "target" or clean is None else [clean] * len(targets)
+    return StagePlan(
+        tuple(Stage(*stage) for stage in zip(betas, budgets, targets, references, strict=True)),
+        net_input,
+        sees_clean=protocol == "clean",
+    )
+
+
+def level_noise(shape: tuple[int, ...], stages: int, noise_seed: int) -> tuple[Tensor, ...]:
+    """Return one draw of N(0, 1) a stage, from streams that the observation never uses."""
+    return tuple(standard_normal(shape, noise_seed, STAGE_STREAM, stage) for stage in range(stages))

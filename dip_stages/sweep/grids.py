@@ -1,0 +1,61 @@
+"""Grids to points: pure functions on override strings such as ``arch=unet``."""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+__all__ = ["ALIASES", "expand", "value_override"]
+
+ALIASES = {"noise.beta_max": "beta_max"}
+"""Axes that can be written in two ways: a group's option and the value it sets."""
+
+
+def expand(grids: Sequence[Mapping[str, Sequence[str]]], given: Mapping[str, Sequence[str]]) -> list[tuple[str, ...]]:
+    """Return the points of a sweep: the union of its grids, in order, without duplicates.
+
+    Args:
+        grids: Each maps an axis to its overrides, one a value.
+        given: The command line's axes, likewise: they replace the axis in a grid that has it and are added to one
+            that has not.
+
+    Returns:
+        A tuple of overrides a point.
+
+    Example:
+        >>> grids = [{"arch": ["arch=unet", "arch=dncnn"]}, {"loss": ["loss=mse"]}]
+        >>> expand(grids, {"arch": ["arch=resnet"]})
+        [('arch=resnet',), ('loss=mse', 'arch=resnet')]
+    """
+    points: dict[tuple[str, ...], None] = {}
+    for grid in grids:
+        axes = {**grid, **given}
+        points.update(dict.fromkeys(itertools.product(*axes.values())))
+    return list(points)
+
+
+def value_override(override: str) -> str:
+    """Return ``beta_max=<numbers>`` as what sets the value; any other override as it is.
+
+    A group's option cannot be a number on Hydra's command line, but a number is what one types first.
+
+    Example:
+        >>> value_override("beta_max=0.01,0.05"), value_override("beta_max=b0.01"), value_override("arch=unet")
+        ('noise.beta_max=0.01,0.05', 'beta_max=b0.01', 'arch=unet')
+    """
+    key, _, value = override.partition("=")
+    targets = {group: setting for setting, group in ALIASES.items()}
+    if key not in targets or not all(_is_number(part) for part in value.split(",")):
+        return override
+    return f"{targets[key]}={value}"
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

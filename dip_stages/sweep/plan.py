@@ -1,0 +1,97 @@
+"""The plan of a sweep: its cells, checked before any runs, and what is known of each from disk."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from dip_stages.cell import Cell, cell_of, check_inputs
+from dip_stages.config import parse
+from dip_stages.errors import ConfigError, RecordError
+from dip_stages.records import PLAN, RECORD, read_record, write_json
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from pathlib import Path
+
+__all__ = ["Plan", "PlannedCell", "make_plan"]
+
+
+@dataclass(frozen=True)
+class PlannedCell:
+    """A cell of a sweep, the overrides that make it, and where it lands."""
+
+    cell: Cell
+    overrides: tuple[str, ...]
+    folder: Path
+
+    @property
+    def iterations(self) -> int:
+        """Iterations of the whole cell."""
+        return (
+            sum(self.cell.config.stage_numbers()[1]) if self.cell.config.staged else self.cell.config.trainer.iterations
+        )
+
+    def state(self) -> str:
+        """Return ``done``, ``failed`` or ``to do``; a record that cannot be trusted does not count."""
+        try:
+            record = read_record(self.folder)
+        except (FileNotFoundError, RecordError):
+            return "to do"
+        return record.status if record.cell["id"] == self.cell.id else "to do"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The cells of a sweep, each once, in the order of its grids."""
+
+    name: str
+    root: Path
+    cells: tuple[PlannedCell, ...]
+
+    def in_state(self, *states: str) -> list[PlannedCell]:
+        """Return the cells in one of these states."""
+        return [planned for planned in self.cells if planned.state() in states]
+
+    def write(self) -> None:
+        """Write ``plan.json``: what the report counts as planned."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        cells = [{"id": p.cell.id, "folder": p.folder.name, "axes": p.cell.axes} for p in self.cells]
+        write_json(self.root / PLAN, {"schema": 1, "name": self.name, "cells": cells})
+
+    def clear(self, cells: Iterable[PlannedCell]) -> None:
+        """Remove the records of cells that are about to run again."""
+        for planned in cells:
+            (planned.folder / RECORD).unlink(missing_ok=True)
+
+
+def make_plan(
+    name: str,
+    root: Path,
+    points: Iterable[tuple[str, ...]],
+    compose: Callable[[tuple[str, ...]], Mapping[str, Any]],
+) -> Plan:
+    """Compose and check every point, and return the cells, each once.
+
+    Args:
+        name: The sweep's.
+        root: Its folder.
+        points: Overrides of each point.
+        compose: Returns the whole config of a point.
+
+    Raises:
+        ConfigError: If a point is invalid; its overrides are in the message.
+        PictureError: If a picture cannot be used.
+        WeightsError: If published weights cannot be had.
+    """
+    cells: dict[str, PlannedCell] = {}
+    for overrides in points:
+        try:
+            cell = cell_of(parse(compose(overrides)))
+        except ConfigError as error:
+            raise ConfigError(f"{error}\n  in the cell: {' '.join(overrides)}") from error
+        check_inputs(cell)
+        cells.setdefault(cell.id, PlannedCell(cell, overrides, root / cell.folder))
+    if not cells:
+        raise ConfigError(f"sweep={name}: got no cell; allowed: grids with at least one")
+    return Plan(name, root, tuple(cells.values()))

@@ -1,0 +1,72 @@
+"""Published network weights: found or downloaded, and checked. Torch-free, so that a sweep looks before it starts."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+from dip_stages.errors import WeightsError
+
+__all__ = ["VGG16_SHA256", "VGG16_URL", "published_vgg16"]
+
+VGG16_URL = "https://download.pytorch.org/models/vgg16-397923af.pth"
+"""torchvision's published file, the only one accepted."""
+
+VGG16_SHA256 = "397923af8e79cdbb6a7127f12361acd7a2f83e06b05044ddf496e83de57a5bf0"
+
+
+def published_vgg16(path: str | None = None, *, url: str = VGG16_URL, sha256: str = VGG16_SHA256) -> Path:
+    """Return the file of torchvision's VGG16 weights, its checksum checked.
+
+    Args:
+        path: The file on this machine; ``None`` looks in PyTorch's hub cache and otherwise downloads it there.
+        url: Where it is published.
+        sha256: What the file must hash to.
+
+    Raises:
+        WeightsError: If the file cannot be had or is not the published one; never a silent fallback.
+    """
+    file = Path(path).expanduser() if path else _cache() / Path(url).name
+    try:
+        if not path and not file.is_file():
+            _download(url, file)
+        with file.open("rb") as opened:
+            got = hashlib.file_digest(opened, "sha256").hexdigest()
+    except urllib.error.URLError as error:
+        raise WeightsError(_ways_out(f"cannot download {url}: {error.reason}", url)) from error
+    except OSError as error:
+        raise WeightsError(_ways_out(f"cannot have {file}: {error.strerror or error}", url)) from error
+    if got != sha256:
+        raise WeightsError(_ways_out(f"{file} has sha256 {got}; allowed: {sha256}", url))
+    return file
+
+
+def _cache() -> Path:
+    """Return the folder that torch.hub uses too."""
+    home = os.environ.get("TORCH_HOME") or Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")) / "torch"
+    return Path(home).expanduser() / "hub" / "checkpoints"
+
+
+def _download(url: str, file: Path) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with urllib.request.urlopen(url, timeout=60) as answer:  # noqa: S310 - a constant https address, or a test's file
+        with tempfile.NamedTemporaryFile(dir=file.parent, delete=False) as out:
+            temporary = Path(out.name)
+        try:
+            with temporary.open("wb") as out:
+                while block := answer.read(1 << 20):
+                    out.write(block)
+            temporary.replace(file)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def _ways_out(problem: str, url: str) -> str:
+    return (
+        f"pretrained VGG16 weights: {problem}. Two ways out: fetch {url} where there is a network and pass "
+        "loss.path=/where/it/is/vgg16-397923af.pth, or use random weights, which need no download: loss=perceptual"
+    )
