@@ -13,8 +13,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from dip_stages.cell import Cell, cell_of, check_inputs
-from dip_stages.config import CONF_DIR, SWEEPS_DIR, parse
-from dip_stages.errors import DipStagesError, RecordError
+from dip_stages.config import CONF_DIR, SWEEPS_DIR, check_keys, parse
+from dip_stages.errors import ConfigError, DipStagesError, RecordError
 from dip_stages.records import read_record
 from dip_stages.sweep.grids import value_override
 
@@ -56,7 +56,7 @@ def _run_single(cell: Cell, folder: Path) -> None:
         known = None if cell.config.runtime.overwrite else read_record(folder)
     except (FileNotFoundError, RecordError):
         known = None
-    if known is None:
+    if known is None or known.status != "done":
         from dip_stages.progress import CellProgress
         from dip_stages.runner import run_cell
 
@@ -84,4 +84,9 @@ _hydra_main = hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_n
 def main() -> None:
     """Run Hydra on ``sys.argv``, in which ``beta_max=0.05`` may be typed as the number it is."""
     sys.argv[1:] = [value_override(argument) for argument in sys.argv[1:]]
+    try:
+        check_keys(sys.argv[1:])
+    except ConfigError as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(2)
     _hydra_main()

@@ -21,9 +21,9 @@ from dip_stages.pictures import BUNDLED, FITS, MIN_SIDE, bundled_path
 from dip_stages.schedules import SCHEDULES, beta_schedule
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
-__all__ = ["CONF_DIR", "SWEEPS_DIR", "Config", "parse"]
+__all__ = ["CONF_DIR", "SWEEPS_DIR", "Config", "check_keys", "parse"]
 
 _PACKAGE = Path(__file__).resolve().parent
 
@@ -96,6 +96,7 @@ class MethodConfig:
     carry: str = "output"
 
     def __post_init__(self) -> None:
+        check_choice("method.name", self.name, ("baseline", "staged"))
         check_choice("method.input", self.input, ("previous_output", "fixed_noise", "noise_and_previous"))
         check_range("method.input_channels", self.input_channels, at_least=1)
         check_range("method.input_scale", self.input_scale, above=0)
@@ -110,6 +111,9 @@ class SchedulerConfig:
     beta_start: float = 0.0001
     stages: int = 10
 
+    def __post_init__(self) -> None:
+        check_choice("scheduler.name", self.name, SCHEDULES)
+
 
 @dataclass
 class BudgetConfig:
@@ -121,12 +125,18 @@ class BudgetConfig:
     k: float = 150.0
     rescale: bool = True
 
+    def __post_init__(self) -> None:
+        check_choice("budget.name", self.name, BUDGETS)
+
 
 @dataclass
 class ProtocolConfig:
     """What the stage targets are made from; see :func:`dip_stages.stages.staged_plan`."""
 
     name: str = "renoised"
+
+    def __post_init__(self) -> None:
+        check_choice("protocol.name", self.name, ("clean", "renoised", "observed"))
 
 
 @dataclass
@@ -303,8 +313,6 @@ class Config:
     def __post_init__(self) -> None:
         check_range("seed", self.seed, at_least=0)
         check_range("noise_seed", self.noise_seed, at_least=0)
-        check_choice("scheduler.name", self.scheduler.name, SCHEDULES)
-        check_choice("budget.name", self.budget.name, BUDGETS)
         if self.staged:
             self.stage_numbers()
             blind = self.protocol.name != "clean"
@@ -350,6 +358,19 @@ class Config:
 _ARCHS = {"unet": UNetConfig, "dncnn": DnCNNConfig, "resnet": ResNetConfig}
 _LOSSES = {"mse": MSEConfig, "perceptual": PerceptualConfig}
 _SOURCES = {"bundled": BundledData, "file": FileData}
+_SECTIONS: dict[str, Collection[type]] = {
+    "method": [MethodConfig],
+    "arch": _ARCHS.values(),
+    "scheduler": [SchedulerConfig],
+    "budget": [BudgetConfig],
+    "protocol": [ProtocolConfig],
+    "loss": _LOSSES.values(),
+    "noise": [NoiseConfig],
+    "data": _SOURCES.values(),
+    "trainer": [TrainerConfig],
+    "logger": [LoggerConfig],
+    "runtime": [RuntimeConfig],
+}
 
 
 def parse(composed: DictConfig | Mapping[str, Any]) -> Config:
@@ -362,28 +383,35 @@ def parse(composed: DictConfig | Mapping[str, Any]) -> Config:
         ConfigError: If anything is missing, unknown, of the wrong type or out of range.
     """
     config = composed if isinstance(composed, DictConfig) else OmegaConf.create(dict(composed))
-    check_choice("method.name", OmegaConf.select(config, "method.name"), ("baseline", "staged"))
+    chosen = {
+        "arch": _choose(config, "arch.name", _ARCHS),
+        "loss": _choose(config, "loss.name", _LOSSES),
+        "data": _choose(config, "data.source", _SOURCES),
+    }
+    sections = {key: _section(config, key, chosen.get(key) or next(iter(_SECTIONS[key]))) for key in _SECTIONS}
     return Config(
-        method=_section(config, "method", MethodConfig),
-        arch=_section(config, "arch", _choose(config, "arch.name", _ARCHS)),
-        scheduler=_section(config, "scheduler", SchedulerConfig),
-        budget=_section(config, "budget", BudgetConfig),
-        protocol=_protocol(config),
-        loss=_section(config, "loss", _choose(config, "loss.name", _LOSSES)),
-        noise=_section(config, "noise", NoiseConfig),
-        data=_section(config, "data", _choose(config, "data.source", _SOURCES)),
-        trainer=_section(config, "trainer", TrainerConfig),
-        logger=_section(config, "logger", LoggerConfig),
-        runtime=_section(config, "runtime", RuntimeConfig),
+        **sections,
         seed=_seed(config, "seed"),
         noise_seed=_seed(config, "noise_seed"),
     )
 
 
-def _protocol(config: DictConfig) -> ProtocolConfig:
-    protocol: ProtocolConfig = _section(config, "protocol", ProtocolConfig)
-    check_choice("protocol.name", protocol.name, ("clean", "renoised", "observed"))
-    return protocol
+def check_keys(overrides: Iterable[str]) -> None:
+    """Look at the keys of overrides such as ``arch.width=32``, before Hydra does: its own message lists nothing.
+
+    Args:
+        overrides: Command-line arguments; flags and overrides that begin with ``+``, ``~`` or ``hydra`` are left alone.
+
+    Raises:
+        ConfigError: If a section has no such setting; the message says which it has.
+    """
+    for override in overrides:
+        section, dot, name = override.partition("=")[0].partition(".")
+        if not dot or section not in _SECTIONS:
+            continue
+        allowed = dict.fromkeys(field.name for schema in _SECTIONS[section] for field in fields(schema))
+        if name.partition(".")[0] not in allowed:
+            raise ConfigError(f"{section}.{name}: no such setting; allowed: {', '.join(allowed)}")
 
 
 def _choose(config: DictConfig, key: str, schemas: Mapping[str, type]) -> type:

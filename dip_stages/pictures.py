@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-import os
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -18,8 +17,11 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from dip_stages.errors import PictureError, check_choice
+from dip_stages.files import replacing
 
 if TYPE_CHECKING:
+    import os
+
     from numpy.typing import NDArray
 
 __all__ = ["BUNDLED", "FITS", "MAX_PIXELS", "MIN_SIDE", "bundled_path", "fit_to", "read_picture", "sha256", "write_png"]
@@ -127,7 +129,7 @@ def _deep(path: Path, image: Image.Image) -> NDArray[np.float32] | None:
 
         width, height, rows, info = png.Reader(filename=str(path)).asDirect()
         flat = np.vstack([np.asarray(row, dtype=np.float32) for row in rows])
-        pixels: NDArray[np.float32] = flat.reshape(height, width, info["planes"])
+        pixels = flat.reshape(height, width, info["planes"]).astype(np.float32)
         return _over_white(pixels / np.float32(2 ** info["bitdepth"] - 1))
     if image.format == "TIFF" and max(getattr(image, "tag_v2", {}).get(258, (8,))) > 8:
         import tifffile
@@ -152,7 +154,7 @@ def _shallow(image: Image.Image) -> NDArray[np.float32]:
     return _over_white(pixels / np.float32(255))
 
 
-def _over_white(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+def _over_white(pixels: NDArray[np.floating]) -> NDArray[np.float32]:
     """Composite an alpha channel, where there is one, onto white."""
     pixels = pixels if pixels.ndim == 3 else pixels[..., None]
     if pixels.shape[-1] in (2, 4):
@@ -208,8 +210,6 @@ def _middle(picture: NDArray[np.float32], size: int) -> NDArray[np.float32]:
 
 def write_png(path: str | os.PathLike[str], picture: NDArray[np.float32]) -> None:
     """Write ``(H, W, C)`` float in [0, 1] (clipped) as an 8-bit PNG, whole or not at all."""
-    path = Path(path)
     pixels = np.round(np.clip(picture, 0, 1) * 255).astype(np.uint8)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).save(temporary, format="PNG")
-    temporary.replace(path)
+    with replacing(Path(path)) as temporary:
+        Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).save(temporary, format="PNG")

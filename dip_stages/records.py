@@ -6,11 +6,11 @@ import csv
 import dataclasses
 import json
 import math
-import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from dip_stages.errors import RecordError
+from dip_stages.files import replacing, write_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -96,7 +96,7 @@ def read_record(folder: Path) -> Record:
 
 def write_json(path: Path, values: dict[str, Any]) -> None:
     """Write JSON whole or not at all; numbers that are not finite become null."""
-    _write(path, json.dumps(_finite(values), indent=1, allow_nan=False) + "\n")
+    write_text(path, json.dumps(_finite(values), indent=1, allow_nan=False) + "\n")
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -117,28 +117,10 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def write_csv(path: Path, columns: Sequence[str], rows: Sequence[dict[str, Any]]) -> None:
     """Write rows as CSV, whole or not at all."""
-    temporary = _beside(path)
-    with temporary.open("w", newline="", encoding="utf-8") as file:
+    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, columns)
         writer.writeheader()
         writer.writerows(rows)
-    temporary.replace(path)
-
-
-def _write(path: Path, text: str) -> None:
-    temporary = _beside(path)
-    try:
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _beside(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{os.getpid()}")
 
 
 def _finite(value: Any) -> Any:

@@ -21,8 +21,9 @@ from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from dip_stages import build
 from dip_stages.callbacks import CURVE_COLUMNS, QualityCurve, Ticker
 from dip_stages.data import Observation, to_array
-from dip_stages.errors import DivergenceError
+from dip_stages.errors import DipStagesError, DivergenceError
 from dip_stages.figures import plot_curve
+from dip_stages.files import replacing
 from dip_stages.metrics import quality
 from dip_stages.pictures import write_png
 from dip_stages.records import PROGRESS, Record, write_csv, write_json, write_record
@@ -67,7 +68,8 @@ def run_cell(
     try:
         record = run.fit()
     except Exception as error:  # a cell that fails is a result too: the sweep goes on
-        log.exception("cell %s failed", cell.folder)
+        foreseen = isinstance(error, DipStagesError)
+        log.error("cell %s failed: %s", cell.folder, error, exc_info=not foreseen)  # noqa: TRY400 - a traceback only then
         record = run.failed(error)
     finally:
         (folder / PROGRESS).unlink(missing_ok=True)
@@ -116,7 +118,8 @@ class _Run:
             "last_good": None,
         }
         if isinstance(error, DivergenceError) and self.module is not None and self.observation is not None:
-            torch.save(self.module.network.state_dict(), self.folder / LAST_GOOD)
+            with replacing(self.folder / LAST_GOOD) as temporary:
+                torch.save(self.module.network.state_dict(), temporary)
             self._leave_pictures()
             clean = self.observation.clean.to(self.module.output.device)
             details["last_good"] = {

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
+import shutil
 import urllib.error
 import urllib.request
 from pathlib import Path
 
 from dip_stages.errors import WeightsError
+from dip_stages.files import replacing
 
 __all__ = ["VGG16_SHA256", "VGG16_URL", "published_vgg16"]
 
@@ -54,15 +55,8 @@ def _cache() -> Path:
 def _download(url: str, file: Path) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     with urllib.request.urlopen(url, timeout=60) as answer:  # noqa: S310 - a constant https address, or a test's file
-        with tempfile.NamedTemporaryFile(dir=file.parent, delete=False) as out:
-            temporary = Path(out.name)
-        try:
-            with temporary.open("wb") as out:
-                while block := answer.read(1 << 20):
-                    out.write(block)
-            temporary.replace(file)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with replacing(file) as temporary, temporary.open("wb") as out:
+            shutil.copyfileobj(answer, out)
 
 
 def _ways_out(problem: str, url: str) -> str:

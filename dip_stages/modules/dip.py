@@ -51,7 +51,7 @@ class DIPModule(pl.LightningModule):
         output: The picture of the last iteration, ``(1, C, H, W)`` float32.
         average: The exponential average of the outputs so far, the same shape.
         loss_value: The last iteration's loss, a scalar tensor on the device.
-        iteration: Iterations done, those rolled back included.
+        iteration: Iterations done; those that were rolled back do not count.
     """
 
     output: Tensor
@@ -99,16 +99,18 @@ class DIPModule(pl.LightningModule):
         self._started = True
 
     def training_step(self, chunk: Chunk, batch_idx: int) -> None:
-        """Run the iterations of one chunk, then look at the loss once."""
+        """Run the iterations of one chunk, look at the loss, and run them again if it jumped."""
         del batch_idx
         if chunk.stage != self.stage:
             self._enter(chunk)
         optimiser = self.optimizers(use_pl_optimizer=False)
         assert isinstance(optimiser, torch.optim.Optimizer)  # noqa: S101 - there is one
-        for _ in range(chunk.start, chunk.stop):
-            self._iterate(optimiser)
+        good = False
+        while not good:
+            for _ in range(chunk.start, chunk.stop):
+                self._iterate(optimiser)
+            good = self._rollback.accepts(chunk.stop, self.loss_value.item())
         self.iteration = chunk.stop
-        self._rollback.check(self.iteration, self.loss_value.item())
 
     def _iterate(self, optimiser: torch.optim.Optimizer) -> None:
         self._jitter.normal_(std=self.settings.jitter, generator=self._draws)

@@ -18,7 +18,8 @@ class Rollback:
     """Keeps the last good state and decides when to return to it.
 
     Ulyanov et al., 2018, published code: when the PSNR against the target falls by more than 5 dB, the last weights
-    are loaded again. Here the loss in dB is watched at the edges of chunks, and NaN or infinity counts as a jump.
+    are loaded again. Here the loss in dB is watched at the ends of chunks, NaN or infinity counts as a jump, and the
+    chunk is run again with fresh jitter, so that every fit ends after as many good iterations as were planned.
 
     Args:
         take: Returns the state to keep: tensors and containers of them; it is copied here.
@@ -43,11 +44,11 @@ class Rollback:
         self._reference = math.inf
         self._keep(iteration)
 
-    def check(self, iteration: int, loss: float) -> bool:
-        """Look at the loss at the edge of a chunk.
+    def accepts(self, iteration: int, loss: float) -> bool:
+        """Look at the loss at the end of a chunk.
 
         Returns:
-            Whether the module was put back to its last good state.
+            Whether it is good. If not, the module has been put back to where the chunk began, to run it again.
 
         Raises:
             DivergenceError: After too many rollbacks in a row; the module is then in its last good state.
@@ -56,14 +57,14 @@ class Rollback:
             self._reference = loss
             self._in_a_row = 0
             self._keep(iteration)
-            return False
+            return True
         assert self._good is not None  # noqa: S101 - restart() comes first
         self._put(copy.deepcopy(self._good))
         self.count += 1
         self._in_a_row += 1
         if self._in_a_row > self._attempts:
             raise DivergenceError(iteration, loss, self._good_iteration)
-        return True
+        return False
 
     def _keep(self, iteration: int) -> None:
         self._good = copy.deepcopy(self._take())

@@ -84,7 +84,9 @@ def plot_sheet(root: Path, frame: pd.DataFrame, path: Path) -> bool:
         figure = Figure(figsize=(2.3 * len(columns), 2.65 * len(rows)), layout="constrained")
         for row, panels in zip(rows, figure.subplots(len(rows), len(columns), squeeze=False), strict=True):
             for title, axes in zip(columns, panels, strict=True):
-                _panel(axes, root, title, row.get(title))
+                _panel(axes, root, row.get(title))
+        for title, axes in zip(columns, figure.axes, strict=False):
+            axes.set_title(title + ("\n(sees the clean picture)" if title == "staged, clean" else ""), fontsize=8.5)
         save(figure, path)
     return True
 
@@ -122,20 +124,18 @@ def _row(cells: pd.DataFrame) -> dict[str, tuple[str, str, str]]:
         title = "baseline" if cell.method == "baseline" else f"staged, {cell.protocol}"
         row.setdefault(title, (str(cell.folder), "output.png", f"{cell.output_psnr:.2f} dB / {cell.output_ssim:.3f}"))
     first = cells.iloc[0]
-    observed = f"beta_max {first.beta_max:g}: {first.observed_psnr:.2f} dB / {first.observed_ssim:.3f}"
-    row["observed"] = (str(first.folder), "observed.png", observed)
-    row["clean"] = (str(first.folder), "clean.png", f"{first.arch}, {first.picture}")
+    quality = f"{first.observed_psnr:.2f} dB / {first.observed_ssim:.3f}"
+    row["observed"] = (str(first.folder), "observed.png", quality)
+    row["clean"] = (str(first.folder), "clean.png", f"{first.picture}, beta_max {first.beta_max:g}, {first.arch}")
     return row
 
 
-def _panel(axes: Axes, root: Path, title: str, shown: tuple[str, str, str] | None) -> None:
-    axes.set_axis_off()
-    warning = "\n(sees the clean picture)" if title == "staged, clean" else ""
-    axes.set_title(title + warning, fontsize=8)
+def _panel(axes: Axes, root: Path, shown: tuple[str, str, str] | None) -> None:
+    axes.set(xticks=[], yticks=[], frame_on=False)
     if shown is None:
         axes.text(0.5, 0.5, "–", ha="center", va="center", transform=axes.transAxes)
         return
     folder, file, caption = shown
     picture = np.asarray(Image.open(root / folder / file))
     axes.imshow(picture, cmap="gray" if picture.ndim == 2 else None, vmin=0, vmax=255, interpolation="nearest")
-    axes.text(0.5, -0.03, caption, ha="center", va="top", fontsize=7.5, transform=axes.transAxes)
+    axes.set_xlabel(caption, fontsize=8)

@@ -66,10 +66,15 @@ def to_markdown(table: pd.DataFrame) -> str:
     """Return a table as Markdown: PSNR to 0.01 dB, SSIM to 0.001, holes as a dash."""
     shown = table.copy()
     for column in shown.columns[shown.dtypes == "float64"]:
-        digits = 3 if "SSIM" in column else 2
-        form = "{:+.{}f}" if "diff." in column else "{:g}" if column == "beta_max" else "{:.{}f}"
-        shown[column] = [form.format(value, digits) if pd.notna(value) else None for value in table[column]]
+        form = _form(str(column))
+        shown[column] = [form.format(value) if pd.notna(value) else None for value in table[column]]
     return str(shown.astype(object).where(shown.notna(), "–").to_markdown(index=False, disable_numparse=True))
+
+
+def _form(column: str) -> str:
+    if not column.startswith(("PSNR", "SSIM", "peak", "±")):
+        return "{:g}"
+    return "{" + (":+" if "diff." in column else ":") + (".3f" if "SSIM" in column else ".2f") + "}"
 
 
 def _keys(cells: pd.DataFrame) -> list[str]:

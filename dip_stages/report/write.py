@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dip_stages.files import write_text
 from dip_stages.report.frame import load
 from dip_stages.report.plots import plot_curves, plot_sheet
 from dip_stages.report.tables import comparison, protocols, to_markdown
 
 if TYPE_CHECKING:
+    import os
+
     import pandas as pd
 
     from dip_stages.records import Record
@@ -51,19 +53,19 @@ def report_sweep(root: str | os.PathLike[str]) -> str:
     frame = load(root)
     folder = root / "report"
     folder.mkdir(exist_ok=True)
-    _write(folder / "cells.csv", frame.to_csv(index=False))
+    write_text(folder / "cells.csv", frame.to_csv(index=False))
     sections = []
     for protocol in protocols(frame):
         table = comparison(frame, protocol)
         if table.empty:
             continue
-        _write(folder / f"table_{protocol}.csv", table.to_csv(index=False))
-        _write(folder / f"table_{protocol}.md", to_markdown(table) + "\n")
+        write_text(folder / f"table_{protocol}.csv", table.to_csv(index=False))
+        write_text(folder / f"table_{protocol}.md", to_markdown(table) + "\n")
         sections.append(f"## {_TITLES.get(protocol, protocol)}\n\n{to_markdown(table)}\n")
     notes = _NOTES + ("" if frame.reports_picture.all() else _OTHER_PICTURE)
     text = "\n".join([f"# {root.name}: {_summary(frame)}\n", *sections, notes, _holes(frame)])
     drawn = [name for name, draw in _FIGURES.items() if draw(root, frame, folder / name)]
-    _write(folder / "report.md", text + "".join(f"\n![{name}]({name})\n" for name in drawn))
+    write_text(folder / "report.md", text + "".join(f"\n![{name}]({name})\n" for name in drawn))
     return f"{text}Written to {folder}: report.md, tables, {', '.join(drawn) or 'no figures'}\n"
 
 
@@ -103,9 +105,3 @@ def _holes(frame: pd.DataFrame) -> str:
 
 
 _FIGURES = {"curves.png": plot_curves, "pictures.png": plot_sheet}
-
-
-def _write(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)

@@ -5,6 +5,7 @@ Thin and torch-free: Hydra imports this module at every start of every Hydra app
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -107,9 +108,8 @@ class GridSweeper(Sweeper):
                 axes[axis] = [str(override.input_line)]
         return axes
 
-    def _compose(self, overrides: Sequence[str]) -> Mapping[str, Any]:
-        config = self.hydra_context.config_loader.load_sweep_config(self.config, list(overrides))
-        return {str(key): value for key, value in config.items() if key != "hydra"}
+    def _compose(self, overrides: Sequence[str]) -> DictConfig:
+        return self.hydra_context.config_loader.load_sweep_config(self.config, list(overrides))
 
     def _launch(self, cells: Sequence[PlannedCell], first: int) -> None:
         quiet = "hydra/job_logging=cell_in_sweep"
@@ -129,4 +129,8 @@ def _overrides(grid: Mapping[str, Any]) -> list[str]:
 
 
 def _text(value: object) -> str:
-    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+    """Return a value of a YAML file as it is typed in an override: quoted where the grammar wants it."""
+    text = "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+    if isinstance(value, str) and not re.fullmatch(r"[\w./:-]+", text):
+        return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+    return text
