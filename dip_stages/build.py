@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import shutil
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -106,9 +107,10 @@ def wants_bfloat16(precision: str, accelerator: str) -> bool:
 
 
 def build_logger(config: LoggerConfig, folder: Path, name: str) -> Logger | bool:
-    """Return Lightning's logger of that name, or ``False`` for none."""
+    """Return Lightning's logger of that name, or ``False`` for none; what an earlier run of the cell logged goes."""
     if config.name == "none":
         return False
+    shutil.rmtree(folder / "logs", ignore_errors=True)
     loggers = importlib.import_module("pytorch_lightning.loggers")
     made: Logger = {
         "csv": lambda: loggers.CSVLogger(folder, name="", version="logs"),

@@ -54,9 +54,12 @@ def _cache() -> Path:
 
 def _download(url: str, file: Path) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
-    with urllib.request.urlopen(url, timeout=60) as answer:  # noqa: S310 - a constant https address, or a test's file
-        with replacing(file) as temporary, temporary.open("wb") as out:
-            shutil.copyfileobj(answer, out)
+    with (
+        urllib.request.urlopen(url, timeout=60) as answer,  # noqa: S310 - a constant https address, or a test's file
+        replacing(file) as temporary,
+        temporary.open("wb") as out,
+    ):
+        shutil.copyfileobj(answer, out)
 
 
 def _ways_out(problem: str, url: str) -> str:

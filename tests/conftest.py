@@ -1,0 +1,62 @@
+"""Fixtures for all tests: configurations composed by Hydra, cells, and the real command line."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Protocol
+
+import pytest
+from hydra import compose, initialize_config_dir
+
+from dip_stages import cli
+from dip_stages.cell import Cell, cell_of
+from dip_stages.config import CONF_DIR, parse
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from omegaconf import DictConfig
+
+    Compose = Callable[..., DictConfig]
+    MakeCell = Callable[..., Cell]
+
+
+class CommandLine(Protocol):
+    """Runs ``python -m dip_stages…`` in the test's folder."""
+
+    def __call__(self, *arguments: str, module: str = "dip_stages") -> subprocess.CompletedProcess[str]: ...
+
+
+@pytest.fixture(scope="session")
+def composing() -> Iterator[Compose]:
+    """Compose as the command line does."""
+    assert cli.task  # registers the sweeps and the resolver
+    with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+        yield lambda *overrides: compose("config", overrides=list(overrides))
+
+
+@pytest.fixture(scope="session")
+def make_cell(composing: Compose) -> MakeCell:
+    """Make a tiny cell from overrides."""
+    return lambda *overrides: cell_of(parse(composing("preset=smoke", *overrides)))
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> CommandLine:
+    """Run the command line in an empty folder, one thread a process."""
+
+    def command(*arguments: str, module: str = "dip_stages") -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", module, *arguments],
+            cwd=tmp_path,
+            env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "default"},
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+
+    return command

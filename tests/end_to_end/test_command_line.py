@@ -1,0 +1,178 @@
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+from PIL import Image
+
+from dip_stages.pictures import bundled_path
+from dip_stages.records import read_record
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.conftest import CommandLine
+
+TINY = ("preset=smoke", "trainer.iterations=8")
+
+
+def test_without_m_one_cell_is_run_and_found_again(run: CommandLine, tmp_path: Path) -> None:
+    first = run(*TINY)
+    assert first.returncode == 0, first.stderr
+    assert re.search(r"output +PSNR +\d+\.\d+ dB +SSIM 0\.\d+ +after 8 iterations", first.stdout)
+    (folder,) = (tmp_path / "outputs" / "single").iterdir()
+    assert str(folder) in first.stdout
+    assert read_record(folder).status == "done"
+    again = run(*TINY)
+    assert again.stdout == first.stdout
+    assert "computed before" in again.stderr
+    assert len(list((tmp_path / "outputs" / "single").iterdir())) == 1
+
+
+def test_the_smoke_sweep_runs_reports_and_is_not_run_twice(run: CommandLine, tmp_path: Path) -> None:
+    first = run("-m", "sweep=smoke", "trainer.iterations=8")
+    assert first.returncode == 0, first.stderr
+    assert "7 done of 7 cells" in first.stdout
+    assert "SEES THE CLEAN PICTURE" in first.stdout
+    assert "[7/7]" in first.stderr
+    assert "Traceback" not in first.stderr
+    again = run("-m", "sweep=smoke", "trainer.iterations=8")
+    assert again.returncode == 0
+    assert "nothing to do: all 7 cells" in again.stderr
+    assert again.stdout == first.stdout
+    report = run("outputs/smoke", module="dip_stages.report")
+    assert report.returncode == 0
+    assert report.stdout == first.stdout
+    assert (tmp_path / "outputs" / "smoke" / "report" / "pictures.png").is_file()
+
+
+def test_every_launcher_gives_the_same_bits(run: CommandLine, tmp_path: Path) -> None:
+    for launcher in ("basic", "joblib"):
+        swept = run(
+            "-m", "sweep=custom", *TINY, "arch=unet,resnet", f"hydra/launcher={launcher}", f"outputs={launcher}"
+        )
+        assert swept.returncode == 0, swept.stderr
+    metrics = [
+        {
+            path.parent.name: read_record(path.parent).metrics
+            for path in (tmp_path / launcher).glob("custom/*/record.json")
+        }
+        for launcher in ("basic", "joblib")
+    ]
+    assert len(metrics[0]) == 2
+    assert metrics[0] == metrics[1]
+
+
+def test_a_cell_that_fails_shows_and_the_others_finish(run: CommandLine, tmp_path: Path) -> None:
+    swept = run("-m", "sweep=custom", *TINY, "method=baseline", "method.input_scale=1e39,0.1")
+    assert swept.returncode == 1
+    assert "1 failed, 1 done of 2 cells" in swept.stdout
+    assert "1 of 2 cells failed" in swept.stderr
+    assert "diverged" in swept.stderr
+    statuses = sorted(read_record(path.parent).status for path in tmp_path.glob("outputs/custom/*/record.json"))
+    assert statuses == ["done", "failed"]
+    again = run("-m", "sweep=custom", *TINY, "method=baseline", "method.input_scale=1e39,0.1")
+    assert again.returncode == 1
+    assert "nothing to do" in again.stderr
+
+
+def test_a_cell_that_fails_alone_exits_with_1_and_no_traceback(run: CommandLine) -> None:
+    single = run(*TINY, "method=baseline", "method.input_scale=1e39")
+    assert single.returncode == 1
+    assert "diverged" in single.stdout
+    assert "Traceback" not in single.stderr
+
+
+def test_help_is_for_people(run: CommandLine) -> None:
+    text = run("--help").stdout
+    commands = re.findall(r"^  python -m dip_stages.*", text, flags=re.M)
+    assert len(commands) == 5
+    for group in (
+        "arch",
+        "method",
+        "scheduler",
+        "loss",
+        "beta_max",
+        "budget",
+        "protocol",
+        "data",
+        "trainer",
+        "logger",
+        "sweep",
+    ):
+        assert re.search(rf"^{group}: ", text, flags=re.M), group
+    assert "unet_published" in text
+    assert "report_table" in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["arch=unett"], ["Could not find 'arch/unett'", "unet_published"]),
+        (["arch.widht=3"], ["arch.widht: no such setting; allowed:", "width"]),
+        (["beta_max=0"], ["noise.beta_max: got 0", "> 0 and < 1"]),
+        (["beta_max=1.0"], ["noise.beta_max: got 1.0"]),
+        (["-m", "sweep=report_table", "beta_max=0.01,7"], ["noise.beta_max: got 7.0", "in the cell: "]),
+        (["scheduler.stages=0"], ["scheduler.stages: got 0; allowed: a number >= 1"]),
+        (["budget.alpha=1", "budget.k=0"], ["leaves no iteration"]),
+        (["loss=perceptual_pretrained", "loss.path=nowhere.pth"], ["nowhere.pth", "Two ways out", "loss=perceptual"]),
+        (["data=file", "data.path=nowhere.png"], ["nowhere.png", "No such file"]),
+        (["data=file"], ["data.path: must be given"]),
+        (["-m", "sweep=nothing"], ["Could not find 'sweep/nothing'", "report_table"]),
+        (["logger=wandb"], ["pip install 'dip_stages[wandb]'"]),
+        (["trainer.iterations=[1"], ["no viable alternative at input '[1'"]),
+    ],
+)
+def test_a_slip_is_a_clear_error_without_traceback_or_folder(
+    run: CommandLine, tmp_path: Path, arguments: list[str], expected: list[str]
+) -> None:
+    slip = run(*arguments)
+    assert slip.returncode in (1, 2)
+    for text in expected:
+        assert text in slip.stderr
+    assert "Traceback" not in slip.stderr
+    assert len(slip.stderr.splitlines()) < 25
+    assert not list(tmp_path.glob("outputs/*/*"))
+
+
+def test_a_bad_picture_is_refused_before_anything_is_written(run: CommandLine, tmp_path: Path) -> None:
+    whole = bundled_path("coffee").read_bytes()
+    Image.new("RGB", (1, 1)).save(tmp_path / "small.png")
+    (tmp_path / "cut.png").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "text.png").write_text("not a picture")
+    for name, message in (("small.png", "got 1×1 pixels"), ("cut.png", "truncated"), ("text.png", "not a picture")):
+        for mode in ([], ["-m", "sweep=smoke"]):
+            slip = run(*mode, "data=file", f"data.path={name}")
+            assert slip.returncode == 2
+            assert name in slip.stderr
+            assert message in slip.stderr
+            assert "Traceback" not in slip.stderr
+    assert not (tmp_path / "outputs").exists()
+
+
+def test_ones_own_picture_is_fitted(run: CommandLine, tmp_path: Path) -> None:
+    with Image.open(bundled_path("coffee")) as picture:
+        picture.resize((70, 50)).save(tmp_path / "my (1).png")
+    single = run(*TINY, "data=file", "data.path='my (1).png'", "data.size=40", "data.fit=inside")
+    assert single.returncode == 0, single.stderr
+    (record,) = tmp_path.glob("outputs/single/*/record.json")
+    observation = json.loads(record.read_text())["observation"]
+    assert (observation["width"], observation["height"]) == (40, 29)
+
+
+def test_a_noise_level_may_be_typed_as_a_number(run: CommandLine, tmp_path: Path) -> None:
+    swept = run("-m", "sweep=custom", *TINY, "method=baseline", "beta_max=0.005,0.05")
+    assert swept.returncode == 0, swept.stderr
+    betas = sorted(
+        read_record(path.parent).observation["beta_max"] for path in tmp_path.glob("outputs/custom/*/record.json")
+    )
+    assert betas == [0.005, 0.05]
+
+
+def test_a_report_on_nothing_is_refused(run: CommandLine) -> None:
+    slip = run("outputs/nowhere", module="dip_stages.report")
+    assert slip.returncode == 2
+    assert "outputs/nowhere: neither plan.json" in slip.stderr
+    assert "Traceback" not in slip.stderr

@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from dip_stages.cell import cell_of
+from dip_stages.config import parse
+from dip_stages.runner import run_cell
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from dip_stages.records import Record
+    from tests.conftest import Compose
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def records(composing: Compose, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Record]:
+    """The quick preset on a tuning picture: the baseline and the staged method under each protocol."""
+    root: Path = tmp_path_factory.mktemp("training")
+    overrides = {
+        "baseline": ["method=baseline"],
+        **{protocol: ["method=staged", f"protocol={protocol}"] for protocol in ("clean", "renoised", "observed")},
+    }
+    return {
+        name: run_cell(cell_of(parse(composing("preset=quick", "data.name=coffee", *o))), root / name, threads=None)
+        for name, o in overrides.items()
+    }
+
+
+@pytest.mark.parametrize("name", ["baseline", "clean", "renoised", "observed"])
+def test_the_quick_preset_denoises_by_4_db(records: dict[str, Record], name: str) -> None:
+    record = records[name]
+    assert record.metrics is not None
+    assert record.metrics["output"]["end"]["psnr"] > record.observation["psnr"] + 4
+    assert record.metrics["output"]["end"]["ssim"] > record.observation["ssim"]
+
+
+def test_stages_made_from_the_clean_picture_leak_it(records: dict[str, Record]) -> None:
+    ends = {name: record.metrics["output"]["end"]["psnr"] for name, record in records.items() if record.metrics}
+    assert ends["clean"] > max(ends["baseline"], ends["renoised"], ends["observed"]) + 1
+
+
+def test_the_networks_all_learn(composing: Compose, tmp_path: Path) -> None:
+    for arch in ("dncnn", "resnet"):
+        cell = cell_of(
+            parse(
+                composing(
+                    "preset=quick",
+                    "data.name=coffee",
+                    "data.size=64",
+                    f"arch={arch}",
+                    "method=baseline",
+                    "trainer.iterations=300",
+                )
+            )
+        )
+        record = run_cell(cell, tmp_path / arch, threads=None)
+        assert record.metrics is not None
+        assert record.metrics["output"]["peak"]["psnr"] > record.observation["psnr"] + 2, arch

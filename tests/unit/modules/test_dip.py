@@ -1,0 +1,206 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+from torch import nn
+
+from dip_stages.errors import ConfigError, DivergenceError
+from dip_stages.losses import MSELoss
+from dip_stages.modules import BaselineDIP, DIPModule, FitSettings, StagedDIP
+from dip_stages.stages import Chunks, Stage, StagePlan, baseline_plan, level_noise, staged_plan
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+SHAPE = (1, 3, 16, 16)
+
+
+class Tiny(nn.Module):
+    """A network of two convolutions that remembers what it was fed and gave."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            self.body = nn.Sequential(nn.Conv2d(channels, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 3, 1))
+        self.fed: list[Tensor] = []
+        self.gave: list[Tensor] = []
+        self.broken_calls: set[int] = set()
+
+    def forward(self, x: Tensor) -> Tensor:
+        picture: Tensor = self.body(x).sigmoid()
+        if len(self.gave) in self.broken_calls:
+            picture = picture * torch.nan
+        self.fed.append(x.detach().clone())
+        self.gave.append(picture.detach().clone())
+        return picture
+
+
+def a_picture(seed: int = 0) -> Tensor:
+    return torch.rand(SHAPE, generator=torch.Generator().manual_seed(seed))
+
+
+def a_staged_plan(net_input: str, budgets: tuple[int, ...] = (5, 4, 6), protocol: str = "renoised") -> StagePlan:
+    betas = tuple(sorted((0.001 * (i + 1) for i in range(len(budgets))), reverse=True))
+    return staged_plan(
+        protocol=protocol,
+        net_input=net_input,
+        betas=betas,
+        budgets=budgets,
+        observed=a_picture(),
+        level_eps=level_noise(SHAPE, len(budgets), 0),
+    )
+
+
+def fit(module: DIPModule, chunk: int = 4) -> DIPModule:
+    trainer = pl.Trainer(
+        accelerator="cpu",
+        max_epochs=1,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        plugins=[LightningEnvironment()],
+    )
+    trainer.fit(module, Chunks(module.plan, chunk))
+    return module
+
+
+def a_module(plan: StagePlan, channels: int, seed: int = 0, **settings: object) -> tuple[DIPModule, Tiny]:
+    network = Tiny(channels)
+    kind = BaselineDIP if len(plan.stages) == 1 else StagedDIP
+    return kind(network, plan, MSELoss(), FitSettings(input_channels=8, **settings), seed), network  # type: ignore[arg-type]
+
+
+def test_the_baseline_is_a_staged_fit_of_one_stage() -> None:
+    plan = baseline_plan(a_picture(), 12)
+    network = Tiny(8)
+    staged = fit(StagedDIP(network, plan, MSELoss(), FitSettings(input_channels=8), 0))
+    assert torch.equal(fit(a_module(plan, 8)[0]).output, staged.output)
+
+
+def test_the_baseline_refuses_a_plan_of_several_stages_or_one_that_sees_the_clean_picture() -> None:
+    with pytest.raises(ConfigError, match="got a plan of 3 stages"):
+        BaselineDIP(Tiny(3), a_staged_plan("previous_output"), MSELoss(), FitSettings(), 0)
+    leaky = StagePlan((Stage(0.1, 5, a_picture(), a_picture()),), "fixed_noise", sees_clean=True)
+    with pytest.raises(ConfigError, match="allowed: one blind stage"):
+        BaselineDIP(Tiny(8), leaky, MSELoss(), FitSettings(), 0)
+
+
+def test_the_fit_goes_down_to_the_target() -> None:
+    module, _ = a_module(baseline_plan(torch.full(SHAPE, 0.25), 150), 8)
+    fit(module)
+    assert module.loss_value.item() < 1e-3
+    assert module.iteration == 150
+    assert module.rollbacks == 0
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_does_not() -> None:
+    outputs = [fit(a_module(baseline_plan(a_picture(), 10), 8, seed)[0]).output for seed in (0, 0, 1)]
+    assert torch.equal(outputs[0], outputs[1])
+    assert not torch.equal(outputs[0], outputs[2])
+
+
+@pytest.mark.parametrize("chunk", [1, 3, 7, 100])
+def test_the_size_of_a_chunk_does_not_change_the_result(chunk: int) -> None:
+    outputs = [fit(a_module(a_staged_plan("previous_output"), 3)[0], size).output for size in (4, chunk)]
+    assert torch.equal(outputs[0], outputs[1])
+
+
+def test_global_random_state_is_left_alone() -> None:
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    fit(a_module(a_staged_plan("fixed_noise"), 8)[0])
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_the_average_is_the_exponential_average_of_the_outputs_across_stages() -> None:
+    module, network = a_module(a_staged_plan("previous_output"), 3, average_decay=0.8)
+    fit(module)
+    average = network.gave[0]
+    for output in network.gave[1:]:
+        average = 0.8 * average + 0.2 * output
+    assert len(network.gave) == 15
+    torch.testing.assert_close(module.average, average)
+    assert torch.equal(module.output, network.gave[-1])
+
+
+@pytest.mark.parametrize("carry", ["output", "average"])
+def test_previous_output_feeds_each_stage_with_the_last_ones_picture(carry: str) -> None:
+    module, network = a_module(a_staged_plan("previous_output"), 3, jitter=0.0, carry=carry, average_decay=0.5)
+    fit(module)
+    if carry == "output":
+        expected = network.gave[4]
+    else:
+        expected = network.gave[0]
+        for output in network.gave[1:5]:
+            expected = 0.5 * expected + 0.5 * output
+    torch.testing.assert_close(network.fed[5], expected)
+    torch.testing.assert_close(network.fed[8], expected)
+    assert not torch.allclose(network.fed[9], expected)
+
+
+def test_noise_and_previous_keeps_the_noise_and_feeds_the_average() -> None:
+    module, network = a_module(a_staged_plan("noise_and_previous"), 11, jitter=0.0, average_decay=0.5)
+    fit(module)
+    average = network.gave[0]
+    for output in network.gave[1:5]:
+        average = 0.5 * average + 0.5 * output
+    assert torch.equal(network.fed[5][:, :8], network.fed[0][:, :8])
+    torch.testing.assert_close(network.fed[5][:, 8:], average)
+
+
+def test_fixed_noise_is_fed_throughout_with_fresh_jitter() -> None:
+    module, network = a_module(a_staged_plan("fixed_noise"), 8, jitter=0.1)
+    fit(module)
+    differences = torch.stack([b - a for a, b in zip(network.fed, network.fed[1:], strict=False)])
+    assert differences.std().item() == pytest.approx(0.1 * 2**0.5, rel=0.05)
+    assert torch.stack(network.fed).mean(0).std() < 0.06
+
+
+def test_a_stage_without_iterations_is_skipped() -> None:
+    module, network = a_module(a_staged_plan("previous_output", (5, 0, 6)), 3)
+    fit(module)
+    assert len(network.gave) == module.iteration == 11
+
+
+def test_a_passing_nan_is_rolled_back_and_no_iteration_is_lost() -> None:
+    module, network = a_module(baseline_plan(a_picture(), 20), 8)
+    network.broken_calls = {6}
+    fit(module, chunk=5)
+    assert module.rollbacks == 1
+    assert module.iteration == 20
+    assert len(network.gave) == 25
+    assert module.output.isfinite().all()
+    assert module.average.isfinite().all()
+    assert all(parameter.isfinite().all() for parameter in network.parameters())
+
+
+def test_a_lasting_nan_fails_in_the_last_good_state() -> None:
+    module, network = a_module(baseline_plan(a_picture(), 20), 8, attempts=2)
+    network.broken_calls = set(range(10, 1000))
+    with pytest.raises(DivergenceError, match="last good state, iteration 10"):
+        fit(module, chunk=5)
+    reference, _ = a_module(baseline_plan(a_picture(), 10), 8)
+    fit(reference, chunk=5)
+    assert torch.equal(module.output, reference.output)
+    assert torch.equal(module.average, reference.average)
+    for ours, theirs in zip(module.network.parameters(), reference.network.parameters(), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+def test_bfloat16_leaves_a_float32_picture_of_more_than_8_bits() -> None:
+    from dip_stages import archs
+    from dip_stages.noise import generator
+
+    network = archs.seeded("unet", generator(0), in_channels=8, out_channels=3, size=(16, 16), width=8)
+    module = BaselineDIP(
+        network, baseline_plan(a_picture(), 4), MSELoss(), FitSettings(input_channels=8, bfloat16=True), 0
+    )
+    fit(module)
+    assert module.output.dtype == torch.float32
+    assert not torch.equal(module.output, module.output.bfloat16().float())

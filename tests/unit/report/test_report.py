@@ -1,0 +1,262 @@
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from PIL import Image
+
+from dip_stages import report
+from dip_stages.cell import AXES
+from dip_stages.errors import RecordError
+from dip_stages.records import Record, write_csv, write_json, write_record
+from dip_stages.report.tables import comparison, protocols, reported, to_markdown
+
+
+def axes(method: str, **changes: Any) -> dict[str, Any]:
+    staged = {"protocol": "renoised", "scheduler": "linear", "budget": "saturating", "input": "previous_output"}
+    blank = {"protocol": None, "scheduler": None, "budget": None, "input": "fixed_noise"}
+    values = {
+        "method": method,
+        "arch": "unet",
+        "beta_max": 0.01,
+        "loss": "mse",
+        "picture": "rocket",
+        "seed": 0,
+        "noise_seed": 0,
+    }
+    return {axis: (values | (blank if method == "baseline" else staged) | changes)[axis] for axis in AXES}
+
+
+def a_record(folder: str, axes: dict[str, Any], psnr: float | None, **changes: Any) -> Record:
+    at = {"iteration": 40, "psnr": psnr, "ssim": 0.5}
+    peak = {"iteration": 20, "psnr": (psnr or 0) + 1, "ssim": 0.6, "needs_clean": True}
+    values: dict[str, Any] = {
+        "status": "failed" if psnr is None else "done",
+        "cell": {"id": folder, "folder": folder, "axes": axes},
+        "settings": {"method": {"name": axes["method"]}, "trainer": {"lr": 0.01}, "seed": axes["seed"]},
+        "sees_clean": axes["protocol"] == "clean",
+        "computed": {},
+        "timing": {"seconds": 1.5},
+        "iterations": {"planned": 40, "run": 40, "rollbacks": 0},
+        "observation": {"source": "bundled", "psnr": 20.0, "ssim": 0.3},
+        "metrics": None if psnr is None else {name: {"end": at, "peak": peak} for name in ("output", "average")},
+        "error": {"message": "diverged"} if psnr is None else None,
+    }
+    return Record(**(values | changes))
+
+
+class Sweep:
+    """A sweep on disk, made of records."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.cells: list[dict[str, Any]] = []
+
+    def add(
+        self,
+        axes: dict[str, Any],
+        psnr: float | None = None,
+        *,
+        missing: bool = False,
+        planned: bool = True,
+        **changes: Any,
+    ) -> Path:
+        name = f"cell{len(list(self.root.iterdir())) + len(self.cells)}"
+        if planned:
+            self.cells.append({"id": name, "folder": name, "axes": axes})
+        folder = self.root / name
+        if not missing:
+            folder.mkdir()
+            write_record(folder, a_record(name, axes, psnr, **changes))
+            if psnr is not None:
+                rows = [{"iteration": i, "output_psnr": psnr - 10 / i} for i in (10, 20, 40)]
+                write_csv(folder / "curves.csv", ["iteration", "output_psnr"], rows)
+                for picture in ("clean", "observed", "output"):
+                    Image.new("RGB", (16, 16), (int(psnr) * 5, 90, 90)).save(folder / f"{picture}.png")
+        write_json(self.root / "plan.json", {"schema": 1, "name": "x", "cells": self.cells})
+        return folder
+
+
+@pytest.fixture
+def sweep(tmp_path: Path) -> Sweep:
+    return Sweep(tmp_path)
+
+
+def test_a_row_a_planned_cell_with_its_figures(sweep: Sweep) -> None:
+    sweep.add(axes("baseline"), 25.0)
+    sweep.add(axes("staged", protocol="clean"), 27.0)
+    frame = report.load(sweep.root)
+    assert list(frame.status) == ["done", "done"]
+    assert list(frame.output_psnr) == [25.0, 27.0]
+    assert list(frame.output_peak_psnr) == [26.0, 28.0]
+    assert list(frame.sees_clean) == [False, True]
+    assert set(AXES) <= set(frame.columns)
+
+
+def test_failed_missing_and_unreadable_cells_are_rows_too_and_strangers_are_apart(sweep: Sweep) -> None:
+    sweep.add(axes("baseline"), 25.0)
+    sweep.add(axes("staged"), None)
+    sweep.add(axes("staged", seed=1), missing=True)
+    broken = sweep.add(axes("staged", seed=2), 26.0)
+    (broken / "record.json").write_text('{"schema": 1')
+    sweep.add(axes("staged", seed=3), 29.0, planned=False)
+    frame = report.load(sweep.root)
+    assert list(frame.status) == ["done", "failed", "missing", "unreadable", "done"]
+    assert list(frame.planned) == [True] * 4 + [False]
+    assert frame.output_psnr.isna().tolist() == [False, True, True, True, False]
+    assert frame.error[1] == "diverged"
+    assert "truncated" in frame.error[3]
+
+
+def test_a_folder_without_a_sweep_is_refused(tmp_path: Path) -> None:
+    for folder in (tmp_path, tmp_path / "nowhere"):
+        with pytest.raises(RecordError, match=r"neither plan\.json nor"):
+            report.load(folder)
+
+
+def test_single_cells_are_reported_without_a_plan(sweep: Sweep) -> None:
+    sweep.add(axes("baseline"), 25.0, planned=False)
+    (sweep.root / "plan.json").unlink()
+    frame = report.load(sweep.root)
+    assert list(frame.output_psnr) == [25.0]
+
+
+def test_a_setting_that_differs_becomes_a_column_and_the_others_do_not(sweep: Sweep) -> None:
+    for lr in (0.01, 0.02):
+        sweep.add(axes("baseline"), 25.0, settings={"trainer": {"lr": lr, "chunk": 20}, "method": {"name": "baseline"}})
+    frame = report.load(sweep.root)
+    assert list(frame["trainer.lr"]) == [0.01, 0.02]
+    assert "trainer.chunk" not in frame
+    assert list(comparison(frame, "none")["trainer.lr"]) == [0.01, 0.02]
+
+
+def test_the_reported_figures_are_the_course_reports() -> None:
+    table = reported().set_index("row")
+    assert len(table) == 10
+    assert table.loc["4", ["psnr", "ssim"]].tolist() == [28.9212, 0.9905]
+    assert table.loc["B2", ["psnr", "ssim"]].tolist() == [25.1043, 0.967]
+    assert table.loc["5", ["beta_max", "scheduler", "loss"]].tolist() == [0.02, "linear", "mse"]
+
+
+def test_ours_stand_beside_the_reported_figures_baselines_first(sweep: Sweep) -> None:
+    sweep.add(axes("staged", scheduler="scaled_linear", loss="perceptual (random)"), 27.0)
+    sweep.add(axes("staged", arch="dncnn"), 24.0)
+    sweep.add(axes("baseline"), 25.0)
+    table = comparison(report.load(sweep.root), "renoised")
+    assert table["#"].fillna("").tolist() == ["B1", "4", ""]
+    assert table["PSNR ours"].tolist() == [25.0, 27.0, 24.0]
+    assert table["PSNR reported"].tolist()[:2] == [26.8612, 28.9212]
+    assert pd.isna(table["PSNR reported"][2])
+
+
+def test_the_difference_is_shown_on_the_reports_picture_alone(sweep: Sweep) -> None:
+    sweep.add(axes("baseline"), 25.0)
+    assert "PSNR diff." not in comparison(report.load(sweep.root), "none")
+    assert "No difference is shown" in report.report_sweep(sweep.root)
+    theirs = {"source": "butterflies", "index": 0, "psnr": 20.0, "ssim": 0.3}
+    sweep.add(axes("staged", picture="butterflies"), 27.0, observation=theirs)
+    table = comparison(report.load(sweep.root), "renoised").set_index("#")
+    assert table.loc["1", "PSNR diff."] == pytest.approx(27.0 - 27.7683)
+    assert table.loc["1", "SSIM diff."] == pytest.approx(0.5 - 0.9827)
+    assert pd.isna(table.loc["B1", "PSNR diff."])
+
+
+def test_seeds_are_averaged_with_their_deviation(sweep: Sweep) -> None:
+    for seed, psnr in enumerate((24.0, 25.0, 29.0)):
+        sweep.add(axes("staged", seed=seed), psnr)
+    sweep.add(axes("staged", seed=3), None)
+    row = comparison(report.load(sweep.root), "renoised").iloc[0]
+    assert row["PSNR ours"] == pytest.approx(26.0)
+    assert row["± std"] == pytest.approx(7**0.5)
+    assert row["cells"] == "3 done, 1 failed"
+
+
+def test_a_table_a_protocol_each_with_the_baselines(sweep: Sweep) -> None:
+    sweep.add(axes("baseline"), 25.0)
+    sweep.add(axes("staged", protocol="clean"), 29.0)
+    sweep.add(axes("staged"), 27.0)
+    frame = report.load(sweep.root)
+    assert protocols(frame) == ["clean", "renoised"]
+    assert comparison(frame, "clean")["PSNR ours"].tolist() == [25.0, 29.0]
+    assert comparison(frame, "renoised")["PSNR ours"].tolist() == [25.0, 27.0]
+
+
+def test_markdown_shows_a_hole_as_a_dash() -> None:
+    table = pd.DataFrame(
+        {"beta_max": [0.01], "PSNR ours": [25.126], "SSIM ours": [0.98765], "PSNR diff.": [1.0], "x": [None]}
+    )
+    assert to_markdown(table).splitlines()[-1].split() == [
+        "|",
+        "0.01",
+        "|",
+        "25.13",
+        "|",
+        "0.988",
+        "|",
+        "+1.00",
+        "|",
+        "–",
+        "|",
+    ]
+
+
+def test_the_report_is_written_and_says_what_sees_the_clean_picture_and_what_is_missing(sweep: Sweep) -> None:
+    sweep.add(axes("baseline"), 25.0)
+    sweep.add(axes("staged", protocol="clean"), 29.0)
+    sweep.add(axes("staged"), None)
+    sweep.add(axes("staged", scheduler="scaled_linear"), missing=True)
+    text = report.report_sweep(sweep.root)
+    assert "protocol clean – SEES THE CLEAN PICTURE" in text
+    assert "2 done, 1 failed, 1 missing of 4 cells" in text
+    assert "failed, diverged" in text
+    written = {path.name for path in (sweep.root / "report").iterdir()}
+    assert written == {
+        "cells.csv", "report.md", "table_clean.csv", "table_clean.md", "table_renoised.csv", "table_renoised.md",
+        "curves.png", "pictures.png",
+    }  # fmt: skip
+    assert len(pd.read_csv(sweep.root / "report" / "cells.csv")) == 4
+    assert report.report_sweep(sweep.root) == text
+
+
+def test_a_sweep_in_which_everything_failed_still_reports(sweep: Sweep) -> None:
+    sweep.add(axes("baseline"), None)
+    text = report.report_sweep(sweep.root)
+    assert "1 failed of 1 cells" in text
+    assert "no figures" in text
+
+
+def test_a_baseline_stands_in_the_curves_of_every_protocol_and_pictures_are_not_chosen_by_quality(sweep: Sweep) -> None:
+    from dip_stages.report.plots import _panels, _row
+
+    sweep.add(axes("baseline"), 25.0)
+    first = sweep.add(axes("staged"), 21.0)
+    sweep.add(axes("staged", loss="perceptual (random)"), 29.0)
+    sweep.add(axes("staged", protocol="clean"), 29.0)
+    frame = report.load(sweep.root)
+    cells = list(frame.itertuples())
+    assert _panels(frame, cells[0]) == ["unet, renoised", "unet, clean (sees clean)"]
+    assert _row(frame)["staged, renoised"][0] == first.name
+
+
+def test_figures_cover_networks_seeds_and_holes(sweep: Sweep) -> None:
+    for arch in ("unet", "dncnn"):
+        for beta_max in (0.01, 0.02):
+            sweep.add(axes("baseline", arch=arch, beta_max=beta_max), 24.0)
+            for seed in (0, 1):
+                sweep.add(axes("staged", arch=arch, beta_max=beta_max, seed=seed), 25.0 + seed)
+    shutil.rmtree(sweep.add(axes("staged", protocol="observed"), 20.0))
+    report.report_sweep(sweep.root)
+    for name in ("curves.png", "pictures.png"):
+        with Image.open(sweep.root / "report" / name) as figure:
+            assert min(figure.size) > 300
+
+
+def test_a_single_cell_is_described_with_what_the_peak_needed() -> None:
+    text = report.describe(a_record("x", axes("staged", protocol="clean"), 25.0), folder=Path("here"))
+    assert "output     PSNR  25.00 dB  SSIM 0.5000  after 40 iterations" in text
+    assert "found with the clean picture" in text
+    assert "guided by the clean picture" in text
+    assert "failed: diverged" in report.describe(a_record("x", axes("staged"), None), Path("here"))

@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+import pytest
+import torch
+from pytorch_lightning.loggers import CSVLogger
+
+from dip_stages.build import (
+    build_accelerator,
+    build_logger,
+    build_module,
+    build_observation,
+    build_plan,
+    wants_bfloat16,
+)
+from dip_stages.config import LoggerConfig
+from dip_stages.errors import ConfigError
+from dip_stages.losses import PerceptualLoss
+from dip_stages.modules import BaselineDIP, StagedDIP
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.conftest import MakeCell
+
+
+@pytest.mark.parametrize("device", ["cuda", "mps"])
+def test_a_device_that_is_not_there_is_refused(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    assert build_accelerator("auto") == "cpu"
+    with pytest.raises(ConfigError, match=f"got '{device}', which this machine lacks; allowed: auto, cpu"):
+        build_accelerator(device)
+
+
+def test_auto_precision_follows_the_hardware(monkeypatch: pytest.MonkeyPatch) -> None:
+    for abilities, expected in (({"avx512_bf16": True}, True), ({"amx_bf16": True}, True), ({"avx2": True}, False)):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda abilities=abilities: abilities)
+        assert wants_bfloat16("auto", "cpu") is expected
+    assert wants_bfloat16("bfloat16", "cpu")
+    assert not wants_bfloat16("float32", "cuda")
+
+
+def test_loggers(tmp_path: Path) -> None:
+    assert build_logger(LoggerConfig("none"), tmp_path, "x") is False
+    assert isinstance(build_logger(LoggerConfig("csv"), tmp_path, "x"), CSVLogger)
+
+
+def test_the_method_chooses_the_module_and_the_loss(make_cell: MakeCell) -> None:
+    for overrides, kind, perceptual in (
+        (("method=baseline", "loss=perceptual"), BaselineDIP, False),
+        (("method=staged", "loss=perceptual"), StagedDIP, True),
+    ):
+        config = make_cell(*overrides).config
+        module = build_module(config, build_plan(config, build_observation(config)), accelerator="cpu")
+        assert type(module) is kind
+        assert isinstance(module.loss, PerceptualLoss) is perceptual
+
+
+def test_weights_depend_on_the_seed_alone(make_cell: MakeCell) -> None:
+    weights = []
+    for override in ("seed=0", "noise_seed=9", "seed=1"):
+        config = make_cell(override).config
+        module = build_module(config, build_plan(config, build_observation(config)), accelerator="cpu")
+        weights.append(next(module.network.parameters()))
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])
+
+
+def test_levels_and_observation_use_independent_noise(make_cell: MakeCell) -> None:
+    config = make_cell("protocol=clean", "scheduler.stages=2").config
+    observation = build_observation(config)
+    plan = build_plan(config, observation)
+    draws = [observation.observed - observation.clean]
+    draws += [stage.target - (1 - stage.beta) ** 0.5 * observation.clean for stage in plan.stages]
+    correlations = torch.corrcoef(torch.stack([draw.flatten() for draw in draws])).fill_diagonal_(0)
+    assert correlations.abs().max() < 0.06
+
+
+@pytest.mark.parametrize("overrides", [("protocol=renoised",), ("protocol=observed",), ("method=baseline",)])
+def test_a_blind_plan_is_the_same_whatever_the_clean_picture(make_cell: MakeCell, overrides: tuple[str, ...]) -> None:
+    config = make_cell(*overrides).config
+    observation = build_observation(config)
+    other = dataclasses.replace(observation, clean=torch.zeros_like(observation.clean))
+    plans = [build_plan(config, o) for o in (observation, other)]
+    for ours, theirs in zip(plans[0].stages, plans[1].stages, strict=True):
+        assert torch.equal(ours.target, theirs.target)
+        assert torch.equal(ours.reference, theirs.reference)
+    leaky = make_cell("protocol=clean").config
+    assert not torch.equal(build_plan(leaky, observation).stages[0].target, build_plan(leaky, other).stages[0].target)

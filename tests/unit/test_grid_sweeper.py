@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+import collections
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException
+from hydra.types import HydraContext, RunMode
+
+from dip_stages.errors import ConfigError
+from hydra_plugins.dip_stages.grid_sweeper import GridSweeper
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from dip_stages.sweep.plan import Plan
+    from tests.conftest import Compose
+
+    MakePlan = Callable[..., Plan]
+
+
+@pytest.fixture
+def planned(composing: Compose, tmp_path: Path) -> MakePlan:
+    """Plan a sweep as ``python -m dip_stages -m <arguments>`` does."""
+    assert composing
+
+    def plan(*arguments: str) -> Plan:
+        hydra = GlobalHydra.instance().hydra
+        assert hydra is not None
+        every = [f"outputs={tmp_path}", *arguments]
+        sweeper = GridSweeper()
+        sweeper.config = hydra.compose_config("config", every, RunMode.MULTIRUN, with_log_configuration=False)
+        sweeper.hydra_context = HydraContext(config_loader=hydra.config_loader, callbacks=None)  # type: ignore[arg-type]
+        return sweeper._plan(every)
+
+    return plan
+
+
+def axis(plan: Plan, *names: str) -> list[Any]:
+    values = [tuple(planned.cell.axes[name] for name in names) for planned in plan.cells]
+    return [value[0] for value in values] if len(names) == 1 else values
+
+
+def test_the_default_sweep_is_the_full_grid_of_30_cells(planned: MakePlan, tmp_path: Path) -> None:
+    plan = planned()
+    assert (plan.name, plan.root) == ("full_grid", tmp_path / "full_grid")
+    assert collections.Counter(axis(plan, "method", "arch")) == {
+        (method, arch): count
+        for method, count in (("baseline", 2), ("staged", 8))
+        for arch in ("unet", "dncnn", "resnet")
+    }
+    assert {loss for method, loss in axis(plan, "method", "loss") if method == "baseline"} == {"mse"}
+    assert set(axis(plan, "protocol")) == {None, "renoised"}
+
+
+def test_the_reports_table_is_its_8_rows_under_two_protocols_and_2_baselines(planned: MakePlan) -> None:
+    plan = planned("sweep=report_table")
+    assert collections.Counter(axis(plan, "protocol")) == {None: 2, "clean": 8, "renoised": 8}
+    rows = [row[1:] for row in axis(plan, "protocol", "beta_max", "scheduler", "loss") if row[0] == "clean"]
+    losses = ("mse", "perceptual (random)")
+    assert rows == [(beta, s, loss) for beta in (0.01, 0.02) for s in ("linear", "scaled_linear") for loss in losses]
+
+
+def test_smoke_has_every_network_and_protocol_once(planned: MakePlan) -> None:
+    plan = planned("sweep=smoke")
+    assert len(plan.cells) == 7
+    assert set(axis(plan, "arch")) == {"unet", "dncnn", "resnet"}
+    assert set(axis(plan, "protocol")) == {None, "clean", "renoised", "observed"}
+
+
+def test_values_on_the_command_line_narrow_and_widen(planned: MakePlan) -> None:
+    plan = planned("arch=unet", "seed=0,1,2")
+    assert len(plan.cells) == 30
+    assert set(axis(plan, "arch")) == {"unet"}
+    assert collections.Counter(axis(plan, "seed")) == {0: 10, 1: 10, 2: 10}
+
+
+@pytest.mark.parametrize("override", ["beta_max=b0.02", "noise.beta_max=0.02"])
+def test_the_noise_level_is_one_axis_however_it_is_written(planned: MakePlan, override: str) -> None:
+    plan = planned("sweep=report_table", override)
+    assert axis(plan, "beta_max") == [0.02] * 9
+
+
+def test_a_loss_given_to_every_grid_leaves_the_baselines_alone(planned: MakePlan) -> None:
+    plan = planned("loss=mse,perceptual", "arch=unet")
+    assert collections.Counter(axis(plan, "method", "loss")) == {
+        ("baseline", "mse"): 2,
+        ("staged", "mse"): 4,
+        ("staged", "perceptual (random)"): 4,
+    }
+
+
+def test_a_custom_sweep_is_the_command_line_alone(planned: MakePlan) -> None:
+    plan = planned("sweep=custom", "method.input=previous_output,fixed_noise")
+    assert axis(plan, "input") == ["previous_output", "fixed_noise"]
+
+
+def test_a_cell_of_a_sweep_has_one_thread_unless_told_otherwise(planned: MakePlan) -> None:
+    assert {p.cell.config.runtime.threads for p in planned("sweep=smoke").cells} == {1}
+    assert {p.cell.config.runtime.threads for p in planned("sweep=smoke", "runtime.threads=2").cells} == {2}
+
+
+@pytest.mark.parametrize("name", ["my(1).png", "it's, odd.png", "a=b.png"])
+def test_grids_take_file_names_that_hydras_grammar_would_not(planned: MakePlan, tmp_path: Path, name: str) -> None:
+    from dip_stages.pictures import bundled_path
+
+    picture = tmp_path / name
+    picture.write_bytes(bundled_path("coffee").read_bytes())
+    quoted = str(picture).replace("'", "\\'")
+    plan = planned("sweep=custom", f"sweep.grids=[{{data:file,data.path:'{quoted}'}}]")
+    assert [p.cell.config.data.file for p in plan.cells] == [picture]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("sweep=custom", "sweep.grids=all"), "sweep.grids: got 'all'; allowed: a list"),
+        (("runtime.threads=1,2",), "they are no axes"),
+        (("seed=range(0,3)", "trainer.lr=interval(0.1,0.2)"), "a continuous range; allowed: a list"),
+        (("arch=unet,vnet",), "Could not find 'arch/vnet'"),
+    ],
+)
+def test_a_sweep_that_cannot_be_is_refused(planned: MakePlan, arguments: tuple[str, ...], message: str) -> None:
+    with pytest.raises(HydraException) as caught:
+        planned(*arguments)
+    assert message in str(caught.value)
+
+
+def test_a_bad_value_names_the_cell(planned: MakePlan) -> None:
+    with pytest.raises(ConfigError, match=r"noise\.beta_max: got 3\.0.*\n  in the cell: .*noise\.beta_max=3"):
+        planned("noise.beta_max=0.01,3")

@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+import csv
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+from PIL import Image
+
+from dip_stages import runner
+from dip_stages.records import read_json, read_record
+from dip_stages.runner import run_cell
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.conftest import MakeCell
+
+
+def test_a_cell_leaves_record_curves_pictures_and_plot(make_cell: MakeCell, tmp_path: Path) -> None:
+    cell = make_cell("loss=perceptual", "scheduler.stages=3", "budget=constant")
+    record = run_cell(cell, tmp_path / "cell", threads=1)
+    assert read_record(tmp_path / "cell") == record
+    assert {p.name for p in (tmp_path / "cell").iterdir()} == {
+        "record.json", "curves.csv", "curve.png", "clean.png", "observed.png", "output.png", "average.png", "logs",
+    }  # fmt: skip
+    for name in ("clean", "observed", "output", "average"):
+        with Image.open(tmp_path / "cell" / f"{name}.png") as picture:
+            assert picture.size == (32, 32)
+    assert (tmp_path / "cell" / "logs" / "metrics.csv").is_file()
+    assert record.status == "done"
+    assert record.cell["id"] == cell.id
+    assert record.settings == cell.settings
+    assert not record.sees_clean
+    assert record.iterations == {"planned": 40, "run": 40, "rollbacks": 0}
+    assert record.computed["threads"] == 1
+    assert record.computed["grouped"] is False
+    assert record.computed["versions"]["torch"] == torch.__version__
+    assert [stage["budget"] for stage in record.stages] == [14, 13, 13]
+    assert record.observation["beta_max"] == 0.01
+    assert record.observation["sigma"] == pytest.approx(0.1)
+
+
+def test_end_and_peak_are_those_of_the_curve_and_the_peak_says_that_it_needs_the_clean_picture(
+    make_cell: MakeCell, tmp_path: Path
+) -> None:
+    record = run_cell(make_cell("method=baseline", "trainer.chunk=4"), tmp_path, threads=1)
+    with (tmp_path / "curves.csv").open() as file:
+        rows = [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
+    assert record.metrics is not None
+    for picture in ("output", "average"):
+        end, peak = record.metrics[picture]["end"], record.metrics[picture]["peak"]
+        assert end["psnr"] == rows[-1][f"{picture}_psnr"]
+        assert peak["psnr"] == max(row[f"{picture}_psnr"] for row in rows)
+        assert peak["needs_clean"] is True
+        assert "needs_clean" not in end
+
+
+def test_one_thread_gives_the_same_numbers_again(make_cell: MakeCell, tmp_path: Path) -> None:
+    records = [run_cell(make_cell(), tmp_path / str(i), threads=1) for i in range(2)]
+    assert records[0].metrics == records[1].metrics
+    assert records[0].stages == records[1].stages
+
+
+def test_methods_of_a_pair_see_the_same_observation(make_cell: MakeCell, tmp_path: Path) -> None:
+    for name, override in [("a", "method=baseline"), ("b", "protocol=clean"), ("c", "arch=dncnn"), ("d", "seed=7")]:
+        run_cell(make_cell(override, "trainer.iterations=10"), tmp_path / name, threads=1)
+    pictures = {(tmp_path / name / "observed.png").read_bytes() for name in "abcd"}
+    assert len(pictures) == 1
+    run_cell(make_cell("noise_seed=1", "trainer.iterations=10"), tmp_path / "e", threads=1)
+    assert (tmp_path / "e" / "observed.png").read_bytes() not in pictures
+
+
+def test_only_the_clean_protocol_is_marked_as_seeing_the_clean_picture(make_cell: MakeCell, tmp_path: Path) -> None:
+    sees = {
+        protocol: run_cell(
+            make_cell(f"protocol={protocol}", "trainer.iterations=10"), tmp_path / protocol, threads=1
+        ).sees_clean
+        for protocol in ("clean", "renoised", "observed")
+    }
+    assert sees == {"clean": True, "renoised": False, "observed": False}
+
+
+def test_a_fit_that_diverges_is_recorded_with_its_last_good_state(make_cell: MakeCell, tmp_path: Path) -> None:
+    record = run_cell(make_cell("method=baseline", "method.input_scale=1e39"), tmp_path, threads=1)
+    assert record.status == read_record(tmp_path).status == "failed"
+    assert record.error is not None
+    assert record.error["type"] == "DivergenceError"
+    assert record.error["last_good"]["iteration"] == 0
+    state = torch.load(tmp_path / record.error["last_good"]["weights"], weights_only=True)
+    assert all(tensor.isfinite().all() for tensor in state.values())
+
+
+def test_an_unforeseen_error_is_recorded_with_its_traceback(
+    make_cell: MakeCell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any) -> None:
+        raise RuntimeError("the disk is on fire")
+
+    monkeypatch.setattr(runner.build, "build_plan", broken)
+    record = run_cell(make_cell(), tmp_path, threads=1)
+    assert record.error is not None
+    assert (record.status, record.error["message"]) == ("failed", "the disk is on fire")
+    assert "in broken" in record.error["traceback"]
+    assert record.metrics is None
+
+
+def test_progress_is_on_disk_while_a_cell_runs_and_gone_afterwards(
+    make_cell: MakeCell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[dict[str, Any]] = []
+    write = runner.write_json
+    monkeypatch.setattr(runner, "write_json", lambda path, values: (write(path, values), seen.append(read_json(path))))
+    run_cell(make_cell("trainer.iterations=20", "scheduler.stages=1"), tmp_path, threads=1)
+    assert seen[-1]["iteration"] == seen[-1]["iterations"] == 20
+    assert set(seen[-1]) == {"iteration", "iterations", "loss", "psnr"}
+    assert not (tmp_path / "progress.json").exists()
+
+
+def test_grey_pictures_of_odd_sizes_are_fitted_too(make_cell: MakeCell, tmp_path: Path) -> None:
+    cell = make_cell("data.name=camera", "data.size=45", "data.fit=inside", "trainer.iterations=10")
+    record = run_cell(cell, tmp_path, threads=1)
+    assert (record.observation["channels"], record.observation["height"], record.observation["width"]) == (1, 45, 45)
+    assert record.status == "done"
