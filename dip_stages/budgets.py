@@ -148,7 +148,7 @@ def allocate(
 
     Example:
         >>> allocate("saturating", (0.02, 0.01, 0.0001), max_epochs=1000, alpha=0.9, k=150.0, total=300)
-        (156, 130, 14)
+        (154, 128, 18)
     """
     budgets = tuple(epoch_budget(name, beta, max_epochs=max_epochs, alpha=alpha, k=k) for beta in betas)
     if sum(budgets) < 1:

@@ -30,8 +30,8 @@ def psnr(picture: Tensor, reference: Tensor) -> Tensor:
         reference: The same shape.
 
     Example:
-        >>> psnr(torch.full((1, 3, 16, 16), 0.6), torch.full((1, 3, 16, 16), 0.5))
-        tensor(20.)
+        >>> psnr(torch.full((1, 3, 16, 16), 0.75), torch.full((1, 3, 16, 16), 0.25))
+        tensor(6.0206)
     """
     return peak_signal_noise_ratio(picture, reference, data_range=1.0)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 import pytest
 from hydra import compose, initialize_config_dir
 
-from dip_stages import cli
+import dip_stages.cli  # noqa: F401 - registers the sweeps and the resolver
 from dip_stages.cell import Cell, cell_of
 from dip_stages.config import CONF_DIR, parse
 
@@ -33,7 +33,6 @@ class CommandLine(Protocol):
 @pytest.fixture(scope="session")
 def composing() -> Iterator[Compose]:
     """Compose as the command line does."""
-    assert cli.task  # registers the sweeps and the resolver
     with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
         yield lambda *overrides: compose("config", overrides=list(overrides))
 

@@ -68,12 +68,13 @@ class DIPModule(pl.LightningModule):
         self.seed = seed
         self.iteration = 0
         self.stage = -1
-        self._started = False
+        self._averaged = 0
+        self._rollback = Rollback(self._state, self._restore, settings.jump_db, settings.attempts)
 
     @property
     def rollbacks(self) -> int:
         """How many times a jump of the loss was rolled back."""
-        return self._rollback.count if self._started else 0
+        return self._rollback.count
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Return Adam over the network alone."""
@@ -89,30 +90,31 @@ class DIPModule(pl.LightningModule):
                 module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack it
         draws = torch.rand(shape, generator=generator(self.seed, _INPUT_STREAM)) * self.settings.input_scale
         self._net_input = self._placed(draws)
-        self._jitter = torch.empty(
-            shape, device=self.device
-        )  # contiguous: a channels-last draw takes torch's slow path
+        self._jitter = torch.empty(shape, device=self.device)  # contiguous: normal_ is slow on channels-last
         self._draws = generator(self.seed, _JITTER_STREAM, device=self.device)
-        self.output = self.average = torch.zeros_like(picture, device=self.device)
+        self.output, self.average = torch.zeros(2, *picture.shape, device=self.device)
         self.loss_value = torch.tensor(torch.inf, device=self.device)
-        self._rollback = Rollback(self._state, self._restore, self.settings.jump_db, self.settings.attempts)
-        self._started = True
 
     def training_step(self, chunk: Chunk, batch_idx: int) -> None:
         """Run the iterations of one chunk, look at the loss, and run them again if it jumped."""
         del batch_idx
         if chunk.stage != self.stage:
             self._enter(chunk)
-        optimiser = self.optimizers(use_pl_optimizer=False)
-        assert isinstance(optimiser, torch.optim.Optimizer)  # noqa: S101 - there is one
         good = False
         while not good:
             for _ in range(chunk.start, chunk.stop):
-                self._iterate(optimiser)
+                self._iterate()
             good = self._rollback.accepts(chunk.stop, self.loss_value.item())
         self.iteration = chunk.stop
 
-    def _iterate(self, optimiser: torch.optim.Optimizer) -> None:
+    @property
+    def _optimiser(self) -> torch.optim.Optimizer:
+        optimiser = self.optimizers(use_pl_optimizer=False)
+        assert isinstance(optimiser, torch.optim.Optimizer)  # noqa: S101 - there is one
+        return optimiser
+
+    def _iterate(self) -> None:
+        optimiser = self._optimiser
         self._jitter.normal_(std=self.settings.jitter, generator=self._draws)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.bfloat16):
             output = self.network(self._net_input + self._jitter)
@@ -121,17 +123,12 @@ class DIPModule(pl.LightningModule):
         loss.backward()
         optimiser.step()
         self.output, self.loss_value = output.detach(), loss.detach()
-        with torch.no_grad():
-            first = self._averaged == 0
-            self.average = (
-                self.output.clone() if first else self.average.lerp_(self.output, 1 - self.settings.average_decay)
-            )
+        new = 1 - self.settings.average_decay if self._averaged else 1.0
+        self.average.lerp_(self.output, new)
         self._averaged += 1
 
     def _enter(self, chunk: Chunk) -> None:
-        if self.stage < 0:
-            self._averaged = 0
-        else:
+        if self.stage >= 0:
             self._feed_back()
         self.stage = chunk.stage
         stage = self.plan.stages[chunk.stage]
@@ -152,11 +149,9 @@ class DIPModule(pl.LightningModule):
         return tensor.to(self.device, memory_format=layout)
 
     def _state(self) -> dict[str, Any]:
-        optimiser = self.optimizers(use_pl_optimizer=False)
-        assert isinstance(optimiser, torch.optim.Optimizer)  # noqa: S101
         return {
             "network": self.network.state_dict(),
-            "optimiser": optimiser.state_dict(),
+            "optimiser": self._optimiser.state_dict(),
             "loss_value": self.loss_value,
             "output": self.output,
             "average": self.average,
@@ -164,10 +159,8 @@ class DIPModule(pl.LightningModule):
         }
 
     def _restore(self, state: dict[str, Any]) -> None:
-        optimiser = self.optimizers(use_pl_optimizer=False)
-        assert isinstance(optimiser, torch.optim.Optimizer)  # noqa: S101
         self.network.load_state_dict(state["network"])
-        optimiser.load_state_dict(state["optimiser"])
+        self._optimiser.load_state_dict(state["optimiser"])
         self.loss_value = state["loss_value"]
         self.output, self.average, self._averaged = state["output"], state["average"], state["averaged"]
 

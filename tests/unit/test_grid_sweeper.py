@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 @pytest.fixture
 def planned(composing: Compose, tmp_path: Path) -> MakePlan:
     """Plan a sweep as ``python -m dip_stages -m <arguments>`` does."""
-    assert composing
+    del composing  # what it keeps initialised is used below
 
     def plan(*arguments: str) -> Plan:
         hydra = GlobalHydra.instance().hydra

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from dip_stages import runner
+from dip_stages import build, records, runner
 from dip_stages.records import read_json, read_record
 from dip_stages.runner import run_cell
 
@@ -97,7 +97,7 @@ def test_an_unforeseen_error_is_recorded_with_its_traceback(
     def broken(*_: Any) -> None:
         raise RuntimeError("the disk is on fire")
 
-    monkeypatch.setattr(runner.build, "build_plan", broken)
+    monkeypatch.setattr(build, "build_plan", broken)
     record = run_cell(make_cell(), tmp_path, threads=1)
     assert record.error is not None
     assert (record.status, record.error["message"]) == ("failed", "the disk is on fire")
@@ -109,8 +109,12 @@ def test_progress_is_on_disk_while_a_cell_runs_and_gone_afterwards(
     make_cell: MakeCell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[dict[str, Any]] = []
-    write = runner.write_json
-    monkeypatch.setattr(runner, "write_json", lambda path, values: (write(path, values), seen.append(read_json(path))))
+
+    def spy(path: Path, values: dict[str, Any]) -> None:
+        records.write_json(path, values)
+        seen.append(read_json(path))
+
+    monkeypatch.setattr(runner, "write_json", spy)
     run_cell(make_cell("trainer.iterations=20", "scheduler.stages=1"), tmp_path, threads=1)
     assert seen[-1]["iteration"] == seen[-1]["iterations"] == 20
     assert set(seen[-1]) == {"iteration", "iterations", "loss", "psnr"}
