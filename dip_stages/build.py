@@ -116,7 +116,7 @@ def build_logger(config: LoggerConfig, folder: Path, name: str) -> Logger | bool
         "csv": lambda: loggers.CSVLogger(folder, name="", version="logs"),
         "tensorboard": lambda: loggers.TensorBoardLogger(folder, name="", version="logs"),
         "wandb": lambda: loggers.WandbLogger(name=name, project=config.project, save_dir=folder),
-        "mlflow": lambda: loggers.MLFlowLogger(config.project, run_name=name, save_dir=str(folder / "mlruns")),
+        "mlflow": lambda: loggers.MLFlowLogger(config.project, run_name=name, tracking_uri=config.tracking_uri),
     }[config.name]()
     return made
 

@@ -8,6 +8,7 @@ the ``name`` of its schema; a key that no schema has, a value of the wrong type 
 from __future__ import annotations
 
 import importlib.util
+import os
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -263,6 +264,7 @@ class LoggerConfig:
 
     name: str = "csv"
     project: str = "dip_stages"
+    tracking_uri: str | None = None
 
     def __post_init__(self) -> None:
         check_choice("logger.name", self.name, _LOGGERS)
@@ -270,6 +272,11 @@ class LoggerConfig:
         if extra and importlib.util.find_spec(extra) is None:
             raise ConfigError(
                 f"logger={self.name} needs an extra: pip install 'dip_stages[{extra}]'; without it: csv, none"
+            )
+        if self.name == "mlflow" and not (self.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")):
+            raise ConfigError(
+                "logger.tracking_uri: got None; allowed: a tracking server's address, as in "
+                "logger.tracking_uri=http://localhost:5000, or the same in MLFLOW_TRACKING_URI"
             )
 
 

@@ -44,7 +44,8 @@ class Record:
     Attributes:
         status: ``done`` or ``failed``.
         cell: ``id``, ``folder`` and ``axes``.
-        settings: The resolved configuration, less what cannot change the result.
+        config: The whole resolved configuration.
+        settings: The part of it that changes the result, which the id is a hash of.
         sees_clean: Whether the fit was guided by the clean picture: a reproduction and no denoiser.
         computed: How: versions, commit, device, precision, threads, whether grouped with others.
         timing: ``started`` and ``finished`` in ISO 8601 UTC, ``seconds``, ``seconds_per_iteration``.
@@ -58,6 +59,7 @@ class Record:
 
     status: str
     cell: dict[str, Any]
+    config: dict[str, Any]
     settings: dict[str, Any]
     sees_clean: bool
     computed: dict[str, Any]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import os
 import platform
@@ -169,6 +170,7 @@ class _Run:
         return Record(
             status=status,
             cell={"id": self.cell.id, "folder": self.cell.folder, "axes": self.cell.axes},
+            config=dataclasses.asdict(config),
             settings=self.cell.settings,
             sees_clean=config.staged and config.protocol.name == "clean",
             computed=_computed(self.accelerator, build.wants_bfloat16(config.trainer.precision, self.accelerator)),

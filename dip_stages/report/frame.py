@@ -83,6 +83,8 @@ def _planned(root: Path) -> list[dict[str, Any]]:
         cells: list[dict[str, Any]] = read_json(root / PLAN)["cells"]
     except FileNotFoundError:
         return []
+    except KeyError as error:
+        raise RecordError(f"{root / PLAN}: no {error} in it; allowed: a plan that a sweep has written") from error
     return cells
 
 

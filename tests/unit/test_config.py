@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-import importlib.util
+from importlib.machinery import ModuleSpec
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,15 +18,31 @@ def test_the_defaults_are_the_documented_ones(composing: Compose) -> None:
     assert (config.data.name, config.noise.beta_max, config.trainer.iterations) == ("rocket", 0.01, 1500)
 
 
+EXTRAS = ("tensorboard", "wandb", "mlflow")
+
+
 @pytest.mark.parametrize("group", [p.parent.name + "=" + p.stem for p in sorted(CONF_DIR.glob("[!h]*/*.yaml"))])
-def test_every_option_file_parses(composing: Compose, group: str) -> None:
-    if group in {"logger=wandb", "logger=mlflow", "logger=tensorboard"}:
-        extra = group.partition("=")[2]
-        assert importlib.util.find_spec(extra) is None, "the development environment is without the loggers' extras"
-        with pytest.raises(ConfigError, match=rf"pip install 'dip_stages\[{extra}\]'"):
-            parse(composing(group))
-    else:
-        parse(composing(group, *(["data.path=x.png"] if group == "data=file" else [])))
+def test_every_option_file_parses(composing: Compose, group: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: ModuleSpec("there", None))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://localhost:5000")
+    config = parse(composing(group, *(["data.path=x.png"] if group == "data=file" else [])))
+    assert config.trainer.iterations > 0
+
+
+@pytest.mark.parametrize("extra", EXTRAS)
+def test_a_logger_whose_extra_is_missing_says_what_to_install(
+    composing: Compose, extra: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    with pytest.raises(ConfigError, match=rf"logger={extra} needs an extra: pip install 'dip_stages\[{extra}\]'"):
+        parse(composing(f"logger={extra}", "data=file", "data.path=x.png"))
+
+
+def test_mlflow_asks_where_its_server_is(composing: Compose, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: ModuleSpec("there", None))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    with pytest.raises(ConfigError, match=r"logger\.tracking_uri: got None; allowed: a tracking server"):
+        parse(composing("logger=mlflow"))
 
 
 def test_every_option_file_opens_with_the_command_that_uses_it() -> None:

@@ -15,6 +15,7 @@ def a_record(**changes: Any) -> Record:
     values: dict[str, Any] = {
         "status": "done",
         "cell": {"id": "abc", "folder": "x", "axes": {}},
+        "config": {},
         "settings": {"trainer": {"lr": 0.01}},
         "sees_clean": False,
         "computed": {},

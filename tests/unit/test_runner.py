@@ -31,6 +31,7 @@ def test_a_cell_leaves_record_curves_pictures_and_plot(make_cell: MakeCell, tmp_
     assert record.status == "done"
     assert record.cell["id"] == cell.id
     assert record.settings == cell.settings
+    assert record.config["data"]["name"] == "rocket"
     assert not record.sees_clean
     assert record.iterations == {"planned": 40, "run": 40, "rollbacks": 0}
     assert record.computed["threads"] == 1

@@ -36,6 +36,7 @@ def a_record(folder: str, axes: dict[str, Any], psnr: float | None, **changes: A
     values: dict[str, Any] = {
         "status": "failed" if psnr is None else "done",
         "cell": {"id": folder, "folder": folder, "axes": axes},
+        "config": {},
         "settings": {"method": {"name": axes["method"]}, "trainer": {"lr": 0.01}, "seed": axes["seed"]},
         "sees_clean": axes["protocol"] == "clean",
         "computed": {},
