@@ -109,6 +109,8 @@ def read_picture(path: str | os.PathLike[str]) -> NDArray[np.float32]:
         if isinstance(error, PictureError):
             raise
         raise PictureError(f"{path}: truncated or broken: {error}") from error
+    if not np.isfinite(array).all():
+        raise PictureError(f"{path}: got values that are not finite; allowed: numbers, 1.0 being white")
     return array
 
 
@@ -127,8 +129,9 @@ def _deep(path: Path, image: Image.Image) -> NDArray[np.float32] | None:
     if image.format == "PNG" and _png_depth(path) == 16:
         import png
 
-        width, height, rows, info = png.Reader(filename=str(path)).asDirect()
-        flat = np.vstack([np.asarray(row, dtype=np.float32) for row in rows])
+        with path.open("rb") as file:
+            width, height, rows, info = png.Reader(file=file).asDirect()
+            flat = np.vstack([np.asarray(row, dtype=np.float32) for row in rows])
         pixels = flat.reshape(height, width, info["planes"]).astype(np.float32)
         return _over_white(pixels / np.float32(2 ** info["bitdepth"] - 1))
     if image.format == "TIFF" and max(getattr(image, "tag_v2", {}).get(258, (8,))) > 8:

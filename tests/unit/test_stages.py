@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from dip_stages.errors import ConfigError
+from dip_stages.stages import Chunk, Chunks, StagePlan, baseline_plan, level_noise, staged_plan
+
+SHAPE = (1, 3, 8, 8)
+BETAS, BUDGETS = (0.02, 0.01, 0.0001), (5, 0, 7)
+CLEAN, OBSERVED = torch.full(SHAPE, 0.25), torch.full(SHAPE, 0.75)
+EPS = level_noise(SHAPE, 3, 0)
+
+
+def a_plan(protocol: str, clean: torch.Tensor | None = None, **changes: object) -> StagePlan:
+    arguments = {
+        "net_input": "previous_output",
+        "betas": BETAS,
+        "budgets": BUDGETS,
+        "observed": OBSERVED,
+        "level_eps": EPS,
+    }
+    return staged_plan(protocol=protocol, clean=clean, **(arguments | changes))  # type: ignore[arg-type]
+
+
+def level(picture: torch.Tensor, stage: int) -> torch.Tensor:
+    return math.sqrt(1 - BETAS[stage]) * picture + math.sqrt(BETAS[stage]) * EPS[stage]
+
+
+def test_clean_makes_every_target_from_the_clean_picture_and_says_so() -> None:
+    plan = a_plan("clean", CLEAN)
+    assert plan.sees_clean
+    for index, stage in enumerate(plan.stages):
+        torch.testing.assert_close(stage.target, level(CLEAN, index))
+        assert stage.reference is stage.target
+
+
+def test_renoised_ends_on_the_observed_picture_itself() -> None:
+    plan = a_plan("renoised")
+    assert not plan.sees_clean
+    for index in (0, 1):
+        torch.testing.assert_close(plan.stages[index].target, level(OBSERVED, index))
+    assert plan.stages[-1].target is OBSERVED
+
+
+def test_observed_fits_the_observed_picture_throughout() -> None:
+    plan = a_plan("observed")
+    assert not plan.sees_clean
+    assert all(stage.target is OBSERVED for stage in plan.stages)
+
+
+def test_the_baseline_is_one_stage_on_the_observed_picture() -> None:
+    plan = baseline_plan(OBSERVED, 30)
+    assert [(stage.budget, stage.target is OBSERVED) for stage in plan.stages] == [(30, True)]
+    assert plan.net_input == "fixed_noise"
+    assert not plan.sees_clean
+
+
+def test_stages_keep_the_order_noisiest_first_with_their_budgets() -> None:
+    assert [(stage.beta, stage.budget) for stage in a_plan("renoised").stages] == list(zip(BETAS, BUDGETS, strict=True))
+
+
+@pytest.mark.parametrize("protocol", ["renoised", "observed"])
+def test_a_blind_protocol_takes_no_clean_picture(protocol: str) -> None:
+    with pytest.raises(ConfigError, match="the clean picture belongs to protocol=clean and to no other"):
+        a_plan(protocol, CLEAN)
+
+
+def test_the_clean_protocol_needs_the_clean_picture() -> None:
+    with pytest.raises(ConfigError, match="the clean picture belongs to protocol=clean"):
+        a_plan("clean")
+
+
+def test_the_clean_reference_is_for_the_clean_protocol_alone() -> None:
+    plan = a_plan("clean", CLEAN, perceptual_reference="clean")
+    assert all(stage.reference is CLEAN for stage in plan.stages)
+    with pytest.raises(ConfigError, match=r"loss\.reference: got 'clean'; allowed: target"):
+        a_plan("renoised", perceptual_reference="clean")
+
+
+def test_each_stage_has_a_draw_of_its_own() -> None:
+    draws = torch.stack([eps.flatten() for eps in level_noise((1, 3, 40, 40), 4, 0)])
+    assert torch.corrcoef(draws).fill_diagonal_(0).abs().max() < 0.06
+    assert not torch.equal(draws[0], level_noise((1, 3, 40, 40), 4, 1)[0].flatten())
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"protocol": "leaky"}, r"protocol\.name: got 'leaky'; allowed: clean, renoised, observed"),
+        ({"net_input": "picture"}, r"method\.input: got 'picture'"),
+        ({"betas": BETAS[:2]}, "got 2 betas, 3 budgets, 3 draws"),
+        ({"budgets": (0, 0, 0)}, "allowed: at least one iteration"),
+    ],
+)
+def test_a_plan_that_cannot_be_is_refused(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        a_plan(**({"protocol": "renoised"} | changes))  # type: ignore[arg-type]
+
+
+def test_chunks_end_at_multiples_and_at_stage_switches() -> None:
+    plan = a_plan("renoised", budgets=(5, 0, 7))
+    assert list(Chunks(plan, 4)) == [Chunk(0, 0, 4), Chunk(0, 4, 5), Chunk(2, 5, 8), Chunk(2, 8, 12)]
+    assert list(Chunks(plan, 100)) == [Chunk(0, 0, 5), Chunk(2, 5, 12)]
