@@ -4,15 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import os
-import platform
-import subprocess
 import time
 import traceback
 import warnings
 from datetime import UTC, datetime
-from importlib.metadata import version
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytorch_lightning as pl
@@ -27,11 +22,13 @@ from dip_stages.figures import plot_curve
 from dip_stages.files import replacing
 from dip_stages.metrics import quality
 from dip_stages.pictures import write_png
+from dip_stages.provenance import provenance
 from dip_stages.records import PROGRESS, Record, write_csv, write_json, write_record
 from dip_stages.stages import Chunks
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from dip_stages.cell import Cell
     from dip_stages.modules import DIPModule
@@ -173,7 +170,9 @@ class _Run:
             config=dataclasses.asdict(config),
             settings=self.cell.settings,
             sees_clean=config.staged and config.protocol.name == "clean",
-            computed=_computed(self.accelerator, build.wants_bfloat16(config.trainer.precision, self.accelerator)),
+            computed=provenance(
+                self.accelerator, bfloat16=build.wants_bfloat16(config.trainer.precision, self.accelerator)
+            ),
             timing={
                 "started": self.started.isoformat(timespec="seconds"),
                 "finished": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -225,42 +224,3 @@ def _observation(cell: Cell, observation: Observation | None) -> dict[str, Any]:
         shown = quality(observation.observed.clamp(0, 1), observation.clean)
         known |= {"height": height, "width": width, "channels": channels, "psnr": shown.psnr, "ssim": shown.ssim}
     return known
-
-
-def _computed(accelerator: str, bfloat16: bool) -> dict[str, Any]:
-    packages = ("torch", "pytorch-lightning", "torchmetrics", "hydra-core", "numpy", "scikit-image")
-    device = torch.cuda.get_device_name() if accelerator == "cuda" else _cpu_name()
-    return {
-        "accelerator": accelerator,
-        "device": device,
-        "precision": "bfloat16" if bfloat16 else "float32",
-        "threads": torch.get_num_threads(),
-        "grouped": False,
-        "versions": {"python": platform.python_version()} | {name: version(name) for name in ("dip_stages", *packages)},
-        "git_commit": _git_commit(),
-    }
-
-
-def _cpu_name() -> str:
-    name = torch.cpu.get_capabilities().get("cpu_name")
-    return str(name or platform.processor() or platform.machine())
-
-
-def _git_commit() -> str | None:
-    """Return the checkout's commit, marked where files differ from it, or None outside a checkout."""
-    root = Path(__file__).resolve().parent.parent
-    if not (root / ".git").exists():
-        return None
-    try:
-        answer = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],  # noqa: S607 - git is on PATH or there is no commit
-            cwd=root,
-            capture_output=True,
-            text=True,
-            timeout=10,
-            check=True,
-            env={**os.environ, "GIT_OPTIONAL_LOCKS": "0"},
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return answer.stdout.strip()

@@ -1,44 +1,42 @@
-"""The typed configuration: what a composed Hydra config must look like, checked before any compute.
-
-Imports neither torch nor Lightning: a sweep of thousands of cells is validated with this alone. A group's options are
-the ``name`` of its schema; a key that no schema has, a value of the wrong type or out of range is a
-:class:`~dip_stages.errors.ConfigError` that says what is allowed.
-"""
+"""The schema: a dataclass a group, each checking its own values; :class:`Config` checks them against each other."""
 
 from __future__ import annotations
 
 import importlib.util
 import os
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from dip_stages.budgets import BUDGETS, allocate
 from dip_stages.errors import ConfigError, check_choice, check_range
 from dip_stages.pictures import BUNDLED, FITS, MIN_SIDE, bundled_path
 from dip_stages.schedules import SCHEDULES, beta_schedule
 
-if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
-
-__all__ = ["CONF_DIR", "SWEEPS_DIR", "Config", "check_keys", "parse"]
-
-_PACKAGE = Path(__file__).resolve().parent
-
-
-def _shipped(folder: str, witness: str) -> Path:
-    """Return a folder that stands beside the package in a checkout and inside it in a wheel."""
-    for root in (_PACKAGE, _PACKAGE.parent):
-        if (root / folder / witness).is_file():
-            return root / folder
-    raise ConfigError(f"{folder}/{witness} is neither in {_PACKAGE} nor in {_PACKAGE.parent}: a broken installation")
-
-
-CONF_DIR = _shipped("conf", "config.yaml")
-SWEEPS_DIR = _shipped("sweeps", "full_grid.yaml")
+__all__ = [
+    "ARCHS",
+    "LOSSES",
+    "SOURCES",
+    "ArchConfig",
+    "BudgetConfig",
+    "BundledData",
+    "Config",
+    "DataConfig",
+    "DnCNNConfig",
+    "FileData",
+    "LoggerConfig",
+    "LossConfig",
+    "MSEConfig",
+    "MethodConfig",
+    "NoiseConfig",
+    "PerceptualConfig",
+    "ProtocolConfig",
+    "ResNetConfig",
+    "RollbackConfig",
+    "RuntimeConfig",
+    "SchedulerConfig",
+    "TrainerConfig",
+    "UNetConfig",
+]
 
 
 @dataclass
@@ -362,94 +360,6 @@ class Config:
         return betas, budgets
 
 
-_ARCHS = {"unet": UNetConfig, "dncnn": DnCNNConfig, "resnet": ResNetConfig}
-_LOSSES = {"mse": MSEConfig, "perceptual": PerceptualConfig}
-_SOURCES = {"bundled": BundledData, "file": FileData}
-_SECTIONS: dict[str, Collection[type]] = {
-    "method": [MethodConfig],
-    "arch": _ARCHS.values(),
-    "scheduler": [SchedulerConfig],
-    "budget": [BudgetConfig],
-    "protocol": [ProtocolConfig],
-    "loss": _LOSSES.values(),
-    "noise": [NoiseConfig],
-    "data": _SOURCES.values(),
-    "trainer": [TrainerConfig],
-    "logger": [LoggerConfig],
-    "runtime": [RuntimeConfig],
-}
-
-
-def parse(composed: DictConfig | Mapping[str, Any]) -> Config:
-    """Check a composed Hydra config and return it typed.
-
-    Args:
-        composed: The whole config; ``hydra``, ``sweep`` and ``outputs`` in it are left alone.
-
-    Raises:
-        ConfigError: If anything is missing, unknown, of the wrong type or out of range.
-    """
-    config = composed if isinstance(composed, DictConfig) else OmegaConf.create(dict(composed))
-    chosen = {
-        "arch": _choose(config, "arch.name", _ARCHS),
-        "loss": _choose(config, "loss.name", _LOSSES),
-        "data": _choose(config, "data.source", _SOURCES),
-    }
-    sections = {key: _section(config, key, chosen.get(key) or next(iter(_SECTIONS[key]))) for key in _SECTIONS}
-    return Config(
-        **sections,
-        seed=_seed(config, "seed"),
-        noise_seed=_seed(config, "noise_seed"),
-    )
-
-
-def check_keys(overrides: Iterable[str]) -> None:
-    """Look at the keys of overrides such as ``arch.width=32``, before Hydra does: its own message lists nothing.
-
-    Args:
-        overrides: Command-line arguments; flags and overrides that begin with ``+``, ``~`` or ``hydra`` are left alone.
-
-    Raises:
-        ConfigError: If a section has no such setting; the message says which it has.
-    """
-    for override in overrides:
-        section, dot, name = override.partition("=")[0].partition(".")
-        if not dot or section not in _SECTIONS:
-            continue
-        allowed = dict.fromkeys(field.name for schema in _SECTIONS[section] for field in fields(schema))
-        if name.partition(".")[0] not in allowed:
-            raise ConfigError(f"{section}.{name}: no such setting; allowed: {', '.join(allowed)}")
-
-
-def _choose(config: DictConfig, key: str, schemas: Mapping[str, type]) -> type:
-    value = OmegaConf.select(config, key)
-    check_choice(key, value, schemas)
-    return schemas[value]
-
-
-def _seed(config: DictConfig, key: str) -> int:
-    value = config[key]
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise ConfigError(f"{key}: got {value!r}; allowed: a whole number >= 0")
-    return value
-
-
-def _section(config: DictConfig, key: str, schema: type) -> Any:
-    node = OmegaConf.select(config, key)
-    if not isinstance(node, DictConfig):
-        raise ConfigError(f"{key}: got {node!r}; allowed: a group with the settings {_names(schema)}")
-    for name in node:
-        if name not in {field.name for field in fields(schema)}:
-            raise ConfigError(f"{key}.{name!s}: no such setting; allowed: {_names(schema)}")
-        if OmegaConf.is_missing(node, str(name)):
-            raise ConfigError(f"{key}.{name!s}: must be given, for example {key}.{name!s}=…")
-    try:
-        values = OmegaConf.to_container(node, resolve=True)
-        return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), values))
-    except OmegaConfBaseException as error:
-        where = f"{key}.{error.full_key}" if error.full_key else key
-        raise ConfigError(f"{where}: {str(error.msg or error).splitlines()[0]}") from error
-
-
-def _names(schema: type) -> str:
-    return ", ".join(field.name for field in fields(schema))
+ARCHS = {"unet": UNetConfig, "dncnn": DnCNNConfig, "resnet": ResNetConfig}
+LOSSES = {"mse": MSEConfig, "perceptual": PerceptualConfig}
+SOURCES = {"bundled": BundledData, "file": FileData}

@@ -1,0 +1,34 @@
+"""The typed configuration: what a composed Hydra config must look like, checked before any compute.
+
+Imports neither torch nor Lightning: a sweep of thousands of cells is validated with this alone. A group's options are
+the ``name`` of its schema; a key that no schema has, a value of the wrong type or out of range is a
+:class:`~dip_stages.errors.ConfigError` that says what is allowed.
+"""
+
+from dip_stages.config.parsing import check_keys, parse
+from dip_stages.config.paths import CONF_DIR, SWEEPS_DIR
+from dip_stages.config.schema import (
+    ArchConfig,
+    BundledData,
+    Config,
+    DataConfig,
+    FileData,
+    LoggerConfig,
+    LossConfig,
+    PerceptualConfig,
+)
+
+__all__ = [
+    "CONF_DIR",
+    "SWEEPS_DIR",
+    "ArchConfig",
+    "BundledData",
+    "Config",
+    "DataConfig",
+    "FileData",
+    "LoggerConfig",
+    "LossConfig",
+    "PerceptualConfig",
+    "check_keys",
+    "parse",
+]

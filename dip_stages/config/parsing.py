@@ -1,0 +1,119 @@
+"""From a composed Hydra config to the typed one, with errors for people."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from dip_stages.config.schema import (
+    ARCHS,
+    LOSSES,
+    SOURCES,
+    BudgetConfig,
+    Config,
+    LoggerConfig,
+    MethodConfig,
+    NoiseConfig,
+    ProtocolConfig,
+    RuntimeConfig,
+    SchedulerConfig,
+    TrainerConfig,
+)
+from dip_stages.errors import ConfigError, check_choice
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping
+
+__all__ = ["check_keys", "parse"]
+
+_SECTIONS: dict[str, Collection[type]] = {
+    "method": [MethodConfig],
+    "arch": ARCHS.values(),
+    "scheduler": [SchedulerConfig],
+    "budget": [BudgetConfig],
+    "protocol": [ProtocolConfig],
+    "loss": LOSSES.values(),
+    "noise": [NoiseConfig],
+    "data": SOURCES.values(),
+    "trainer": [TrainerConfig],
+    "logger": [LoggerConfig],
+    "runtime": [RuntimeConfig],
+}
+
+
+def parse(composed: DictConfig | Mapping[str, Any]) -> Config:
+    """Check a composed Hydra config and return it typed.
+
+    Args:
+        composed: The whole config; ``hydra``, ``sweep`` and ``outputs`` in it are left alone.
+
+    Raises:
+        ConfigError: If anything is missing, unknown, of the wrong type or out of range.
+    """
+    config = composed if isinstance(composed, DictConfig) else OmegaConf.create(dict(composed))
+    chosen = {
+        "arch": _choose(config, "arch.name", ARCHS),
+        "loss": _choose(config, "loss.name", LOSSES),
+        "data": _choose(config, "data.source", SOURCES),
+    }
+    sections = {key: _section(config, key, chosen.get(key) or next(iter(_SECTIONS[key]))) for key in _SECTIONS}
+    return Config(
+        **sections,
+        seed=_seed(config, "seed"),
+        noise_seed=_seed(config, "noise_seed"),
+    )
+
+
+def check_keys(overrides: Iterable[str]) -> None:
+    """Look at the keys of overrides such as ``arch.width=32``, before Hydra does: its own message lists nothing.
+
+    Args:
+        overrides: Command-line arguments; flags and overrides that begin with ``+``, ``~`` or ``hydra`` are left alone.
+
+    Raises:
+        ConfigError: If a section has no such setting; the message says which it has.
+    """
+    for override in overrides:
+        section, dot, name = override.partition("=")[0].partition(".")
+        if not dot or section not in _SECTIONS:
+            continue
+        allowed = dict.fromkeys(field.name for schema in _SECTIONS[section] for field in fields(schema))
+        if name.partition(".")[0] not in allowed:
+            raise ConfigError(f"{section}.{name}: no such setting; allowed: {', '.join(allowed)}")
+
+
+def _choose(config: DictConfig, key: str, schemas: Mapping[str, type]) -> type:
+    value = OmegaConf.select(config, key)
+    check_choice(key, value, schemas)
+    return schemas[value]
+
+
+def _seed(config: DictConfig, key: str) -> int:
+    value = config[key]
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ConfigError(f"{key}: got {value!r}; allowed: a whole number >= 0")
+    return value
+
+
+def _section(config: DictConfig, key: str, schema: type) -> Any:
+    node = OmegaConf.select(config, key)
+    if not isinstance(node, DictConfig):
+        raise ConfigError(f"{key}: got {node!r}; allowed: a group with the settings {_names(schema)}")
+    for name in node:
+        if name not in {field.name for field in fields(schema)}:
+            raise ConfigError(f"{key}.{name!s}: no such setting; allowed: {_names(schema)}")
+        if OmegaConf.is_missing(node, str(name)):
+            raise ConfigError(f"{key}.{name!s}: must be given, for example {key}.{name!s}=…")
+    try:
+        values = OmegaConf.to_container(node, resolve=True)
+        return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), values))
+    except OmegaConfBaseException as error:
+        where = f"{key}.{error.full_key}" if error.full_key else key
+        raise ConfigError(f"{where}: {str(error.msg or error).splitlines()[0]}") from error
+
+
+def _names(schema: type) -> str:
+    return ", ".join(field.name for field in fields(schema))
