@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from dip_stages.config.paths import CONF_DIR
 from dip_stages.config.schema import (
     ARCHS,
     LOSSES,
@@ -42,6 +44,10 @@ _SECTIONS: dict[str, Collection[type]] = {
     "logger": [LoggerConfig],
     "runtime": [RuntimeConfig],
 }
+_SETTINGS: dict[str, dict[str, None]] = {
+    section: dict.fromkeys(field.name for schema in schemas for field in fields(schema))
+    for section, schemas in _SECTIONS.items()
+} | {"sweep": dict.fromkeys(("name", "grids", "retry_failed"))}
 
 
 def parse(composed: DictConfig | Mapping[str, Any]) -> Config:
@@ -71,18 +77,29 @@ def check_keys(overrides: Iterable[str]) -> None:
     """Look at the keys of overrides such as ``arch.width=32``, before Hydra does: its own message lists nothing.
 
     Args:
-        overrides: Command-line arguments; flags and overrides that begin with ``+``, ``~`` or ``hydra`` are left alone.
+        overrides: Command-line arguments. Flags, overrides that begin with ``+``, ``~`` or ``hydra``, and top-level
+            keys beside a config folder of the user's own are left to Hydra.
 
     Raises:
-        ConfigError: If a section has no such setting; the message says which it has.
+        ConfigError: If there is no such setting; the message says which there are.
     """
+    overrides = tuple(overrides)
+    own_folder = any(argument.startswith(("--config-", "-cd", "-cp", "-cn")) for argument in overrides)
     for override in overrides:
-        section, dot, name = override.partition("=")[0].partition(".")
-        if not dot or section not in _SECTIONS:
+        key, equals, _ = override.partition("=")
+        section, dot, name = key.partition(".")
+        if not equals or not re.fullmatch(r"[A-Za-z_][\w.]*", key) or section == "hydra":
             continue
-        allowed = dict.fromkeys(field.name for schema in _SECTIONS[section] for field in fields(schema))
-        if name.partition(".")[0] not in allowed:
-            raise ConfigError(f"{section}.{name}: no such setting; allowed: {', '.join(allowed)}")
+        if not dot:
+            if not own_folder and key not in (allowed := _top_level()):
+                raise ConfigError(f"{key}: no such group or setting; allowed: {', '.join(allowed)}")
+        elif section in _SETTINGS and name.partition(".")[0] not in _SETTINGS[section]:
+            raise ConfigError(f"{key}: no such setting; allowed: {', '.join(_SETTINGS[section])}")
+
+
+def _top_level() -> list[str]:
+    groups = sorted(folder.name for folder in CONF_DIR.iterdir() if folder.is_dir() and folder.name != "hydra")
+    return [*groups, "sweep", "seed", "noise_seed", "outputs"]
 
 
 def _choose(config: DictConfig, key: str, schemas: Mapping[str, type]) -> type:

@@ -81,6 +81,10 @@ class GridSweeper(Sweeper):
             raise HydraException("sweep, outputs and runtime take one value each: they are no axes")
         given.setdefault("runtime.threads", ["runtime.threads=1"])
         grids = [self._axes(_overrides(grid)) for grid in self._grids()]
+        if not re.fullmatch(r"[\w.-]+", str(self.config.sweep.name or "")):
+            raise HydraException(
+                f"sweep.name: got {self.config.sweep.name!r}; allowed: letters, digits, '.', '_' and '-'"
+            )
         root = Path(self.config.hydra.sweep.dir)
         return make_plan(self.config.sweep.name, root, expand(grids, given), self._compose)
 

@@ -145,15 +145,23 @@ def test_every_method_gets_the_same_number_of_iterations(composing: Compose) -> 
 
 
 @pytest.mark.parametrize(
-    "override", ["arch.widht=3", "trainer.rolback.attempts=1", "data.nmae=rocket", "runtime.thread=2"]
+    "override",
+    ["arch.widht=3", "trainer.rolback.attempts=1", "data.nmae=rocket", "runtime.thread=2", "sweep.retry_faild=true"],
 )
-def test_an_unknown_key_lists_the_known_ones(override: str) -> None:
+def test_an_unknown_setting_lists_the_known_ones(override: str) -> None:
     with pytest.raises(ConfigError, match="no such setting; allowed: ") as caught:
         check_keys([override])
     assert override.partition("=")[0] in str(caught.value)
 
 
+def test_an_unknown_group_lists_the_known_ones_unless_there_may_be_others() -> None:
+    with pytest.raises(ConfigError, match=r"sed: no such group or setting; allowed: arch, .*sweep, seed"):
+        check_keys(["sed=1"])
+    check_keys(["--config-dir", "mine", "sed=1"])
+    with pytest.raises(ConfigError, match="sed"):
+        check_keys(["-c", "job", "sed=1"])
+
+
 def test_known_keys_flags_and_hydras_own_pass() -> None:
-    check_keys(
-        ["-m", "--cfg", "job", "arch.depth=5", "data.path=a.b=c", "hydra.sweep.dir=x", "+new.key=1", "arch=unet"]
-    )
+    check_keys(["-m", "--cfg", "job", "arch.depth=5", "data.path=a.b=c", "hydra.sweep.dir=x", "hydra/launcher=basic"])
+    check_keys(["+new.key=1", "~arch", "arch=unet", "sweep=smoke", "seed=1", "noise_seed=0,1", "outputs=x"])

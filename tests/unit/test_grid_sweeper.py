@@ -117,6 +117,8 @@ def test_grids_take_file_names_that_hydras_grammar_would_not(planned: MakePlan, 
     ("arguments", "message"),
     [
         (("sweep=custom", "sweep.grids=all"), "sweep.grids: got 'all'; allowed: a list"),
+        (("sweep=smoke", "sweep.name=null"), "sweep.name: got None; allowed: letters"),
+        (("sweep=smoke", "sweep.name='../up'"), "sweep.name: got '../up'; allowed: letters"),
         (("runtime.threads=1,2",), "they are no axes"),
         (("seed=range(0,3)", "trainer.lr=interval(0.1,0.2)"), "a continuous range; allowed: a list"),
         (("arch=unet,vnet",), "Could not find 'arch/vnet'"),
