@@ -63,3 +63,9 @@ def test_every_command_runs_when_made_small(run: CommandLine, tmp_path: Path, co
         kept = [argument for argument in arguments if not argument.startswith(("preset=", "data.size=", "arch.width="))]
         done = run(*kept, "preset=smoke", "data.size=32", "trainer.iterations=2", "arch.width=4")
     assert done.returncode == 0, done.stderr
+
+
+def test_the_readmes_table_is_the_one_that_make_report_wrote() -> None:
+    table = re.search(r"^\|.*?(?=\n\n)", (ROOT / "README.md").read_text(), flags=re.S | re.M)
+    assert table is not None
+    assert table[0] in (ROOT / "docs" / "report_table" / "report.md").read_text()
