@@ -11,7 +11,8 @@ import time
 from typing import TYPE_CHECKING, Any, Self
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.table import Column
 
 from dip_stages.errors import RecordError
 from dip_stages.records import PROGRESS, RECORD, read_json, read_record
@@ -28,19 +29,19 @@ __all__ = ["CellProgress", "SweepProgress"]
 
 def _bars(console: Console) -> Progress:
     return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=24),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[figures]}"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
+        # The name gives way in a narrow terminal, the figures do not.
+        TextColumn("{task.description}", table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")),
+        BarColumn(bar_width=12, table_column=Column(min_width=12)),
+        MofNCompleteColumn(table_column=Column(no_wrap=True)),
+        TextColumn("{task.fields[figures]}", table_column=Column(no_wrap=True)),
         console=console,
+        expand=True,
         transient=True,
     )
 
 
 def _figures(loss: float | None, psnr: float | None) -> str:
-    return "" if loss is None or psnr is None else f"loss {loss:.5f}  PSNR {psnr:.2f} dB"
+    return "" if loss is None or psnr is None else f"loss {loss:.4f}  PSNR {psnr:.2f} dB"
 
 
 class CellProgress:
@@ -92,7 +93,7 @@ class SweepProgress:
         self._waiting, self._already, self._every = dict(cells), already, every
         self._total = len(cells)
         self._iterations = sum(cells.values())
-        self._done_iterations = 0
+        self._done_iterations = self._running_iterations = 0
         self._console = Console(file=sys.stderr)
         self._progress = _bars(self._console) if self._console.is_terminal else None
         self._tasks: dict[Path, TaskID] = {}
@@ -130,6 +131,7 @@ class SweepProgress:
                 self._end(folder)
             elif (state := _read_progress(folder)) is not None:
                 running[folder] = state
+        self._running_iterations = sum(state["iteration"] for state in running.values())
         if self._progress:
             self._show(running)
 
@@ -140,9 +142,10 @@ class SweepProgress:
         self._say(f"[{done}/{self._total}] {folder.name}  {_outcome(folder)}{self._left()}")
 
     def _left(self) -> str:
-        if not self._waiting or not self._done_iterations:
+        spent = self._done_iterations + self._running_iterations
+        if not self._waiting or not spent:
             return ""
-        left = (time.monotonic() - self._started) * (self._iterations / self._done_iterations - 1)
+        left = (time.monotonic() - self._started) * max(0.0, self._iterations / spent - 1)
         return f"  ({_duration(left)} left)"
 
     def _show(self, running: Mapping[Path, dict[str, Any]]) -> None:
@@ -151,7 +154,7 @@ class SweepProgress:
         for folder, state in running.items():
             task = self._tasks.get(folder)
             if task is None:
-                task = self._tasks[folder] = self._progress.add_task(folder.name[:48], total=None, figures="")
+                task = self._tasks[folder] = self._progress.add_task(folder.name, total=None, figures="")
             self._progress.update(
                 task,
                 completed=state["iteration"],

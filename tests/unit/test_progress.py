@@ -23,7 +23,7 @@ def a_done_record(psnr: float = 25.0) -> object:
 def test_a_cell_prints_plain_lines_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     with CellProgress("x", every=0.0) as tell:
         tell(20, 40, 0.0123, 25.456)
-    assert capsys.readouterr().err == "iteration 20/40  loss 0.01230  PSNR 25.46 dB\n"
+    assert capsys.readouterr().err == "iteration 20/40  loss 0.0123  PSNR 25.46 dB\n"
 
 
 def test_a_cell_is_quiet_between_two_lines(capsys: pytest.CaptureFixture[str]) -> None:
@@ -54,8 +54,8 @@ def test_a_terminal_shows_a_bar_for_the_sweep_and_for_each_running_cell(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     screen = io.StringIO()
-    monkeypatch.setattr(progress, "Console", lambda **_: Console(file=screen, force_terminal=True, width=160))
-    folders = [tmp_path / name for name in ("first-cell", "second-cell")]
+    monkeypatch.setattr(progress, "Console", lambda **_: Console(file=screen, force_terminal=True, width=80))
+    folders = [tmp_path / (name + "-staged-renoised-unet-linear" * 3) for name in ("first-cell", "second-cell")]
     for folder in folders:
         folder.mkdir()
     with SweepProgress(dict.fromkeys(folders, 100), every=1e9) as watch:
@@ -75,7 +75,7 @@ def test_a_terminal_shows_a_bar_for_the_sweep_and_for_each_running_cell(
 
 def test_a_single_cell_in_a_terminal_has_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
     screen = io.StringIO()
-    monkeypatch.setattr(progress, "Console", lambda **_: Console(file=screen, force_terminal=True, width=160))
+    monkeypatch.setattr(progress, "Console", lambda **_: Console(file=screen, force_terminal=True, width=80))
     with CellProgress("my-cell") as tell:
         tell(30, 100, 0.01, 24.5)
         tell._progress.refresh()  # type: ignore[union-attr]
