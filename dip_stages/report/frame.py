@@ -61,28 +61,21 @@ def load(folder: str | os.PathLike[str]) -> pd.DataFrame:
 
 
 def _rows(root: Path) -> Iterator[dict[str, Any]]:
-    seen = set()
-    for cell in _planned(root):
-        seen.add(cell["folder"])
-        yield {
-            "id": cell["id"],
-            "folder": cell["folder"],
-            "planned": True,
-            **cell["axes"],
-            **_found(root / cell["folder"]),
-        }
+    plan = _planned(root)
+    folders = [cell["folder"] for cell in plan or []]
+    for cell in plan or []:
+        yield {**_found(root / cell["folder"]), "id": cell["id"], **cell["axes"], "planned": True}
     for path in sorted(root.glob(f"*/{RECORD}")):
-        if path.parent.name not in seen:
-            found = _found(path.parent)
-            axes = found.pop("axes", dict.fromkeys(AXES))
-            yield {"id": found.pop("id", None), "folder": path.parent.name, "planned": False, **axes, **found}
+        if path.parent.name not in folders:
+            yield {**_found(path.parent), "planned": plan is None}
 
 
-def _planned(root: Path) -> list[dict[str, Any]]:
+def _planned(root: Path) -> list[dict[str, Any]] | None:
+    """Return the planned cells, or None where nobody planned: single cells."""
     try:
         cells: list[dict[str, Any]] = read_json(root / PLAN)["cells"]
     except FileNotFoundError:
-        return []
+        return None
     except KeyError as error:
         raise RecordError(f"{root / PLAN}: no {error} in it; allowed: a plan that a sweep has written") from error
     return cells
@@ -90,27 +83,35 @@ def _planned(root: Path) -> list[dict[str, Any]]:
 
 def _found(folder: Path) -> dict[str, Any]:
     empty: dict[str, Any] = {
-        "settings": {},
+        "id": None,
+        "folder": folder.name,
+        "planned": False,
+        "status": "missing",
+        **dict.fromkeys(AXES),
         **dict.fromkeys(FIGURES, float("nan")),
         "reports_picture": False,
         "iterations": None,
         "seconds": None,
+        "error": None,
+        "settings": {},
     }
     try:
         record = read_record(folder)
     except FileNotFoundError:
-        return {**empty, "status": "missing", "error": None}
+        return empty
     except RecordError as error:
         return {**empty, "status": "unreadable", "error": str(error)}
     return {
         **empty,
+        "id": record.cell["id"],
         "status": record.status,
-        "settings": _flat(record.settings),
+        **record.cell["axes"],
+        **_figures(record),
         "reports_picture": (record.observation.get("source"), record.observation.get("index")) == ("butterflies", 0),
         "iterations": record.iterations["run"],
         "seconds": record.timing["seconds"],
         "error": record.error["message"] if record.error else None,
-        **_figures(record),
+        "settings": _flat(record.settings),
     }
 
 

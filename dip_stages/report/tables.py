@@ -102,9 +102,11 @@ def _states(states: pd.Series) -> str:
 def _beside_reported(table: pd.DataFrame) -> pd.DataFrame:
     known = reported().rename(columns={"psnr": "PSNR reported", "ssim": "SSIM reported", "row": "#"})
     on = ["arch", "method", "beta_max", "scheduler", "kind"]
-    table = table.assign(kind=table.loss.str.split(" ").str[0], scheduler=table.scheduler.astype(object))
-    known = known.assign(kind=known.loss, scheduler=known.scheduler.astype(object)).drop(columns="loss")
-    merged = table.merge(known, how="left", on=on)
+    table = table.assign(kind=table.loss.map(lambda loss: str(loss).split(" ")[0]))
+    known = known.rename(columns={"loss": "kind"})
+    # As objects: a column of nothing but holes would be numbers.
+    merged = table.astype(dict.fromkeys(on, object)).merge(known.astype(dict.fromkeys(on, object)), how="left", on=on)
+    merged["beta_max"] = merged.beta_max.astype(float)
     for metric in ("PSNR", "SSIM"):
         difference = merged[f"{metric} ours"] - merged[f"{metric} reported"]
         merged[f"{metric} diff."] = difference.where(merged.reports_picture)

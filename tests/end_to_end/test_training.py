@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from dip_stages.archs import ARCHS
 from dip_stages.cell import cell_of
 from dip_stages.config import parse
 from dip_stages.runner import run_cell
@@ -44,20 +45,11 @@ def test_stages_made_from_the_clean_picture_leak_it(records: dict[str, Record]) 
     assert ends["clean"] > max(ends["baseline"], ends["renoised"], ends["observed"]) + 1
 
 
-def test_the_networks_all_learn(composing: Compose, tmp_path: Path) -> None:
-    for arch in ("dncnn", "resnet"):
-        cell = cell_of(
-            parse(
-                composing(
-                    "preset=quick",
-                    "data.name=coffee",
-                    "data.size=64",
-                    f"arch={arch}",
-                    "method=baseline",
-                    "trainer.iterations=300",
-                )
-            )
-        )
-        record = run_cell(cell, tmp_path / arch, threads=None)
+def test_every_network_denoises_on_its_way_to_the_noise(composing: Compose, tmp_path: Path) -> None:
+    small = ("preset=quick", "data.name=coffee", "data.size=64", "method=baseline", "trainer.iterations=300")
+    gains = {}
+    for arch in ARCHS:
+        record = run_cell(cell_of(parse(composing(*small, f"arch={arch}"))), tmp_path / arch, threads=1)
         assert record.metrics is not None
-        assert record.metrics["output"]["peak"]["psnr"] > record.observation["psnr"] + 2, arch
+        gains[arch] = record.metrics["output"]["peak"]["psnr"] - record.observation["psnr"]
+    assert min(gains.values()) > 0.3, gains

@@ -107,6 +107,7 @@ def test_failed_missing_and_unreadable_cells_are_rows_too_and_strangers_are_apar
     frame = report.load(sweep.root)
     assert list(frame.status) == ["done", "failed", "missing", "unreadable", "done"]
     assert list(frame.planned) == [True] * 4 + [False]
+    assert frame.seed.tolist() == [0, 0, 1, 2, 3]
     assert frame.output_psnr.isna().tolist() == [False, True, True, True, False]
     assert frame.error[1] == "diverged"
     assert "truncated" in frame.error[3]
@@ -123,6 +124,17 @@ def test_single_cells_are_reported_without_a_plan(sweep: Sweep) -> None:
     (sweep.root / "plan.json").unlink()
     frame = report.load(sweep.root)
     assert list(frame.output_psnr) == [25.0]
+    assert list(frame.method) == ["baseline"]
+    assert "1 done of 1 cells" in report.report_sweep(sweep.root)
+
+
+def test_records_that_cannot_be_read_are_reported_as_such_where_nothing_else_is(sweep: Sweep) -> None:
+    folder = sweep.add(axes("baseline"), 25.0, planned=False)
+    (sweep.root / "plan.json").unlink()
+    (folder / "record.json").write_text("{")
+    text = report.report_sweep(sweep.root)
+    assert "1 unreadable of 1 cells" in text
+    assert "truncated" in text
 
 
 def test_a_setting_that_differs_becomes_a_column_and_the_others_do_not(sweep: Sweep) -> None:
