@@ -118,6 +118,7 @@ def rescale(budgets: Sequence[int], total: int) -> tuple[int, ...]:
         >>> rescale((300, 100, 200), 10)
         (5, 2, 3)
     """
+    check_range("total", total, at_least=1)
     if sum(budgets) < 1:
         raise ConfigError(f"budget: got {tuple(budgets)}; allowed: at least one stage with an iteration")
     whole = [budget * total // sum(budgets) for budget in budgets]

@@ -21,7 +21,7 @@ def generator(seed: int, *stream: int, device: torch.device | str = "cpu") -> to
     Returns:
         A fresh generator; the same arguments give the same draws on the same device type.
     """
-    state = np.random.SeedSequence([seed, *stream]).generate_state(1, np.uint64)
+    state = np.random.SeedSequence(seed, spawn_key=stream).generate_state(1, np.uint64)
     return torch.Generator(device).manual_seed(int(state[0] >> np.uint64(1)))
 
 

@@ -93,8 +93,10 @@ def read_picture(path: str | os.PathLike[str]) -> NDArray[np.float32]:
     path = Path(path)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit is checked next
-            with Image.open(path) as image:
+            # Our own limit is checked next; and Pillow warns of broken EXIF, which hides no pixel.
+            warnings.simplefilter("ignore")
+            # An open file: of a path, Pillow maps uncompressed pixels into memory and garbles those of a turned TIFF.
+            with path.open("rb") as file, Image.open(file) as image:
                 _check_size(path, image.width, image.height)
                 array = _deep(path, image)
                 if array is None:
@@ -111,7 +113,7 @@ def read_picture(path: str | os.PathLike[str]) -> NDArray[np.float32]:
         raise PictureError(f"{path}: truncated or broken: {error}") from error
     if not np.isfinite(array).all():
         raise PictureError(f"{path}: got values that are not finite; allowed: numbers, 1.0 being white")
-    return array
+    return np.clip(array, 0, 1)
 
 
 def _check_size(path: Path, width: int, height: int) -> None:
@@ -123,9 +125,6 @@ def _check_size(path: Path, width: int, height: int) -> None:
 
 def _deep(path: Path, image: Image.Image) -> NDArray[np.float32] | None:
     """Return a picture of more than 8 bits a channel, or None if it is an ordinary one."""
-    if image.mode in ("I;16", "I;16B", "I;16L", "I;16N", "I", "F"):
-        grey = np.asarray(image, dtype=np.float32) / np.float32(1 if image.mode == "F" else 65535)
-        return np.ascontiguousarray(np.clip(grey, 0, 1)[..., None], dtype=np.float32)
     if image.format == "PNG" and _png_depth(path) == 16:
         import png
 
@@ -133,13 +132,54 @@ def _deep(path: Path, image: Image.Image) -> NDArray[np.float32] | None:
             width, height, rows, info = png.Reader(file=file).asDirect()
             flat = np.vstack([np.asarray(row, dtype=np.float32) for row in rows])
         pixels = flat.reshape(height, width, info["planes"]).astype(np.float32)
-        return _over_white(pixels / np.float32(2 ** info["bitdepth"] - 1))
-    if image.format == "TIFF" and max(getattr(image, "tag_v2", {}).get(258, (8,))) > 8:
-        import tifffile
-
-        pages = tifffile.imread(path, key=0)
-        return _over_white(pages.astype(np.float32) / np.iinfo(pages.dtype).max)
+        return _turned(_over_white(pixels / np.float32(2 ** info["bitdepth"] - 1)), image.getexif().get(0x0112, 1))
+    if image.format == "TIFF" and max(image.tag_v2.get(258, (8,))) > 8 and image.mode != "F":
+        return _deep_tiff(path)
+    if image.format == "PPM" and (magic := path.read_bytes()[:2]) == b"P6" and _maxval(path) > 255:
+        raise PictureError(f"{path}: colour Netpbm of more than 8 bits is not read; allowed: 16-bit PNG or TIFF")
+    if image.mode in ("I;16", "I;16B", "I;16L", "I;16N", "I", "F"):
+        grey = np.asarray(image, dtype=np.float32) / np.float32(1 if image.mode == "F" else 65535)
+        return np.ascontiguousarray(grey[..., None], dtype=np.float32)
     return None
+
+
+def _maxval(path: Path) -> int:
+    return int(b" ".join(line for line in path.read_bytes()[:200].split(b"\n") if not line.startswith(b"#")).split()[3])
+
+
+def _deep_tiff(path: Path) -> NDArray[np.float32]:
+    import tifffile
+
+    with tifffile.TiffFile(path) as file:
+        page = file.pages[0]
+        allowed = page.photometric in (0, 1, 2) and page.bitspersample == 16 and page.dtype == np.uint16
+        if not allowed or page.axes not in ("YX", "YXS", "SYX") or any(e not in (1, 2) for e in page.extrasamples):
+            raise PictureError(f"{path}: a TIFF of a kind that is not read; allowed: 8 or 16 unsigned bits, grey or RGB")
+        try:
+            pixels = page.asarray().astype(np.float32) / 65535
+        except (KeyError, ValueError) as error:
+            if "imagecodecs" in str(error):
+                raise PictureError(f"{path}: {error}; allowed: uncompressed or deflated") from error
+            raise
+        orientation = page.tags[274].value if 274 in page.tags else 1
+    if page.axes == "SYX":
+        pixels = np.moveaxis(pixels, 0, -1)
+    if page.photometric == 0:
+        pixels = 1 - pixels
+    if page.extrasamples and page.extrasamples[0] == 1:
+        pixels = pixels[..., :-1] + (1 - pixels[..., -1:])
+    return _turned(_over_white(pixels), orientation)
+
+
+def _turned(pixels: NDArray[np.float32], orientation: int) -> NDArray[np.float32]:
+    """Undo an EXIF orientation."""
+    if orientation in (5, 6, 7, 8):
+        pixels = pixels.swapaxes(0, 1)
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    return np.ascontiguousarray(pixels)
 
 
 def _png_depth(path: Path) -> int:
@@ -191,6 +231,8 @@ def fit_to(picture: NDArray[np.float32], size: int | None, fit: str = "cover") -
                 f"data.size={size} with data.fit=crop: the picture has {width}×{height} pixels; "
                 f"allowed: at most {min(height, width)}"
             )
+        if size < MIN_SIDE:
+            raise PictureError(f"data.size={size} with data.fit=crop; allowed: at least {MIN_SIDE}")
         return _middle(picture, size)
     scale = size / (min(height, width) if fit == "cover" else max(height, width))
     new_height, new_width = max(1, round(height * scale)), max(1, round(width * scale))

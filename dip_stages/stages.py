@@ -166,7 +166,8 @@ def staged_plan(
         for beta, eps in zip(betas, level_eps, strict=True)
     ]
     if protocol == "renoised":
-        targets[-1] = observed
+        last = max((index for index, budget in enumerate(budgets) if budget), default=len(targets) - 1)
+        targets[last:] = [observed] * (len(targets) - last)
     references = targets if perceptual_reference == "target" or clean is None else [clean] * len(targets)
     return StagePlan(
         tuple(Stage(*stage) for stage in zip(betas, budgets, targets, references, strict=True)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import http.client
 import os
 import shutil
 import urllib.error
@@ -31,19 +32,27 @@ def published_vgg16(path: str | None = None, *, url: str = VGG16_URL, sha256: st
     Raises:
         WeightsError: If the file cannot be had or is not the published one; never a silent fallback.
     """
-    file = Path(path).expanduser() if path else _cache() / Path(url).name
+    file = Path(os.path.expanduser(path)) if path else _cache() / Path(url).name
     try:
         if not path and not file.is_file():
-            _download(url, file)
-        with file.open("rb") as opened:
-            got = hashlib.file_digest(opened, "sha256").hexdigest()
+            _download(url, file, sha256)
+        got = _sha256(file)
     except urllib.error.URLError as error:
+        if isinstance(error, urllib.error.HTTPError):
+            error.close()
         raise WeightsError(_ways_out(f"cannot download {url}: {error.reason}", url)) from error
+    except http.client.HTTPException as error:
+        raise WeightsError(_ways_out(f"cannot download {url}: {error!r}", url)) from error
     except OSError as error:
         raise WeightsError(_ways_out(f"cannot have {file}: {error.strerror or error}", url)) from error
     if got != sha256:
         raise WeightsError(_ways_out(f"{file} has sha256 {got}; allowed: {sha256}", url))
     return file
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def _cache() -> Path:
@@ -52,14 +61,16 @@ def _cache() -> Path:
     return Path(home).expanduser() / "hub" / "checkpoints"
 
 
-def _download(url: str, file: Path) -> None:
+def _download(url: str, file: Path, sha256: str) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     with (
         urllib.request.urlopen(url, timeout=60) as answer,  # noqa: S310 - a constant https address, or a test's file
         replacing(file) as temporary,
-        temporary.open("wb") as out,
     ):
-        shutil.copyfileobj(answer, out)
+        with temporary.open("wb") as out:
+            shutil.copyfileobj(answer, out)
+        if (got := _sha256(temporary)) != sha256:
+            raise WeightsError(_ways_out(f"what {url} gave has sha256 {got}; allowed: {sha256}", url))
 
 
 def _ways_out(problem: str, url: str) -> str:

@@ -8,17 +8,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+import torch
 
+from dip_stages.archs import ARCHS
 from dip_stages.budgets import epoch_budget
 from dip_stages.cell import cell_of
 from dip_stages.config import parse
 from dip_stages.data import observe, to_array
+from dip_stages.losses import PerceptualLoss, VGG16Features
 from dip_stages.schedules import beta_schedule
 
 if TYPE_CHECKING:
     from tests.conftest import Compose
 
 GOLDEN = json.loads((Path(__file__).parent / "golden.json").read_text())
+CORE = json.loads((Path(__file__).parent / "core.json").read_text())
 
 
 @pytest.mark.parametrize("case", GOLDEN["schedules"], ids=lambda case: f"{case['name']}-{case['beta_max']}")
@@ -44,3 +48,19 @@ def test_the_observation_is_the_same_on_every_machine() -> None:
 def test_identities_do_not_drift(composing: Compose, case: dict[str, Any]) -> None:
     """A changed identity orphans every record on disk: it needs a reason, and NUMERICS in cell.py raised."""
     assert cell_of(parse(composing(*case["overrides"]))).id == case["id"]
+
+
+@pytest.mark.parametrize("arch", ARCHS)
+def test_published_networks_keep_their_number_of_parameters(arch: str) -> None:
+    # Those of the constructors' defaults, with 32 input channels.
+    network = ARCHS[arch](32, 3, (512, 512))
+    assert sum(parameter.numel() for parameter in network.parameters()) == CORE["parameters"][arch]
+
+
+def test_the_random_perceptual_loss_is_the_same_on_every_machine() -> None:
+    ramp = torch.linspace(0, 1, 3 * 32 * 32).view(1, 3, 32, 32)
+    features = VGG16Features(seed=0)
+    assert [level.mean().item() for level in features(ramp)] == pytest.approx(CORE["features"], rel=1e-4)
+    loss = PerceptualLoss(features, 0.1)
+    loss.set_target(ramp, ramp)
+    assert loss(1 - ramp).item() == pytest.approx(CORE["perceptual"], rel=1e-4)

@@ -29,12 +29,15 @@ def test_the_control_gives_every_stage_the_same() -> None:
     [
         ({"beta": -0.1}, "beta"),
         ({"beta": math.inf}, "beta"),
+        ({"beta": math.nan}, "beta"),
         ({"max_epochs": 0}, "budget.max_epochs"),
+        ({"max_epochs": math.inf}, "budget.max_epochs"),
         ({"alpha": -0.1}, "budget.alpha"),
         ({"alpha": 1.1}, "budget.alpha"),
         ({"alpha": math.nan}, "budget.alpha"),
         ({"k": -1.0}, "budget.k"),
         ({"k": math.inf}, "budget.k"),
+        ({"k": math.nan}, "budget.k"),
     ],
 )
 def test_arguments_out_of_range_are_named(name: str, changes: dict[str, float], key: str) -> None:
@@ -59,6 +62,12 @@ def test_largest_remainders(budgets: tuple[int, ...], total: int, expected: tupl
 def test_nothing_to_scale_is_refused() -> None:
     with pytest.raises(ConfigError, match="at least one stage with an iteration"):
         rescale((0, 0), 10)
+
+
+@pytest.mark.parametrize("total", [0, -1])
+def test_a_sum_that_cannot_be_is_refused(total: int) -> None:
+    with pytest.raises(ConfigError, match=f"got {total}; allowed: a number >= 1"):
+        rescale((3, 1), total)
 
 
 @pytest.mark.parametrize("total", [None, 100])

@@ -103,6 +103,26 @@ def test_the_perceptual_loss_is_mse_plus_the_weighted_mean_distance() -> None:
     torch.testing.assert_close(loss(output), (output - target).square().mean() + 0.1 * sum(distances) / 4)
 
 
+def test_the_features_see_the_scale_clamped() -> None:
+    picture, features = a_picture(0) * 2 - 0.5, VGG16Features()
+    for seen, clamped in zip(features(picture), features(picture.clamp(0, 1)), strict=True):
+        assert torch.equal(seen, clamped)
+
+
+def test_the_perceptual_loss_holds_under_autocast() -> None:
+    loss = PerceptualLoss(VGG16Features(), 0.1)
+    target = a_picture(0)
+    loss.set_target(target, target)
+    output = a_picture(1).requires_grad_()
+    with torch.autocast("cpu", torch.bfloat16):
+        value = loss(output)
+    value.backward()
+    assert value.dtype == torch.float32
+    assert value.item() == pytest.approx(loss(output).item(), rel=0.05)
+    assert output.grad is not None
+    assert output.grad.isfinite().all()
+
+
 def test_a_local_file_is_loaded_when_its_checksum_is_right(file: Path) -> None:
     state = vgg16_state(published_vgg16(str(file), sha256=digest(file)))
     features = VGG16Features(state)

@@ -23,6 +23,24 @@ def test_psnr_and_ssim_equal_scikit_images(name: str, size: int, sigma: float) -
     assert ssim(picture, clean).item() == pytest.approx(expected, abs=1e-4)
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+def test_pictures_that_are_not_square_are_measured_like_scikit_images(channels: int) -> None:
+    draws = torch.Generator().manual_seed(0)
+    first, second = (torch.rand(1, channels, 17, 40, generator=draws) for _ in range(2))
+    expected = structural_similarity(
+        to_array(first), to_array(second), data_range=1.0, channel_axis=-1, gaussian_weights=True, sigma=1.5,
+        use_sample_covariance=False,
+    )  # fmt: skip
+    assert ssim(first, second).item() == pytest.approx(expected, abs=1e-4)
+
+
+def test_a_picture_equals_itself() -> None:
+    picture = torch.rand(1, 3, 16, 20)
+    same = quality(picture, picture)
+    assert same.psnr == float("inf")
+    assert same.ssim == pytest.approx(1)
+
+
 def test_the_scale_is_fixed_and_not_taken_from_the_pictures() -> None:
     dim = torch.rand(1, 3, 20, 20) * 0.1
     assert psnr(dim + 0.1, dim).item() == pytest.approx(20, abs=1e-3)

@@ -45,6 +45,16 @@ def test_renoised_ends_on_the_observed_picture_itself() -> None:
     assert plan.stages[-1].target is OBSERVED
 
 
+def test_renoised_ends_on_the_observed_picture_even_where_the_last_stages_are_skipped() -> None:
+    trained = [stage for stage in a_plan("renoised", budgets=(5, 7, 0)).stages if stage.budget]
+    assert trained[-1].target is OBSERVED
+
+
+def test_renoised_of_a_single_stage_fits_the_observed_picture() -> None:
+    plan = a_plan("renoised", betas=(0.02,), budgets=(3,), level_eps=EPS[:1])
+    assert plan.stages[0].target is OBSERVED
+
+
 def test_observed_fits_the_observed_picture_throughout() -> None:
     plan = a_plan("observed")
     assert not plan.sees_clean
@@ -78,6 +88,11 @@ def test_the_clean_reference_is_for_the_clean_protocol_alone() -> None:
     assert all(stage.reference is CLEAN for stage in plan.stages)
     with pytest.raises(ConfigError, match=r"loss\.reference: got 'clean'; allowed: target"):
         a_plan("renoised", perceptual_reference="clean")
+
+
+@pytest.mark.parametrize("protocol", ["renoised", "observed"])
+def test_a_blind_plan_refers_to_nothing_but_its_targets(protocol: str) -> None:
+    assert all(stage.reference is stage.target for stage in a_plan(protocol).stages)
 
 
 def test_each_stage_has_a_draw_of_its_own() -> None:

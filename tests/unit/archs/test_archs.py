@@ -40,6 +40,17 @@ def test_the_picture_is_float32_under_autocast(arch: str) -> None:
     assert not torch.equal(picture, picture.bfloat16().float())
 
 
+@pytest.mark.parametrize(("arch", "size"), list(product(ARCHS, [(16, 16), (33, 47)])))
+def test_gradients_are_finite_under_autocast(arch: str, size: tuple[int, int]) -> None:
+    network = a_network(arch, 32, 1, size)
+    with torch.autocast("cpu", torch.bfloat16):
+        picture = network(torch.rand(1, 32, *size) / 10)
+    assert picture.dtype == torch.float32
+    assert 0 < picture.min() <= picture.max() < 1
+    picture.square().mean().backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in network.parameters())
+
+
 @pytest.mark.parametrize("arch", ARCHS)
 def test_weights_are_the_generators_and_global_state_is_left_alone(arch: str) -> None:
     torch.manual_seed(0)
