@@ -9,19 +9,19 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import os
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
+from dip_stages.decoding import decode
 from dip_stages.errors import PictureError, check_choice
 from dip_stages.files import replacing
 
 if TYPE_CHECKING:
-    import os
-
     from numpy.typing import NDArray
 
 __all__ = ["BUNDLED", "FITS", "MAX_PIXELS", "MIN_SIDE", "bundled_path", "fit_to", "read_picture", "sha256", "write_png"]
@@ -98,19 +98,20 @@ def read_picture(path: str | os.PathLike[str]) -> NDArray[np.float32]:
             # An open file: of a path, Pillow maps uncompressed pixels into memory and garbles those of a turned TIFF.
             with path.open("rb") as file, Image.open(file) as image:
                 _check_size(path, image.width, image.height)
-                array = _deep(path, image)
-                if array is None:
-                    array = _shallow(image)
+                array = decode(path, image)
     except FileNotFoundError as error:
         raise PictureError(f"{path}: no such file; allowed: a picture file") from error
     except UnidentifiedImageError as error:
         raise PictureError(f"{path}: not a picture that Pillow can open") from error
     except Image.DecompressionBombError as error:
         raise PictureError(f"{path}: {error}; allowed: at most {MAX_PIXELS:,} pixels") from error
+    except PictureError:
+        raise
     except Exception as error:  # decoders raise whatever they like on hostile bytes
-        if isinstance(error, PictureError):
-            raise
-        raise PictureError(f"{path}: truncated or broken: {error}") from error
+        reason = (
+            os.strerror(error.errno) if isinstance(error, OSError) and error.errno else f"truncated or broken: {error}"
+        )
+        raise PictureError(f"{path}: {reason}; allowed: a picture file") from error
     if not np.isfinite(array).all():
         raise PictureError(f"{path}: got values that are not finite; allowed: numbers, 1.0 being white")
     return np.clip(array, 0, 1)
@@ -121,89 +122,6 @@ def _check_size(path: Path, width: int, height: int) -> None:
         raise PictureError(f"{path}: got {width}×{height} pixels; allowed: at most {MAX_PIXELS:,} in all")
     if min(width, height) < MIN_SIDE:
         raise PictureError(f"{path}: got {width}×{height} pixels; allowed: at least {MIN_SIDE} a side")
-
-
-def _deep(path: Path, image: Image.Image) -> NDArray[np.float32] | None:
-    """Return a picture of more than 8 bits a channel, or None if it is an ordinary one."""
-    if image.format == "PNG" and _png_depth(path) == 16:
-        import png
-
-        with path.open("rb") as file:
-            width, height, rows, info = png.Reader(file=file).asDirect()
-            flat = np.vstack([np.asarray(row, dtype=np.float32) for row in rows])
-        pixels = flat.reshape(height, width, info["planes"]).astype(np.float32)
-        return _turned(_over_white(pixels / np.float32(2 ** info["bitdepth"] - 1)), image.getexif().get(0x0112, 1))
-    if image.format == "TIFF" and max(image.tag_v2.get(258, (8,))) > 8 and image.mode != "F":
-        return _deep_tiff(path)
-    if image.format == "PPM" and (magic := path.read_bytes()[:2]) == b"P6" and _maxval(path) > 255:
-        raise PictureError(f"{path}: colour Netpbm of more than 8 bits is not read; allowed: 16-bit PNG or TIFF")
-    if image.mode in ("I;16", "I;16B", "I;16L", "I;16N", "I", "F"):
-        grey = np.asarray(image, dtype=np.float32) / np.float32(1 if image.mode == "F" else 65535)
-        return np.ascontiguousarray(grey[..., None], dtype=np.float32)
-    return None
-
-
-def _maxval(path: Path) -> int:
-    return int(b" ".join(line for line in path.read_bytes()[:200].split(b"\n") if not line.startswith(b"#")).split()[3])
-
-
-def _deep_tiff(path: Path) -> NDArray[np.float32]:
-    import tifffile
-
-    with tifffile.TiffFile(path) as file:
-        page = file.pages[0]
-        allowed = page.photometric in (0, 1, 2) and page.bitspersample == 16 and page.dtype == np.uint16
-        if not allowed or page.axes not in ("YX", "YXS", "SYX") or any(e not in (1, 2) for e in page.extrasamples):
-            raise PictureError(f"{path}: a TIFF of a kind that is not read; allowed: 8 or 16 unsigned bits, grey or RGB")
-        try:
-            pixels = page.asarray().astype(np.float32) / 65535
-        except (KeyError, ValueError) as error:
-            if "imagecodecs" in str(error):
-                raise PictureError(f"{path}: {error}; allowed: uncompressed or deflated") from error
-            raise
-        orientation = page.tags[274].value if 274 in page.tags else 1
-    if page.axes == "SYX":
-        pixels = np.moveaxis(pixels, 0, -1)
-    if page.photometric == 0:
-        pixels = 1 - pixels
-    if page.extrasamples and page.extrasamples[0] == 1:
-        pixels = pixels[..., :-1] + (1 - pixels[..., -1:])
-    return _turned(_over_white(pixels), orientation)
-
-
-def _turned(pixels: NDArray[np.float32], orientation: int) -> NDArray[np.float32]:
-    """Undo an EXIF orientation."""
-    if orientation in (5, 6, 7, 8):
-        pixels = pixels.swapaxes(0, 1)
-    if orientation in (2, 3, 6, 7):
-        pixels = pixels[:, ::-1]
-    if orientation in (3, 4, 7, 8):
-        pixels = pixels[::-1]
-    return np.ascontiguousarray(pixels)
-
-
-def _png_depth(path: Path) -> int:
-    with path.open("rb") as file:
-        return file.read(25)[24]  # signature 8, chunk head 8, width 4, height 4, then the depth
-
-
-def _shallow(image: Image.Image) -> NDArray[np.float32]:
-    turned = ImageOps.exif_transpose(image)
-    grey = turned.mode in ("1", "L", "LA")
-    if turned.has_transparency_data:
-        pixels = np.asarray(turned.convert("LA" if grey else "RGBA"), dtype=np.float32)
-    else:
-        pixels = np.asarray(turned.convert("L" if grey else "RGB"), dtype=np.float32)
-    return _over_white(pixels / np.float32(255))
-
-
-def _over_white(pixels: NDArray[np.floating]) -> NDArray[np.float32]:
-    """Composite an alpha channel, where there is one, onto white."""
-    pixels = pixels if pixels.ndim == 3 else pixels[..., None]
-    if pixels.shape[-1] in (2, 4):
-        alpha = pixels[..., -1:]
-        pixels = pixels[..., :-1] * alpha + (1 - alpha)
-    return np.ascontiguousarray(pixels, dtype=np.float32)
 
 
 def fit_to(picture: NDArray[np.float32], size: int | None, fit: str = "cover") -> NDArray[np.float32]:

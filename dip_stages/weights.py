@@ -32,7 +32,8 @@ def published_vgg16(path: str | None = None, *, url: str = VGG16_URL, sha256: st
     Raises:
         WeightsError: If the file cannot be had or is not the published one; never a silent fallback.
     """
-    file = Path(os.path.expanduser(path)) if path else _cache() / Path(url).name
+    # os.path's: pathlib's raises where there is no such user, and a missing file is then said below.
+    file = Path(os.path.expanduser(path)) if path else _cache() / Path(url).name  # noqa: PTH111
     try:
         if not path and not file.is_file():
             _download(url, file, sha256)

@@ -9,10 +9,15 @@ from typing import TYPE_CHECKING, Protocol
 
 import pytest
 from hydra import compose, initialize_config_dir
+from hypothesis import settings
 
 import dip_stages.cli  # noqa: F401 - registers the sweeps and the resolver
 from dip_stages.cell import Cell, cell_of
 from dip_stages.config import CONF_DIR, parse
+
+# A shared machine stalls now and then: a test that took long once is not a failure.
+settings.register_profile("patient", deadline=None)
+settings.load_profile("patient")
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
-from dip_stages.noise import generator, standard_normal
+from dip_stages.data import observe
+from dip_stages.noise import generator, noised, standard_normal
 from dip_stages.stages import STAGE_STREAM, level_noise
 
 
@@ -34,3 +36,36 @@ def test_drawing_more_draws_the_same_first() -> None:
 def test_draws_are_float32_on_the_cpu_whatever_the_default() -> None:
     draws = standard_normal((4,), 0)
     assert (draws.dtype, draws.device.type) == (torch.float32, "cpu")
+
+
+def a_picture(seed: int = 0, channels: int = 3) -> np.ndarray:
+    return np.random.default_rng(seed).random((40, 50, channels), dtype=np.float32)
+
+
+def test_a_stream_is_named_by_its_seed_and_numbers() -> None:
+    first, again = (torch.rand(5, generator=generator(3, 1, 2)) for _ in range(2))
+    assert torch.equal(first, again)
+    for other in ((3,), (3, 1), (3, 2, 1), (4, 1, 2)):
+        assert not torch.equal(first, torch.rand(5, generator=generator(*other)))
+
+
+def test_draws_leave_global_random_state_alone() -> None:
+    torch.manual_seed(1)
+    np.random.seed(1)  # noqa: NPY002 - the state that must be left alone
+    before = torch.get_rng_state(), np.random.get_state()[1].copy()  # type: ignore[index]  # noqa: NPY002
+    standard_normal((100,), 0)
+    observe(a_picture(), beta_max=0.1, noise_seed=0)
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert (np.random.get_state()[1] == before[1]).all()  # type: ignore[index]  # noqa: NPY002
+
+
+def test_standard_normal_is_standard() -> None:
+    draws = standard_normal((200_000,), 0)
+    assert draws.mean().abs() < 0.01
+    assert draws.var().item() == pytest.approx(1, abs=0.02)
+
+
+def test_a_level_keeps_the_variance_and_an_observation_adds_to_it() -> None:
+    picture, eps = torch.full((3,), 0.5), torch.ones(3)
+    torch.testing.assert_close(noised(picture, 0.19, eps, keep_variance=True), torch.full((3,), 0.9 * 0.5 + 0.19**0.5))
+    torch.testing.assert_close(noised(picture, 0.25, eps, keep_variance=False), torch.full((3,), 1.0))
