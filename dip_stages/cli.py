@@ -23,21 +23,26 @@ __all__ = ["main", "task"]
 
 def cell_folder(*, _root_: DictConfig) -> str:
     """Return the folder name of the composed cell: Hydra's ``${cell_folder:}``. Ends the program on a bad setting."""
-    return _checked(_root_).folder
-
-
-def _checked(composed: Any) -> Cell:
     try:
-        cell = cell_of(parse(composed))
-        check_inputs(cell)
+        return _checked(_root_).folder
     except DipStagesError as error:
         sys.stderr.write(f"{error}\n")
         sys.exit(2)  # not an exception: OmegaConf would wrap it, and a slip is not worth a traceback
+
+
+def _checked(composed: Any) -> Cell:
+    cell = cell_of(parse(composed))
+    check_inputs(cell)
     return cell
 
 
 def task(composed: DictConfig) -> None:
-    """Run the composed cell in Hydra's output folder."""
+    """Run the composed cell in Hydra's output folder.
+
+    Raises:
+        DipStagesError: If an input has changed since it was checked. Hydra then loses this job alone, where leaving the
+            process would end the whole sweep.
+    """
     cell = _checked(composed)
     hydra_config = HydraConfig.get()
     folder = Path(hydra_config.runtime.output_dir)

@@ -34,7 +34,7 @@ def plot_curves(root: Path, frame: pd.DataFrame, path: Path) -> bool:
     Returns:
         Whether there was anything to draw.
     """
-    curves = [_curve(root, cell, panel) for cell in _done(frame) for panel in _panels(frame, cell)]
+    curves = [_curve(root, cell, panel) for cell in _done(frame).itertuples() for panel in _panels(frame, cell)]
     if not curves:
         return False
     with style():
@@ -71,9 +71,7 @@ def plot_sheet(root: Path, frame: pd.DataFrame, path: Path) -> bool:
         Whether there was anything to draw.
     """
     rows = [
-        row
-        for _, cells in _done_frame(frame).groupby(["arch", "picture", "beta_max"], sort=False)
-        if (row := _row(cells))
+        row for _, cells in _done(frame).groupby(["arch", "picture", "beta_max"], sort=False) if (row := _row(cells))
     ]
     rows = rows[:_MOST_ROWS]
     if not rows:
@@ -91,12 +89,8 @@ def plot_sheet(root: Path, frame: pd.DataFrame, path: Path) -> bool:
     return True
 
 
-def _done_frame(frame: pd.DataFrame) -> pd.DataFrame:
+def _done(frame: pd.DataFrame) -> pd.DataFrame:
     return frame[frame.planned & (frame.status == "done")]
-
-
-def _done(frame: pd.DataFrame) -> list[Any]:
-    return list(_done_frame(frame).itertuples())
 
 
 def _panels(frame: pd.DataFrame, cell: Any) -> list[str]:
@@ -136,6 +130,7 @@ def _panel(axes: Axes, root: Path, shown: tuple[str, str, str] | None) -> None:
         axes.text(0.5, 0.5, "–", ha="center", va="center", transform=axes.transAxes)
         return
     folder, file, caption = shown
-    picture = np.asarray(Image.open(root / folder / file))
+    with Image.open(root / folder / file) as image:
+        picture = np.asarray(image)
     axes.imshow(picture, cmap="gray" if picture.ndim == 2 else None, vmin=0, vmax=255, interpolation="nearest")
     axes.set_xlabel(caption, fontsize=8)

@@ -116,8 +116,16 @@ class GridSweeper(Sweeper):
         return self.hydra_context.config_loader.load_sweep_config(self.config, list(overrides))
 
     def _launch(self, cells: Sequence[PlannedCell], first: int) -> None:
-        quiet = "hydra/job_logging=cell_in_sweep"
-        self.launcher.launch([[*planned.overrides, quiet] for planned in cells], initial_job_idx=first)
+        # The folder is the planned one: a worker that had to find it anew could fail before Hydra notes failures.
+        jobs = [
+            [*planned.overrides, f"hydra.sweep.subdir={planned.folder.name}", "hydra/job_logging=cell_in_sweep"]
+            for planned in cells
+        ]
+        for planned, job in zip(cells, self.launcher.launch(jobs, initial_job_idx=first), strict=True):
+            try:
+                _ = job.return_value
+            except Exception as error:  # a job that failed outside its cell left no record to say why
+                sys.stderr.write(f"{planned.folder.name}: {error}\n")
 
 
 def _overrides(grid: Mapping[str, Any]) -> list[str]:

@@ -78,6 +78,27 @@ def test_a_cell_that_fails_shows_and_the_others_finish(run: CommandLine, tmp_pat
     assert "nothing to do" in again.stderr
 
 
+def test_a_picture_that_vanishes_during_a_sweep_loses_its_own_cells_alone(run: CommandLine, tmp_path: Path) -> None:
+    """The cells run one after the other, and the first one's end takes the second one's picture away."""
+    for name in ("first.png", "second.png"):
+        (tmp_path / name).write_bytes(bundled_path("coffee" if name == "first.png" else "camera").read_bytes())
+    (tmp_path / "thief.py").write_text(
+        "from pathlib import Path\n"
+        "from hydra.experimental.callback import Callback\n"
+        "class Thief(Callback):\n"
+        "    def on_job_end(self, config, job_return, **kwargs):\n"
+        "        Path('second.png').unlink(missing_ok=True)\n"
+    )
+    pictures = "data.path=first.png,second.png,first.png"
+    thief = "+hydra.callbacks.thief._target_=thief.Thief"
+    swept = run("-m", "sweep=custom", *TINY, "data=file", pictures, "seed=0,1", "hydra/launcher=basic", thief)
+    assert swept.returncode == 1
+    assert "2 missing" in swept.stdout
+    assert "2 done" in swept.stdout
+    assert "2 of 4 cells left no record" in swept.stderr
+    assert "second.png: cannot be read" in swept.stderr
+
+
 def test_a_cell_that_fails_alone_exits_with_1_and_no_traceback(run: CommandLine) -> None:
     single = run(*TINY, "method=baseline", "method.input_scale=1e39")
     assert single.returncode == 1
