@@ -47,7 +47,9 @@ _SECTIONS: dict[str, Collection[type]] = {
 _SETTINGS: dict[str, dict[str, None]] = {
     section: dict.fromkeys(field.name for schema in schemas for field in fields(schema))
     for section, schemas in _SECTIONS.items()
-} | {"sweep": dict.fromkeys(("name", "grids", "retry_failed"))}
+} | {
+    "sweep": dict.fromkeys(("name", "grids", "exclude", "plan_only", "retry_failed", "retries", "on_interrupt", "run"))
+}
 
 
 def parse(composed: DictConfig | Mapping[str, Any]) -> Config:

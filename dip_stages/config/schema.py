@@ -285,11 +285,15 @@ class RuntimeConfig:
     accelerator: str = "auto"
     threads: int | None = None
     overwrite: bool = False
+    checkpoint_every: float | None = 60.0
+    keep_checkpoint: bool = False
 
     def __post_init__(self) -> None:
         check_choice("runtime.accelerator", self.accelerator, ("auto", "cpu", "cuda", "mps"))
         if self.threads is not None:
             check_range("runtime.threads", self.threads, at_least=1)
+        if self.checkpoint_every is not None:
+            check_range("runtime.checkpoint_every", self.checkpoint_every, at_least=0)
 
 
 ArchConfig = UNetConfig | DnCNNConfig | ResNetConfig
@@ -331,6 +335,16 @@ class Config:
     def staged(self) -> bool:
         """Whether the staged axes apply: the baseline has no scheduler, budget, protocol or loss of its own."""
         return self.method.name == "staged"
+
+    @property
+    def sees_clean(self) -> bool:
+        """Whether the fit is guided by the clean picture: a reproduction and no denoiser."""
+        return self.staged and self.protocol.name == "clean"
+
+    @property
+    def iterations(self) -> int:
+        """Iterations of the whole fit."""
+        return sum(self.stage_numbers()[1]) if self.staged else self.trainer.iterations
 
     @property
     def net_input(self) -> str:

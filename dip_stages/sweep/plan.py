@@ -28,9 +28,7 @@ class PlannedCell:
     @property
     def iterations(self) -> int:
         """Iterations of the whole cell."""
-        return (
-            sum(self.cell.config.stage_numbers()[1]) if self.cell.config.staged else self.cell.config.trainer.iterations
-        )
+        return self.cell.config.iterations
 
     def state(self) -> str:
         """Return ``done``, ``failed`` or ``to do``; a record that cannot be trusted does not count."""
