@@ -7,7 +7,11 @@
     ├── PictureError       a picture that cannot be read or used
     ├── WeightsError       network weights that cannot be had or are not the published ones
     ├── RecordError        a record on disk that cannot be trusted
-    └── DivergenceError    a loss that rolling back did not cure
+    ├── CheckpointError    a checkpoint on disk that cannot be trusted
+    ├── ClaimError         a cell that another process has, or has taken over
+    ├── DriftError         a worker that is not what the plan was made with
+    ├── DivergenceError    a loss that rolling back did not cure
+    └── Interrupted        a fit that was asked to stop, and left a checkpoint
 """
 
 from __future__ import annotations
@@ -18,9 +22,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 __all__ = [
+    "CheckpointError",
+    "ClaimError",
     "ConfigError",
     "DipStagesError",
     "DivergenceError",
+    "DriftError",
+    "Interrupted",
     "PictureError",
     "RecordError",
     "WeightsError",
@@ -47,6 +55,22 @@ class WeightsError(DipStagesError):
 
 class RecordError(DipStagesError):
     """A record that is truncated, of another schema, or not a record."""
+
+
+class CheckpointError(DipStagesError):
+    """A checkpoint that is truncated, of another schema, or of another cell."""
+
+
+class ClaimError(DipStagesError):
+    """A cell that another process has, or has taken over."""
+
+
+class DriftError(DipStagesError):
+    """A worker whose code or inputs are not those that the plan was made with."""
+
+
+class Interrupted(DipStagesError):  # noqa: N818 - not a fault: the fit was asked to stop
+    """A fit that was asked to stop, and left a checkpoint."""
 
 
 class DivergenceError(DipStagesError):
