@@ -22,7 +22,7 @@ report: $(VENV)/.run ## the report's table beside ours, on a small picture: 18 c
 	$(BIN)/python -m dip_stages -m sweep=report_table preset=quick $(ARGS)
 
 report-paper: $(VENV)/.run ## the same at 512x512 and the published width, one cell at a time on a GPU (see the README for its cost)
-	$(BIN)/python -m dip_stages -m sweep=report_table preset=paper outputs=outputs/paper hydra.launcher.n_jobs=1 $(ARGS)
+	$(BIN)/python -m dip_stages -m sweep=report_table preset=paper outputs=outputs/paper hydra.launcher.workers=1 $(ARGS)
 
 sweep: $(VENV)/.run ## the full grid of 30 cells (see the README for its cost)
 	$(BIN)/python -m dip_stages -m $(ARGS)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from dip_stages.stages import Chunk
 
-__all__ = ["CURVE_COLUMNS", "QualityCurve", "Ticker"]
+__all__ = ["CURVE_COLUMNS", "Checkpointer", "QualityCurve", "Ticker"]
 
 CURVE_COLUMNS = ("iteration", "stage", "loss", "output_psnr", "output_ssim", "average_psnr", "average_ssim")
 
@@ -40,9 +40,10 @@ class QualityCurve(pl.Callback):
         self.stages: list[dict[str, Any]] = []
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Bring the reference to the device."""
-        del trainer
+        """Bring the reference to the device, and hand to the logger what was measured before an interruption."""
         self.clean = self.clean.to(pl_module.device)
+        for row in self.rows:
+            _log(trainer, row)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: object, batch: Any, batch_idx: int
@@ -61,8 +62,7 @@ class QualityCurve(pl.Callback):
             "average_ssim": average.ssim,
         }
         self.rows.append(row)
-        if trainer.logger is not None:
-            trainer.logger.log_metrics({k: float(v) for k, v in row.items() if k != "iteration"}, step=module.iteration)
+        _log(trainer, row)
         self._note_stage(module, chunk, row["loss"], output)
 
     def _note_stage(self, module: DIPModule, chunk: Chunk, loss: float, against_clean: Quality) -> None:
@@ -75,10 +75,16 @@ class QualityCurve(pl.Callback):
                     "beta": stage.beta,
                     "budget": stage.budget,
                     "loss": loss,
-                    "target": quality(module.output, stage.target.to(module.device)),
-                    "clean": against_clean,
+                    "target": vars(quality(module.output, stage.target.to(module.device))),
+                    "clean": vars(against_clean),
                 }
             )
+
+
+def _log(trainer: pl.Trainer, row: dict[str, float]) -> None:
+    if trainer.logger is not None:
+        values = {key: float(value) for key, value in row.items() if key != "iteration"}
+        trainer.logger.log_metrics(values, step=int(row["iteration"]))
 
 
 def _fit(module: pl.LightningModule) -> DIPModule:
@@ -111,3 +117,31 @@ class Ticker(pl.Callback):
         if now - self._last >= self._every or row["iteration"] == total:
             self._last = now
             self._listener(int(row["iteration"]), total, row["loss"], row["output_psnr"])
+
+
+class Checkpointer(pl.Callback):
+    """Saves the fit now and then, at the edges of chunks; it must stand after what else is to be saved.
+
+    Args:
+        save: Called to save.
+        every: Seconds between two calls; 0 for each edge.
+    """
+
+    def __init__(self, save: Callable[[], None], every: float) -> None:
+        self._save, self._every = save, every
+        self._last = time.monotonic()
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Begin to count."""
+        del trainer, pl_module
+        self._last = time.monotonic()
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: object, batch: Any, batch_idx: int
+    ) -> None:
+        """Save when it is time; not at the end, where the result is next."""
+        del trainer, outputs, batch, batch_idx
+        module = _fit(pl_module)
+        if time.monotonic() - self._last >= self._every and module.iteration < module.plan.iterations:
+            self._save()
+            self._last = time.monotonic()

@@ -15,11 +15,12 @@ from dip_stages.pictures import fit_to, read_picture, sha256
 from dip_stages.weights import published_vgg16
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
-    from dip_stages.config import Config
+    from dip_stages.config import Config, DataConfig
 
-__all__ = ["AXES", "NUMERICS", "Cell", "cell_of", "check_inputs"]
+__all__ = ["AXES", "NUMERICS", "STAGED", "Cell", "cell_of", "check_inputs", "picture_shape"]
 
 NUMERICS = 1
 """Version of the numerics: raised when the same configuration would give other numbers than before."""
@@ -38,6 +39,10 @@ AXES = (
     "noise_seed",
 )
 """The axes that every table knows, in the order in which tables show them."""
+
+
+STAGED = ("scheduler", "budget", "protocol", "loss")
+"""Sections that the baseline ignores."""
 
 
 @dataclass(frozen=True)
@@ -91,15 +96,25 @@ def check_inputs(cell: Cell) -> None:
         PictureError: If the picture cannot be used.
         WeightsError: If published weights cannot be had.
     """
-    data, loss = cell.config.data, cell.config.loss
-    _check_picture(data.file, data.size, data.fit)
+    picture_shape(cell.config.data)
+    loss = cell.config.loss
     if cell.config.staged and isinstance(loss, PerceptualConfig) and loss.features == "pretrained":
         _check_weights(loss.path)
 
 
+def picture_shape(data: DataConfig) -> tuple[int, int, int]:
+    """Return height, width and channels of the picture that is fitted; it is read once a process.
+
+    Raises:
+        PictureError: If it cannot be used.
+    """
+    return _shape(data.file, sha256(data.file), data.size, data.fit)
+
+
 @functools.cache
-def _check_picture(file: Path, size: int | None, fit: str) -> None:
-    fit_to(read_picture(file), size, fit)
+def _shape(file: Path, _contents: str, size: int | None, fit: str) -> tuple[int, int, int]:
+    height, width, channels = fit_to(read_picture(file), size, fit).shape
+    return height, width, channels
 
 
 @functools.cache
@@ -108,17 +123,15 @@ def _check_weights(path: str | None) -> None:
 
 
 def _settings(config: Config) -> dict[str, Any]:
-    everything = dataclasses.asdict(config)
+    everything = _counted(config)
     for key in ("logger", "runtime"):
         del everything[key]
-    if not config.staged:
-        for key in ("scheduler", "budget", "protocol", "loss"):
-            del everything[key]
-        del everything["method"]["carry"]
-        everything["method"]["input"] = config.net_input
-    else:
-        # Weights are identified by the one checksum that is accepted, not by where they lie.
-        everything["loss"].pop("path", None)
+    for section, names in _ignored(config).items():
+        for name in names:
+            everything[section].pop(name, None)
+        if not everything[section]:
+            del everything[section]
+    everything["method"]["input"] = config.net_input
     everything["data"] = {
         "picture": sha256(config.data.file),
         "size": config.data.size,
@@ -128,6 +141,45 @@ def _settings(config: Config) -> dict[str, Any]:
     return everything
 
 
+def _counted(part: Any) -> dict[str, Any]:
+    """Return a dataclass as nested values, less the fields added later that stand at what there was before."""
+    values = {}
+    for field in dataclasses.fields(part):
+        value = getattr(part, field.name)
+        if "neutral" not in field.metadata or value != field.metadata["neutral"]:
+            values[field.name] = _counted(value) if dataclasses.is_dataclass(value) else value
+    return values
+
+
+def _ignored(config: Config) -> dict[str, Iterable[str]]:
+    """Return the settings of each section that change nothing, given the others; tests fit cells with and without."""
+    ignored: dict[str, Iterable[str]] = {"method": _ignored_of_input(config)}
+    if not config.staged:
+        return ignored | {section: vars(getattr(config, section)) for section in STAGED}
+    if isinstance(config.loss, PerceptualConfig):
+        # Weights are identified by the one checksum that is accepted, not by where they lie.
+        ignored["loss"] = ("path", "seed") if config.loss.features == "pretrained" else ("path",)
+    if config.budget.name == "constant":
+        ignored["budget"] = ("alpha", "k", "max_epochs") if config.budget.rescale else ("alpha", "k")
+    if not config.budget.rescale:
+        ignored["trainer"] = ("iterations",)
+    if _levels_do_not_matter(config):
+        ignored["scheduler"] = ("name", "beta_start")
+    return ignored
+
+
+def _ignored_of_input(config: Config) -> tuple[str, ...]:
+    if config.net_input == "previous_output":
+        return ("input_channels",)
+    # noise_and_previous always feeds on the average; the others on nothing that was there before.
+    return ("carry",)
+
+
+def _levels_do_not_matter(config: Config) -> bool:
+    """Whether the stages' betas change neither targets nor budgets."""
+    return config.protocol.name == "observed" and config.budget.name == "constant"
+
+
 def _axes(config: Config) -> dict[str, Any]:
     staged = config.staged
     return {
@@ -135,7 +187,7 @@ def _axes(config: Config) -> dict[str, Any]:
         "protocol": config.protocol.name if staged else None,
         "arch": config.arch.name,
         "beta_max": config.noise.beta_max,
-        "scheduler": config.scheduler.name if staged else None,
+        "scheduler": config.scheduler.name if staged and not _levels_do_not_matter(config) else None,
         "loss": _loss(config) if staged else "mse",
         "budget": config.budget.name if staged else None,
         "input": config.net_input,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import hydra
 from hydra.core.config_store import ConfigStore
@@ -14,9 +14,13 @@ from omegaconf import DictConfig, OmegaConf
 
 from dip_stages.cell import Cell, cell_of, check_inputs
 from dip_stages.config import CONF_DIR, SWEEPS_DIR, check_keys, parse
-from dip_stages.errors import ConfigError, DipStagesError, RecordError
-from dip_stages.records import read_record
+from dip_stages.errors import ConfigError, DipStagesError
+from dip_stages.records import RECORD, digest, read_record
+from dip_stages.states import recorded
 from dip_stages.sweep.grids import value_override
+
+if TYPE_CHECKING:
+    from dip_stages.worker import Outcome
 
 __all__ = ["main", "task"]
 
@@ -36,38 +40,55 @@ def _checked(composed: Any) -> Cell:
     return cell
 
 
-def task(composed: DictConfig) -> None:
-    """Run the composed cell in Hydra's output folder.
+def task(composed: DictConfig) -> dict[str, Any] | None:
+    """Run the composed cell in Hydra's output folder; in a sweep, the cell that was planned for that folder.
+
+    Returns:
+        In a sweep, the fields of the cell's :class:`~dip_stages.worker.Outcome`.
 
     Raises:
-        DipStagesError: If an input has changed since it was checked. Hydra then loses this job alone, where leaving the
-            process would end the whole sweep.
+        DipStagesError: If an input has changed since it was checked.
     """
-    cell = _checked(composed)
     hydra_config = HydraConfig.get()
     folder = Path(hydra_config.runtime.output_dir)
     if hydra_config.mode == RunMode.MULTIRUN:
-        from dip_stages.runner import run_cell
+        in_process = hydra_config.launcher.get("_target_", "").endswith(".BasicLauncher")
+        return vars(_run_in_sweep(composed, folder, Path(hydra_config.sweep.dir), in_process=in_process))
+    _run_single(_checked(composed), folder)
+    return None
 
-        run_cell(cell, folder, threads=cell.config.runtime.threads)
+
+def _run_in_sweep(composed: DictConfig, folder: Path, root: Path, *, in_process: bool) -> Outcome:
+    """Carry out the order of a cell, on a worker process of this job unless the launcher runs jobs in the driver."""
+    from dip_stages.orders import Order, read_order
+    from dip_stages.sweep.runs import order_path
+    from dip_stages.worker import Outcome, Stopper, carry_out
+    from dip_stages.workers import own_workplace
+
+    token = OmegaConf.select(composed, "sweep.run")
+    if token is None:  # another sweeper's job
+        order = Order.of(_checked(composed), folder, stale=digest(folder / RECORD))
     else:
-        _run_single(cell, folder)
+        try:
+            order = read_order(order_path(root, token, folder.name))
+        except FileNotFoundError:
+            return Outcome("interrupted", "its sweep was stopped before it began")
+        if order.stop and Path(order.stop).exists():
+            return Outcome("interrupted", "asked to stop before it began")
+    if in_process:
+        return carry_out(order, Stopper())
+    return own_workplace(order.config["runtime"]["threads"]).carry_out(order)
 
 
 def _run_single(cell: Cell, folder: Path) -> None:
     from dip_stages.report import describe
 
-    try:
-        known = None if cell.config.runtime.overwrite else read_record(folder)
-    except (FileNotFoundError, RecordError):
-        known = None
-    if known is None or known.status != "done":
-        from dip_stages.progress import CellProgress
-        from dip_stages.runner import run_cell
+    if cell.config.runtime.overwrite or recorded(folder, cell.id).state != "done":
+        from dip_stages.single import run_single
 
-        with CellProgress(cell.folder) as progress:
-            known = run_cell(cell, folder, threads=cell.config.runtime.threads, listener=progress)
+        known = run_single(cell, folder)
     else:
+        known = read_record(folder)
         sys.stderr.write("computed before; runtime.overwrite=true computes it again\n")
     sys.stdout.write(describe(known, folder))
     if known.status != "done":

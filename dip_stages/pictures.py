@@ -7,6 +7,7 @@ animation the first picture is taken.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import importlib.util
 import os
@@ -59,22 +60,33 @@ def bundled_path(name: str) -> Path:
         ConfigError: If there is no picture of that name.
     """
     check_choice("data.name", name, BUNDLED)
+    return _skimage_data() / BUNDLED[name]
+
+
+@functools.cache
+def _skimage_data() -> Path:
     spec = importlib.util.find_spec("skimage")
     assert spec is not None  # noqa: S101 - a dependency
     assert spec.origin is not None  # noqa: S101
-    return Path(spec.origin).parent / "data" / BUNDLED[name]
+    return Path(spec.origin).parent / "data"
 
 
 def sha256(path: str | os.PathLike[str]) -> str:
-    """Return the checksum of a file's bytes.
+    """Return the checksum of a file's bytes; read again only where its size or time of change is another.
 
     Raises:
         PictureError: If it cannot be read.
     """
     try:
-        return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+        known = os.stat(path)  # noqa: PTH116 - a third of pathlib's time, and a big sweep asks at every cell
+        return _sha256(os.fspath(path), known.st_mtime_ns, known.st_ctime_ns, known.st_size)
     except OSError as error:
         raise PictureError(f"{path}: cannot be read: {error.strerror}; allowed: a picture file") from error
+
+
+@functools.cache
+def _sha256(path: str, *_known: int) -> str:
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
 def read_picture(path: str | os.PathLike[str]) -> NDArray[np.float32]:

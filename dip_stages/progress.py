@@ -1,6 +1,7 @@
 """How far a cell or a sweep is: bars in a terminal, quiet plain lines elsewhere. Torch-free.
 
-A sweep's progress is read from disk, so it is the same under every launcher.
+A sweep's progress is read from disk, so it is the same under every launcher, and ``python -m dip_stages.status`` shows
+the same from any other terminal.
 """
 
 from __future__ import annotations
@@ -14,17 +15,16 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Column
 
-from dip_stages.errors import RecordError
-from dip_stages.records import PROGRESS, RECORD, read_json, read_record
+from dip_stages.states import Look, look
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
     from types import TracebackType
 
     from rich.progress import TaskID
 
-__all__ = ["CellProgress", "SweepProgress"]
+__all__ = ["CellProgress", "Speed", "SweepProgress", "duration", "figures", "outcome"]
 
 
 def _bars(console: Console) -> Progress:
@@ -40,8 +40,12 @@ def _bars(console: Console) -> Progress:
     )
 
 
-def _figures(loss: float | None, psnr: float | None) -> str:
-    return "" if loss is None or psnr is None else f"loss {loss:.4f}  PSNR {psnr:.2f} dB"
+def figures(loss: float | None, psnr: float | None, rate: float | None = None) -> str:
+    """Return what is said of a running cell: iterations per second, loss, and PSNR in dB."""
+    parts = [f"{rate:.1f} it/s"] if rate else []
+    if loss is not None and psnr is not None:
+        parts.append(f"loss {loss:.4f}  PSNR {psnr:.2f} dB")
+    return "  ".join(parts)
 
 
 class CellProgress:
@@ -72,28 +76,55 @@ class CellProgress:
     def __call__(self, iteration: int, total: int, loss: float, psnr: float) -> None:
         """Show how far the fit is."""
         if self._progress and self._task is not None:
-            self._progress.update(self._task, completed=iteration, total=total, figures=_figures(loss, psnr))
+            self._progress.update(self._task, completed=iteration, total=total, figures=figures(loss, psnr))
         elif time.monotonic() - self._last >= self._every:
             self._last = time.monotonic()
             self._console.print(
-                f"iteration {iteration}/{total}  {_figures(loss, psnr)}", soft_wrap=True, highlight=False
+                f"iteration {iteration}/{total}  {figures(loss, psnr)}", soft_wrap=True, highlight=False
             )
+
+
+class Speed:
+    """What is left of a sweep, in iterations and, once cells have shown how fast they run, in seconds."""
+
+    def __init__(self) -> None:
+        self.left = 0
+        self.running = 0
+        self._pace: list[float] = []
+
+    def add(self, found: Look, iterations: int) -> None:
+        """Count in a cell of so many iterations."""
+        if found.record is not None:
+            self._pace += filter(None, [found.record.timing["seconds_per_iteration"]])
+            return
+        progress = found.progress or {}
+        self.left += iterations - progress.get("iteration", 0)
+        self.running += found.state == "running"
+        self._pace += [1 / rate for rate in filter(None, [progress.get("rate")])]
+
+    def seconds(self) -> float | None:
+        """Return the seconds left, with as many cells side by side as now; None if nothing shows how fast they run."""
+        if not self._pace:
+            return None
+        return self.left * sum(self._pace) / len(self._pace) / max(self.running, 1)
 
 
 class SweepProgress:
     """A sweep: a count with the time left and a bar for each running cell, from what the cells write to disk.
 
     Args:
-        cells: Name, folder and iterations of each cell still to run.
+        cells: Folder, id, iterations and the digest of the record that does not count of each cell still to run.
         already: Cells that were done before.
         every: Seconds between two looks.
     """
 
-    def __init__(self, cells: Mapping[Path, int], already: int = 0, every: float = 0.5) -> None:
-        self._waiting, self._already, self._every = dict(cells), already, every
-        self._total = len(cells)
-        self._iterations = sum(cells.values())
-        self._done_iterations = self._running_iterations = 0
+    def __init__(
+        self, cells: Iterable[tuple[Path, str, int, str | None]], already: int = 0, every: float = 0.5
+    ) -> None:
+        self._waiting = {folder: (identity, iterations, stale) for folder, identity, iterations, stale in cells}
+        self._already, self._every = already, every
+        self._total = len(self._waiting)
+        self._ended: list[Look] = []
         self._console = Console(file=sys.stderr)
         self._progress = _bars(self._console) if self._console.is_terminal else None
         self._tasks: dict[Path, TaskID] = {}
@@ -101,7 +132,6 @@ class SweepProgress:
         self._thread = threading.Thread(target=self._watch, name="sweep-progress", daemon=True)
 
     def __enter__(self) -> Self:
-        self._started = time.monotonic()
         noun = "cell" if self._total == 1 else "cells"
         self._say(f"{self._total} {noun} to run" + (f", {self._already} done before" if self._already else ""))
         if self._progress:
@@ -120,37 +150,44 @@ class SweepProgress:
             self._progress.stop()
 
     def _watch(self) -> None:
-        while not self._stop.wait(self._every):
+        pause = self._every
+        while not self._stop.wait(pause):
+            begun = time.monotonic()
             self._look()
+            # Of thousands of folders on a shared disk a look takes long: it may not take more than a fifth of the time.
+            pause = max(self._every, 4 * (time.monotonic() - begun))
 
     def _look(self) -> None:
-        running = {}
-        for folder in list(self._waiting):
-            if (folder / RECORD).exists():
-                self._done_iterations += self._waiting.pop(folder)
-                self._end(folder)
-            elif (state := _read_progress(folder)) is not None:
-                running[folder] = state
-        self._running_iterations = sum(state["iteration"] for state in running.values())
+        looks = {folder: look(folder, identity) for folder, (identity, _, _) in self._waiting.items()}
+        ended = {f: found for f, found in looks.items() if found.ended and found.digest != self._waiting[f][2]}
+        speed = Speed()
+        for found in (*self._ended, *ended.values()):
+            speed.add(found, 0)
+        for folder in looks.keys() - ended.keys():
+            speed.add(looks[folder], self._waiting[folder][1])
+        for folder, found in ended.items():
+            del self._waiting[folder]
+            self._end(folder, found, self._left(speed))
+            self._ended.append(Look(found.state, record=found.record))
         if self._progress:
-            self._show(running)
+            running = {folder: found.progress for folder, found in looks.items() if found.progress is not None}
+            self._show(running, self._left(speed))
 
-    def _end(self, folder: Path) -> None:
+    def _end(self, folder: Path, found: Look, left: str) -> None:
         if self._progress and folder in self._tasks:
             self._progress.remove_task(self._tasks.pop(folder))
         done = self._total - len(self._waiting)
-        self._say(f"[{done}/{self._total}] {folder.name}  {_outcome(folder)}{self._left()}")
+        self._say(f"[{done}/{self._total}] {folder.name}  {outcome(found)}{left}")
 
-    def _left(self) -> str:
-        spent = self._done_iterations + self._running_iterations
-        if not self._waiting or not spent:
-            return ""
-        left = (time.monotonic() - self._started) * max(0.0, self._iterations / spent - 1)
-        return f"  ({_duration(left)} left)"
+    def _left(self, speed: Speed) -> str:
+        seconds = speed.seconds() if speed.left else None
+        return f"  ({duration(seconds)} left)" if seconds is not None else ""
 
-    def _show(self, running: Mapping[Path, dict[str, Any]]) -> None:
+    def _show(self, running: Mapping[Path, dict[str, Any]], left: str) -> None:
         assert self._progress is not None  # noqa: S101 - the caller asked
-        self._progress.update(self._all, completed=self._total - len(self._waiting), figures=self._left())
+        self._progress.update(self._all, completed=self._total - len(self._waiting), figures=left)
+        for folder in [folder for folder in self._tasks if folder not in running]:
+            self._progress.remove_task(self._tasks.pop(folder))
         for folder, state in running.items():
             task = self._tasks.get(folder)
             if task is None:
@@ -159,32 +196,24 @@ class SweepProgress:
                 task,
                 completed=state["iteration"],
                 total=state["iterations"],
-                figures=_figures(state["loss"], state["psnr"]),
+                figures=figures(state["loss"], state["psnr"], state.get("rate")),
             )
 
     def _say(self, line: str) -> None:
         self._console.print(line, soft_wrap=True, highlight=False, markup=False)
 
 
-def _read_progress(folder: Path) -> dict[str, Any] | None:
-    try:
-        return read_json(folder / PROGRESS)
-    except (FileNotFoundError, RecordError):
-        return None
-
-
-def _outcome(folder: Path) -> str:
-    try:
-        record = read_record(folder)
-    except RecordError as error:
-        return f"unreadable: {error}"
-    if record.metrics is None:
-        return f"failed: {record.error['message'] if record.error else 'for an unknown reason'}"
+def outcome(found: Look) -> str:
+    """Return a line's worth of what came of a cell that ended."""
+    record = found.record
+    if record is None or record.metrics is None:
+        return f"failed: {found.reason.splitlines()[0] if found.reason else 'for an unknown reason'}"
     end = record.metrics["output"]["end"]
-    return f"PSNR {end['psnr']:.2f} dB, SSIM {end['ssim']:.3f}, {_duration(record.timing['seconds'])}"
+    return f"PSNR {end['psnr']:.2f} dB, SSIM {end['ssim']:.3f}, {duration(record.timing['seconds'])}"
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Return seconds as people say them."""
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {seconds} s" if minutes else f"{seconds} s"

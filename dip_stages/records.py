@@ -1,11 +1,16 @@
-"""Records: one JSON file a cell, written whole or not at all, read strictly. Torch-free."""
+"""Records: one JSON file a cell, written whole or not at all, read strictly. Torch-free.
+
+A record ends in a checksum of itself, so that a file which a disk has spoilt is noticed even where it is still JSON.
+"""
 
 from __future__ import annotations
 
 import csv
 import dataclasses
+import hashlib
 import json
 import math
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -17,24 +22,31 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 __all__ = [
+    "CHECKPOINT",
     "PLAN",
     "PROGRESS",
     "RECORD",
     "SCHEMA",
     "Record",
+    "digest",
+    "parse_record",
     "read_json",
     "read_record",
+    "set_aside",
     "write_csv",
     "write_json",
     "write_record",
 ]
 
-SCHEMA = 1
+SCHEMA = 2
 """Version of the record's schema."""
 
 RECORD = "record.json"
 PLAN = "plan.json"  # of a sweep
 PROGRESS = "progress.json"  # of a running cell
+CHECKPOINT = "checkpoint.pt"  # of a cell that has not ended
+
+_CHECKSUM = re.compile(rb',\n "checksum": "([0-9a-f]{64})"\n}\n\Z')
 
 
 @dataclass
@@ -47,14 +59,17 @@ class Record:
         config: The whole resolved configuration.
         settings: The part of it that changes the result, which the id is a hash of.
         sees_clean: Whether the fit was guided by the clean picture: a reproduction and no denoiser.
-        computed: How: versions, commit, device, precision, threads, whether grouped with others.
+        computed: How: versions, commit, device, precision, threads, whether grouped with others, and ``notes`` on what
+            went wrong on the way and was put right. Empty where the process died that could have said.
         timing: ``started`` and ``finished`` in ISO 8601 UTC, ``seconds``, ``seconds_per_iteration``.
-        iterations: ``planned``, ``run``, ``rollbacks``.
+        iterations: ``planned``, ``run``, ``rollbacks``, and ``resumed_at``: where the fit went on from a checkpoint.
         observation: Picture, size, noise, and the observed picture's own PSNR and SSIM, clipped to [0, 1].
         metrics: For ``output`` and ``average``: ``end`` and ``peak``, each with iteration, PSNR and SSIM. ``peak`` was
             chosen with the clean picture, as its ``needs_clean`` says.
         stages: One a stage that ended.
-        error: Of a failed cell: ``type``, ``message``, ``traceback``, and ``last_good`` where there is one.
+        error: Of a failed cell: ``type``, ``message``, ``traceback``, ``last_good`` where there is one, and ``lost``:
+            whether the cell was lost to something outside it (a killed process, a full disk). The same command then
+            runs it again, while a cell that failed by itself is run again on request.
     """
 
     status: str
@@ -71,10 +86,17 @@ class Record:
     error: dict[str, Any] | None = None
     schema: int = SCHEMA
 
+    @property
+    def lost(self) -> bool:
+        """Whether the cell failed through something outside it."""
+        return self.error is not None and bool(self.error.get("lost"))
+
 
 def write_record(folder: Path, record: Record) -> None:
-    """Write ``record.json``, atomically."""
-    write_json(folder / RECORD, dataclasses.asdict(record))
+    """Write ``record.json``, atomically, with its checksum."""
+    text = _text(dataclasses.asdict(record)).removesuffix("\n}\n")
+    checksum = hashlib.sha256(text.encode()).hexdigest()
+    write_text(folder / RECORD, f'{text},\n "checksum": "{checksum}"\n}}\n')
 
 
 def read_record(folder: Path) -> Record:
@@ -82,23 +104,35 @@ def read_record(folder: Path) -> Record:
 
     Raises:
         FileNotFoundError: If there is none: the cell has not ended.
-        RecordError: If it is truncated, of another schema, or lacks a field.
+        RecordError: If it is truncated, altered, of another schema, or lacks a field.
     """
-    path = folder / RECORD
-    values = read_json(path)
+    return parse_record(folder / RECORD, (folder / RECORD).read_bytes())
+
+
+def parse_record(path: Path, content: bytes) -> Record:
+    """Return the record of a file's content.
+
+    Raises:
+        RecordError: As :func:`read_record`.
+    """
+    values = _parsed(path, content)
     if values.get("schema") != SCHEMA:
         raise RecordError(f"{path}: got schema {values.get('schema')!r}; allowed: {SCHEMA}")
+    checksum = values.pop("checksum", None)
     wanted = {f.name for f in dataclasses.fields(Record)}
     if values.keys() != wanted:
         raise RecordError(f"{path}: missing {sorted(wanted - values.keys())}, unknown {sorted(values.keys() - wanted)}")
     if values["status"] not in ("done", "failed") or (values["status"] == "done") == (values["metrics"] is None):
         raise RecordError(f"{path}: got status {values['status']!r}; allowed: done with metrics, or failed without")
+    end = _CHECKSUM.search(content, len(content) - 100)
+    if end is None or checksum != hashlib.sha256(content[: end.start()]).hexdigest():
+        raise RecordError(f"{path}: altered since it was written: its checksum is not that of its content")
     return Record(**values)
 
 
 def write_json(path: Path, values: dict[str, Any]) -> None:
     """Write JSON whole or not at all; numbers that are not finite become null."""
-    write_text(path, json.dumps(_finite(values), indent=1, allow_nan=False) + "\n")
+    write_text(path, _text(values))
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -108,8 +142,29 @@ def read_json(path: Path) -> dict[str, Any]:
         FileNotFoundError: If there is no such file.
         RecordError: If it is not a JSON object.
     """
+    return _parsed(path, path.read_bytes())
+
+
+def digest(path: Path) -> str | None:
+    """Return the SHA-256 of a file, or None if there is none: a record that has been replaced has another."""
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except FileNotFoundError:
+        return None
+
+
+def set_aside(path: Path) -> Path:
+    """Rename a file that cannot be trusted, in place of one set aside before, and return its new path."""
+    return path.replace(path.with_name(f"{path.name}.broken"))
+
+
+def _text(values: dict[str, Any]) -> str:
+    return json.dumps(_finite(values), indent=1, allow_nan=False) + "\n"
+
+
+def _parsed(path: Path, content: bytes) -> dict[str, Any]:
+    try:
+        values = json.loads(content)
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise RecordError(f"{path}: truncated or no JSON: {error}") from error
     if not isinstance(values, dict):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import logging
 import time
 import traceback
 import warnings
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -15,15 +17,17 @@ import torch
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 
 from dip_stages import build
-from dip_stages.callbacks import CURVE_COLUMNS, QualityCurve, Ticker
+from dip_stages.callbacks import CURVE_COLUMNS, Checkpointer, QualityCurve, Ticker
+from dip_stages.checkpoint import resume_from, write_checkpoint
 from dip_stages.data import Observation, to_array
-from dip_stages.errors import DipStagesError, DivergenceError
+from dip_stages.errors import DipStagesError, DivergenceError, Interrupted
 from dip_stages.figures import plot_curve
 from dip_stages.files import replacing
 from dip_stages.metrics import quality
 from dip_stages.pictures import write_png
 from dip_stages.provenance import provenance
-from dip_stages.records import PROGRESS, Record, write_csv, write_json, write_record
+from dip_stages.records import CHECKPOINT, PROGRESS, Record, write_csv, write_json, write_record
+from dip_stages.results import metrics_of, observation_of
 from dip_stages.stages import Chunks
 
 if TYPE_CHECKING:
@@ -40,13 +44,23 @@ CURVES = "curves.csv"
 
 LAST_GOOD = "last_good.pt"
 
+_STORAGE_FAULTS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO}
+"""Of the disk, not of the cell: the same command runs it again."""
+
 log = logging.getLogger(__name__)
 
 
 def run_cell(
-    cell: Cell, folder: Path, *, threads: int | None, listener: Callable[[int, int, float, float], None] | None = None
+    cell: Cell,
+    folder: Path,
+    *,
+    threads: int | None,
+    listener: Callable[[int, int, float, float], None] | None = None,
+    stopping: Callable[[], bool] = lambda: False,
+    code: str = "",
+    write: Callable[[Path, Record], None] = write_record,
 ) -> Record:
-    """Compute a cell and leave its record, curves, pictures and plot in a folder.
+    """Compute a cell, from its checkpoint if it left one, and leave its record, curves, pictures and plot in a folder.
 
     Args:
         cell: What to compute.
@@ -54,32 +68,48 @@ def run_cell(
         threads: CPU threads; ``None`` for PyTorch's choice. One thread a cell gives the same bits on every launcher.
         listener: Called now and then with iteration, iterations in all, loss and PSNR; by default they are written to
             ``progress.json``, where a sweep's driver reads them.
+        stopping: Asked before each iteration whether to stop.
+        code: What tells the code that computes from any other: a checkpoint of another code is not gone on from.
+        write: Writes the record, last of all.
 
     Returns:
-        The record, done or failed. A cell that fails leaves a failure record, whatever made it fail; nothing but
-        an interruption of the process is raised.
+        The record, done or failed. A cell that fails leaves a failure record, whatever made it fail, be it an attempt
+        to leave the process.
+
+    Raises:
+        Interrupted: If it was asked to stop; the folder then has a checkpoint of the last edge between two chunks.
+        OSError: If the record cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
     if threads is not None:
         torch.set_num_threads(threads)
-    run = _Run(cell, folder, listener)
+    run = _Run(cell, folder, listener, code)
     try:
-        record = run.fit()
-    except Exception as error:  # a cell that fails is a result too: the sweep goes on
+        record = run.fit(stopping)
+    except Interrupted:
+        run.save()
+        raise
+    except (Exception, SystemExit) as error:  # a cell that fails is a result too: the sweep goes on
         foreseen = isinstance(error, DipStagesError)
         log.error("cell %s failed: %s", cell.folder, error, exc_info=not foreseen)  # noqa: TRY400 - a traceback only then
         record = run.failed(error)
     finally:
-        (folder / PROGRESS).unlink(missing_ok=True)
-    write_record(folder, record)  # last, so that a record never stands for half a folder
+        with suppress(OSError):
+            (folder / PROGRESS).unlink(missing_ok=True)
+    write(folder, record)  # last, so that a record never stands for half a folder
+    if not cell.config.runtime.keep_checkpoint:
+        with suppress(OSError):
+            (folder / CHECKPOINT).unlink(missing_ok=True)
     return record
 
 
 class _Run:
     """One computation of one cell, and what is known of it if it breaks off."""
 
-    def __init__(self, cell: Cell, folder: Path, listener: Callable[[int, int, float, float], None] | None) -> None:
-        self.cell, self.folder = cell, folder
+    def __init__(
+        self, cell: Cell, folder: Path, listener: Callable[[int, int, float, float], None] | None, code: str
+    ) -> None:
+        self.cell, self.folder, self.code = cell, folder, code
         self.listener = listener or self._note_progress
         self.started, self.clock = datetime.now(UTC), time.perf_counter()
         self.observation: Observation | None = None
@@ -87,33 +117,96 @@ class _Run:
         self.module: DIPModule | None = None
         self.curve: QualityCurve | None = None
         self.accelerator = "cpu"
-        self.fit_seconds = 0.0
+        self.fit_begun: float | None = None
+        self.seconds_before = self.fit_seconds_before = 0.0
+        self.resumed_at: list[int] = []
+        self.notes: list[str] = []
 
-    def fit(self) -> Record:
+    def fit(self, stopping: Callable[[], bool]) -> Record:
         config = self.cell.config
         self.accelerator = build.build_accelerator(config.runtime.accelerator)
         self.observation = build.build_observation(config)
         self.plan = build.build_plan(config, self.observation)
         self.module = build.build_module(config, self.plan, accelerator=self.accelerator)
+        self.module.stopping = stopping
         self.curve = QualityCurve(self.observation.clean)
+        self._resume()
         trainer = self._trainer()
-        begun = time.perf_counter()
-        try:
-            with warnings.catch_warnings():
-                # Lightning's own `fit` trips on a rename in torch's pytree helper; users need not see it.
-                warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)
-                trainer.fit(self.module, Chunks(self.plan, config.trainer.chunk))
-        finally:
-            self.fit_seconds = time.perf_counter() - begun
+        chunks = Chunks(self.plan, config.trainer.chunk, first=self.module.iteration)
+        self.fit_begun = time.perf_counter()
+        with warnings.catch_warnings():
+            # Lightning's own `fit` trips on a rename in torch's pytree helper; users need not see it.
+            warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)
+            trainer.fit(self.module, chunks)
+        self.fit_seconds_before += time.perf_counter() - self.fit_begun
+        self.fit_begun = None
         self._leave_pictures()
-        return self._record("done", metrics=_metrics(self.curve.rows))
+        return self._record("done", metrics=metrics_of(self.curve.rows))
 
-    def failed(self, error: Exception) -> Record:
+    def save(self) -> None:
+        """Leave a checkpoint of the last edge between two chunks; what cannot be written costs the checkpoint alone."""
+        state = self.module.saved() if self.module else None
+        if state is None or self.curve is None:
+            return
+        values = {
+            "cell": self.cell.id,
+            "made_with": self._made_with(),
+            "module": state,
+            "rows": self.curve.rows,
+            "stages": self.curve.stages,
+            "seconds": self._seconds(),
+            "fit_seconds": self._fit_seconds(),
+            "resumed_at": self.resumed_at,
+        }
+        try:
+            write_checkpoint(self.folder, values)
+        except OSError as error:
+            self._note(f"no checkpoint could be written: {error}")
+
+    def _resume(self) -> None:
+        assert self.module is not None  # noqa: S101 - fit() made both
+        assert self.curve is not None  # noqa: S101
+        saved, why_not = resume_from(self.folder, self.cell.id, self._made_with())
+        if why_not:
+            self._note(why_not)
+        if saved is None:
+            return
+        self.module.resume(saved["module"])
+        self.curve.rows, self.curve.stages = saved["rows"], saved["stages"]
+        self.seconds_before, self.fit_seconds_before = saved["seconds"], saved["fit_seconds"]
+        self.resumed_at = [*saved["resumed_at"], self.module.iteration]
+        log.info("cell %s goes on at iteration %d", self.cell.folder, self.module.iteration)
+
+    def _made_with(self) -> dict[str, Any]:
+        """Return what the bits depend on besides the cell."""
+        how = provenance(self.accelerator, bfloat16=self._bfloat16())
+        return {
+            "code": self.code,
+            "torch": how["versions"]["torch"],
+            **{key: how[key] for key in ("accelerator", "device", "precision", "threads")},
+        }
+
+    def _note(self, note: str) -> None:
+        log.warning("cell %s: %s", self.cell.folder, note)
+        if note not in self.notes:
+            self.notes.append(note)
+
+    def _seconds(self) -> float:
+        return self.seconds_before + time.perf_counter() - self.clock
+
+    def _fit_seconds(self) -> float:
+        return self.fit_seconds_before + (time.perf_counter() - self.fit_begun if self.fit_begun else 0.0)
+
+    def _bfloat16(self) -> bool:
+        return build.wants_bfloat16(self.cell.config.trainer.precision, self.accelerator)
+
+    def failed(self, error: BaseException) -> Record:
         details: dict[str, Any] = {
             "type": type(error).__name__,
-            "message": str(error),
+            "message": f"left with exit code {error.code}" if isinstance(error, SystemExit) else str(error),
             "traceback": traceback.format_exc(),
             "last_good": None,
+            "lost": isinstance(error, OSError) and error.errno in _STORAGE_FAULTS,
         }
         if isinstance(error, DivergenceError) and self.module is not None and self.observation is not None:
             with replacing(self.folder / LAST_GOOD) as temporary:
@@ -131,12 +224,15 @@ class _Run:
     def _trainer(self) -> pl.Trainer:
         assert self.curve is not None  # noqa: S101 - fit() made it
         logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+        callbacks: list[pl.Callback] = [self.curve, Ticker(self.curve, self.listener)]
+        if (every := self.cell.config.runtime.checkpoint_every) is not None:
+            callbacks.append(Checkpointer(self.save, every))
         return pl.Trainer(
             accelerator={"cuda": "gpu"}.get(self.accelerator, self.accelerator),
             devices=1,
             max_epochs=1,
             logger=build.build_logger(self.cell.config.logger, self.folder, self.cell.folder),
-            callbacks=[self.curve, Ticker(self.curve, self.listener)],
+            callbacks=callbacks,
             enable_checkpointing=False,
             enable_progress_bar=False,
             enable_model_summary=False,
@@ -144,7 +240,19 @@ class _Run:
         )
 
     def _note_progress(self, iteration: int, total: int, loss: float, psnr: float) -> None:
-        write_json(self.folder / PROGRESS, {"iteration": iteration, "iterations": total, "loss": loss, "psnr": psnr})
+        here = iteration - (self.resumed_at[-1] if self.resumed_at else 0)
+        spent = time.perf_counter() - self.fit_begun if self.fit_begun else 0.0
+        with suppress(OSError):  # how far a cell is may get lost, the cell may not
+            write_json(
+                self.folder / PROGRESS,
+                {
+                    "iteration": iteration,
+                    "iterations": total,
+                    "rate": here / spent if spent else None,
+                    "loss": loss,
+                    "psnr": psnr,
+                },
+            )
 
     def _leave_pictures(self) -> None:
         assert self.observation is not None  # noqa: S101 - a fit began
@@ -169,58 +277,22 @@ class _Run:
             cell={"id": self.cell.id, "folder": self.cell.folder, "axes": self.cell.axes},
             config=dataclasses.asdict(config),
             settings=self.cell.settings,
-            sees_clean=config.staged and config.protocol.name == "clean",
-            computed=provenance(
-                self.accelerator, bfloat16=build.wants_bfloat16(config.trainer.precision, self.accelerator)
-            ),
+            sees_clean=config.sees_clean,
+            computed=provenance(self.accelerator, bfloat16=self._bfloat16()) | {"notes": self.notes},
             timing={
                 "started": self.started.isoformat(timespec="seconds"),
                 "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-                "seconds": round(time.perf_counter() - self.clock, 3),
-                "seconds_per_iteration": self.fit_seconds / run if run else None,
+                "seconds": round(self._seconds(), 3),
+                "seconds_per_iteration": self._fit_seconds() / run if run else None,
             },
             iterations={
                 "planned": plan.iterations if plan else config.trainer.iterations,
                 "run": run,
                 "rollbacks": module.rollbacks if module else 0,
+                "resumed_at": self.resumed_at,
             },
-            observation=_observation(self.cell, self.observation),
+            observation=observation_of(self.cell, self.observation),
             metrics=metrics,
-            stages=[_stage(stage) for stage in self.curve.stages] if self.curve else [],
+            stages=self.curve.stages if self.curve else [],
             error=error,
         )
-
-
-def _metrics(rows: list[dict[str, float]]) -> dict[str, Any]:
-    """Return output and average at the end, and at their peaks, which only the clean picture can find."""
-
-    def at(row: dict[str, float], picture: str) -> dict[str, Any]:
-        return {"iteration": row["iteration"], "psnr": row[f"{picture}_psnr"], "ssim": row[f"{picture}_ssim"]}
-
-    return {
-        picture: {
-            "end": at(rows[-1], picture),
-            "peak": at(max(rows, key=lambda row: row[f"{picture}_psnr"]), picture) | {"needs_clean": True},
-        }
-        for picture in ("output", "average")
-    }
-
-
-def _stage(stage: dict[str, Any]) -> dict[str, Any]:
-    return stage | {"target": vars(stage["target"]), "clean": vars(stage["clean"])}
-
-
-def _observation(cell: Cell, observation: Observation | None) -> dict[str, Any]:
-    known: dict[str, Any] = {
-        "picture": cell.axes["picture"],
-        "source": cell.config.data.source,
-        "sha256": cell.settings["data"]["picture"],
-        "beta_max": cell.config.noise.beta_max,
-        "sigma": cell.config.noise.beta_max**0.5,
-        "noise_seed": cell.config.noise_seed,
-    }
-    if observation is not None:
-        _, channels, height, width = observation.clean.shape
-        shown = quality(observation.observed.clamp(0, 1), observation.clean)
-        known |= {"height": height, "width": width, "channels": channels, "psnr": shown.psnr, "ssim": shown.ssim}
-    return known

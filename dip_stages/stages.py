@@ -95,10 +95,16 @@ class Chunks:
     """A plan in chunks whose edges are the multiples of ``size`` and the stage switches.
 
     The edges depend on the iteration alone, so a fit resumed at any edge meets the same ones.
+
+    Attributes:
+        plan: The stages.
+        size: Iterations between two edges, >= 1.
+        first: The edge to begin at: a multiple of ``size`` or a stage switch.
     """
 
     plan: StagePlan
     size: int
+    first: int = 0
 
     def __iter__(self) -> Iterator[Chunk]:
         start = 0
@@ -106,7 +112,8 @@ class Chunks:
             end = start + stage.budget
             while start < end:
                 stop = min(end, start - start % self.size + self.size)
-                yield Chunk(index, start, stop)
+                if start >= self.first:
+                    yield Chunk(index, start, stop)
                 start = stop
 
 

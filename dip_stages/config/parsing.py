@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import json
 import re
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
@@ -9,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from dip_stages.config.options import SweepOptions
 from dip_stages.config.paths import CONF_DIR
 from dip_stages.config.schema import (
     ARCHS,
@@ -44,12 +47,11 @@ _SECTIONS: dict[str, Collection[type]] = {
     "logger": [LoggerConfig],
     "runtime": [RuntimeConfig],
 }
+_PARTS = (*_SECTIONS, "seed", "noise_seed")
 _SETTINGS: dict[str, dict[str, None]] = {
     section: dict.fromkeys(field.name for schema in schemas for field in fields(schema))
     for section, schemas in _SECTIONS.items()
-} | {
-    "sweep": dict.fromkeys(("name", "grids", "exclude", "plan_only", "retry_failed", "retries", "on_interrupt", "run"))
-}
+} | {"sweep": dict.fromkeys((*(field.name for field in fields(SweepOptions)), "grids"))}
 
 
 def parse(composed: DictConfig | Mapping[str, Any]) -> Config:
@@ -61,11 +63,11 @@ def parse(composed: DictConfig | Mapping[str, Any]) -> Config:
     Raises:
         ConfigError: If anything is missing, unknown, of the wrong type or out of range.
     """
-    config = composed if isinstance(composed, DictConfig) else OmegaConf.create(dict(composed))
+    config = {key: composed.get(key) for key in _PARTS} if _is_plain(composed) else _resolved(composed)
     chosen = {
-        "arch": _choose(config, "arch.name", ARCHS),
-        "loss": _choose(config, "loss.name", LOSSES),
-        "data": _choose(config, "data.source", SOURCES),
+        "arch": _choose(config, "arch", "name", ARCHS),
+        "loss": _choose(config, "loss", "name", LOSSES),
+        "data": _choose(config, "data", "source", SOURCES),
     }
     sections = {key: _section(config, key, chosen.get(key) or next(iter(_SECTIONS[key]))) for key in _SECTIONS}
     return Config(
@@ -104,34 +106,70 @@ def _top_level() -> list[str]:
     return [*groups, "sweep", "seed", "noise_seed", "outputs"]
 
 
-def _choose(config: DictConfig, key: str, schemas: Mapping[str, type]) -> type:
-    value = OmegaConf.select(config, key)
-    check_choice(key, value, schemas)
-    return schemas[value]
+def _is_plain(composed: Mapping[str, Any]) -> bool:
+    return not isinstance(composed, DictConfig) and not any("${" in _text(composed.get(key)) for key in _PARTS)
 
 
-def _seed(config: DictConfig, key: str) -> int:
-    value = config[key]
+def _resolved(composed: Mapping[str, Any]) -> dict[str, Any]:
+    config = composed if isinstance(composed, DictConfig) else OmegaConf.create(dict(composed))
+    try:
+        return {
+            key: OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
+            for key, node in ((key, OmegaConf.select(config, key)) for key in _PARTS)
+        }
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"{error.full_key}: {str(error.msg or error).splitlines()[0]}") from error
+
+
+def _text(values: object) -> str:
+    return json.dumps(values, default=str)
+
+
+def _choose(config: Mapping[str, Any], section: str, key: str, schemas: Mapping[str, type]) -> type:
+    values = config.get(section)
+    value = values.get(key) if isinstance(values, dict) else None
+    check_choice(f"{section}.{key}", value, schemas)
+    return schemas[str(value)]
+
+
+def _seed(config: Mapping[str, Any], key: str) -> int:
+    value = config.get(key)
     if isinstance(value, bool) or not isinstance(value, int):
         raise ConfigError(f"{key}: got {value!r}; allowed: a whole number >= 0")
     return value
 
 
-def _section(config: DictConfig, key: str, schema: type) -> Any:
-    node = OmegaConf.select(config, key)
-    if not isinstance(node, DictConfig):
-        raise ConfigError(f"{key}: got {node!r}; allowed: a group with the settings {_names(schema)}")
-    for name in node:
+def _section(config: Mapping[str, Any], key: str, schema: type) -> Any:
+    values = config.get(key)
+    if not isinstance(values, dict):
+        raise ConfigError(f"{key}: got {values!r}; allowed: a group with the settings {_names(schema)}")
+    return _typed(key, schema, _text(values))
+
+
+@functools.cache
+def _typed(key: str, schema: type, text: str) -> Any:
+    """Return a section from its values as JSON; cells of a sweep share it, and the time that OmegaConf takes."""
+    values = json.loads(text)
+    for name, value in values.items():
         if name not in {field.name for field in fields(schema)}:
-            raise ConfigError(f"{key}.{name!s}: no such setting; allowed: {_names(schema)}")
-        if OmegaConf.is_missing(node, str(name)):
-            raise ConfigError(f"{key}.{name!s}: must be given, for example {key}.{name!s}=…")
+            raise ConfigError(f"{key}.{name}: no such setting; allowed: {_names(schema)}")
+        if value == "???":
+            raise ConfigError(f"{key}.{name}: must be given, for example {key}.{name}=…")
     try:
-        values = OmegaConf.to_container(node, resolve=True)
-        return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), values))
+        return OmegaConf.to_object(OmegaConf.merge(_writable(schema), values))
     except OmegaConfBaseException as error:
         where = f"{key}.{error.full_key}" if error.full_key else key
         raise ConfigError(f"{where}: {str(error.msg or error).splitlines()[0]}") from error
+
+
+def _writable(schema: type) -> DictConfig:
+    # OmegaConf takes a frozen schema for a read-only config, down to its parts.
+    config = OmegaConf.structured(schema)
+    assert isinstance(config, DictConfig)  # noqa: S101 - of a dataclass
+    for node in (config, *(node for _, node in config.items_ex(resolve=False))):
+        if isinstance(node, DictConfig):
+            OmegaConf.set_readonly(node, value=False)
+    return config
 
 
 def _names(schema: type) -> str:

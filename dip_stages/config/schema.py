@@ -1,7 +1,12 @@
-"""The schema: a dataclass a group, each checking its own values; :class:`Config` checks them against each other."""
+"""The schema: a dataclass a group, each checking its own values; :class:`Config` checks them against each other.
+
+Frozen: cells of a sweep share what they have in common. A field added later takes the value that stands for what there
+was before as ``field(default=..., metadata={"neutral": ...})``, and with that value leaves identities as they were.
+"""
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import os
 from dataclasses import dataclass
@@ -39,7 +44,7 @@ __all__ = [
 ]
 
 
-@dataclass
+@dataclass(frozen=True)
 class UNetConfig:
     """See :class:`dip_stages.archs.UNet`."""
 
@@ -58,7 +63,7 @@ class UNetConfig:
         check_choice("arch.upsampling", self.upsampling, ("bilinear", "nearest"))
 
 
-@dataclass
+@dataclass(frozen=True)
 class DnCNNConfig:
     """See :class:`dip_stages.archs.DnCNN`."""
 
@@ -71,7 +76,7 @@ class DnCNNConfig:
         check_range("arch.depth", self.depth, at_least=3)
 
 
-@dataclass
+@dataclass(frozen=True)
 class ResNetConfig:
     """See :class:`dip_stages.archs.ResNet`."""
 
@@ -84,7 +89,7 @@ class ResNetConfig:
         check_range("arch.blocks", self.blocks, at_least=1)
 
 
-@dataclass
+@dataclass(frozen=True)
 class MethodConfig:
     """Baseline or staged DIP, and what the network is fed."""
 
@@ -102,7 +107,7 @@ class MethodConfig:
         check_choice("method.carry", self.carry, ("output", "average"))
 
 
-@dataclass
+@dataclass(frozen=True)
 class SchedulerConfig:
     """The noise schedule; see :func:`dip_stages.schedules.beta_schedule`, which checks it."""
 
@@ -114,7 +119,7 @@ class SchedulerConfig:
         check_choice("scheduler.name", self.name, SCHEDULES)
 
 
-@dataclass
+@dataclass(frozen=True)
 class BudgetConfig:
     """Iterations per stage; see :mod:`dip_stages.budgets`, which checks it."""
 
@@ -128,7 +133,7 @@ class BudgetConfig:
         check_choice("budget.name", self.name, BUDGETS)
 
 
-@dataclass
+@dataclass(frozen=True)
 class ProtocolConfig:
     """What the stage targets are made from; see :func:`dip_stages.stages.staged_plan`."""
 
@@ -138,14 +143,14 @@ class ProtocolConfig:
         check_choice("protocol.name", self.name, ("clean", "renoised", "observed"))
 
 
-@dataclass
+@dataclass(frozen=True)
 class MSEConfig:
     """See :class:`dip_stages.losses.MSELoss`."""
 
     name: str = "mse"
 
 
-@dataclass
+@dataclass(frozen=True)
 class PerceptualConfig:
     """See :class:`dip_stages.losses.PerceptualLoss`."""
 
@@ -163,7 +168,7 @@ class PerceptualConfig:
         check_choice("loss.reference", self.reference, ("target", "clean"))
 
 
-@dataclass
+@dataclass(frozen=True)
 class NoiseConfig:
     """The observation's noise: its variance on the [0, 1] scale."""
 
@@ -173,7 +178,7 @@ class NoiseConfig:
         check_range("noise.beta_max", self.beta_max, above=0, below=1)
 
 
-@dataclass
+@dataclass(frozen=True)
 class _SizedData:
     size: int | None = 128
     fit: str = "cover"
@@ -184,7 +189,7 @@ class _SizedData:
         check_choice("data.fit", self.fit, FITS)
 
 
-@dataclass
+@dataclass(frozen=True)
 class BundledData(_SizedData):
     """A picture of scikit-image's wheel."""
 
@@ -201,7 +206,7 @@ class BundledData(_SizedData):
         return bundled_path(self.name)
 
 
-@dataclass
+@dataclass(frozen=True)
 class FileData(_SizedData):
     """A clean picture of the user's own."""
 
@@ -219,7 +224,7 @@ class FileData(_SizedData):
         return self.file.stem
 
 
-@dataclass
+@dataclass(frozen=True)
 class RollbackConfig:
     """See :class:`dip_stages.modules.rollback.Rollback`."""
 
@@ -231,7 +236,7 @@ class RollbackConfig:
         check_range("trainer.rollback.attempts", self.attempts, at_least=0)
 
 
-@dataclass
+@dataclass(frozen=True)
 class TrainerConfig:
     """See :class:`dip_stages.modules.FitSettings`."""
 
@@ -256,7 +261,7 @@ class TrainerConfig:
 _LOGGERS = {"none": None, "csv": None, "tensorboard": "tensorboard", "wandb": "wandb", "mlflow": "mlflow"}
 
 
-@dataclass
+@dataclass(frozen=True)
 class LoggerConfig:
     """Where the curves go besides the cell's own ``curves.csv``."""
 
@@ -266,6 +271,13 @@ class LoggerConfig:
 
     def __post_init__(self) -> None:
         check_choice("logger.name", self.name, _LOGGERS)
+
+    def check_machine(self) -> None:
+        """Look for what the logger needs here and now; unlike the settings themselves, that may change.
+
+        Raises:
+            ConfigError: If its extra is not installed or its server's address is not given.
+        """
         extra = _LOGGERS[self.name]
         if extra and importlib.util.find_spec(extra) is None:
             raise ConfigError(
@@ -278,7 +290,7 @@ class LoggerConfig:
             )
 
 
-@dataclass
+@dataclass(frozen=True)
 class RuntimeConfig:
     """How a cell is computed: nothing that changes the result."""
 
@@ -301,7 +313,7 @@ LossConfig = MSEConfig | PerceptualConfig
 DataConfig = BundledData | FileData
 
 
-@dataclass
+@dataclass(frozen=True)
 class Config:
     """A whole configuration, every part checked, and the parts against each other."""
 
@@ -322,6 +334,7 @@ class Config:
     def __post_init__(self) -> None:
         check_range("seed", self.seed, at_least=0)
         check_range("noise_seed", self.noise_seed, at_least=0)
+        self.logger.check_machine()
         if self.staged:
             self.stage_numbers()
             blind = self.protocol.name != "clean"
@@ -357,21 +370,19 @@ class Config:
         Raises:
             ConfigError: If the schedule is out of range or no iteration is left.
         """
-        betas = beta_schedule(
-            self.scheduler.name,
-            beta_start=self.scheduler.beta_start,
-            beta_max=self.noise.beta_max,
-            stages=self.scheduler.stages,
-        )[::-1]
-        budgets = allocate(
-            self.budget.name,
-            betas,
-            max_epochs=self.budget.max_epochs,
-            alpha=self.budget.alpha,
-            k=self.budget.k,
-            total=self.trainer.iterations if self.budget.rescale else None,
-        )
-        return betas, budgets
+        total = self.trainer.iterations if self.budget.rescale else None
+        return _stage_numbers(self.scheduler, self.noise.beta_max, self.budget, total)
+
+
+@functools.cache
+def _stage_numbers(
+    scheduler: SchedulerConfig, beta_max: float, budget: BudgetConfig, total: int | None
+) -> tuple[tuple[float, ...], tuple[int, ...]]:
+    betas = beta_schedule(scheduler.name, beta_start=scheduler.beta_start, beta_max=beta_max, stages=scheduler.stages)[
+        ::-1
+    ]
+    budgets = allocate(budget.name, betas, max_epochs=budget.max_epochs, alpha=budget.alpha, k=budget.k, total=total)
+    return betas, budgets
 
 
 ARCHS = {"unet": UNetConfig, "dncnn": DnCNNConfig, "resnet": ResNetConfig}

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import copy
 from typing import TYPE_CHECKING, Any
 
 import pytorch_lightning as pl
 import torch
 
-from dip_stages.errors import ConfigError
+from dip_stages.errors import ConfigError, Interrupted
 from dip_stages.modules.rollback import Rollback
 from dip_stages.noise import generator
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from torch import Tensor, nn
 
     from dip_stages.losses import Loss
@@ -52,6 +55,8 @@ class DIPModule(pl.LightningModule):
         average: The exponential average of the outputs so far, the same shape.
         loss_value: The last iteration's loss, a scalar tensor on the device.
         iteration: Iterations done; those that were rolled back do not count.
+        stopping: Asked before each iteration; where it says so, the fit ends with
+            :class:`~dip_stages.errors.Interrupted`.
     """
 
     output: Tensor
@@ -68,13 +73,27 @@ class DIPModule(pl.LightningModule):
         self.seed = seed
         self.iteration = 0
         self.stage = -1
+        self.stopping: Callable[[], bool] = lambda: False
         self._averaged = 0
+        self._saved: dict[str, Any] | None = None
         self._rollback = Rollback(self._state, self._restore, settings.jump_db, settings.attempts)
 
     @property
     def rollbacks(self) -> int:
         """How many times a jump of the loss was rolled back."""
         return self._rollback.count
+
+    def saved(self) -> dict[str, Any] | None:
+        """Return the state at the last edge between two chunks, to save; None before there is one.
+
+        A fit that is made anew and resumes from it gives the same bits as one that was never interrupted.
+        """
+        return self._rollback.saved()
+
+    def resume(self, saved: dict[str, Any]) -> None:
+        """Make the next fit go on from what :meth:`saved` returned, instead of from the start."""
+        self._saved = saved
+        self.iteration = saved["iteration"]
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Return Adam over the network alone."""
@@ -94,6 +113,8 @@ class DIPModule(pl.LightningModule):
         self._draws = generator(self.seed, _JITTER_STREAM, device=self.device)
         self.output, self.average = torch.zeros(2, *picture.shape, device=self.device)
         self.loss_value = torch.tensor(torch.inf, device=self.device)
+        if self._saved is not None:
+            self._go_on(self._saved)
 
     def training_step(self, chunk: Chunk, batch_idx: int) -> None:
         """Run the iterations of one chunk, look at the loss, and run them again if it jumped."""
@@ -103,6 +124,8 @@ class DIPModule(pl.LightningModule):
         good = False
         while not good:
             for _ in range(chunk.start, chunk.stop):
+                if self.stopping():
+                    raise Interrupted(f"asked to stop; iterations done: {self.iteration}")
                 self._iterate()
             good = self._rollback.accepts(chunk.stop, self.loss_value.item())
         self.iteration = chunk.stop
@@ -130,10 +153,22 @@ class DIPModule(pl.LightningModule):
     def _enter(self, chunk: Chunk) -> None:
         if self.stage >= 0:
             self._feed_back()
-        self.stage = chunk.stage
-        stage = self.plan.stages[chunk.stage]
-        self.loss.set_target(self._placed(stage.target), self._placed(stage.reference))
+        self._aim(chunk.stage)
         self._rollback.restart(chunk.start)
+
+    def _aim(self, index: int) -> None:
+        self.stage = index
+        stage = self.plan.stages[index]
+        self.loss.set_target(self._placed(stage.target), self._placed(stage.reference))
+
+    def _go_on(self, saved: dict[str, Any]) -> None:
+        state = saved["good"]
+        self._restore(copy.deepcopy(state))
+        self._net_input = self._placed(state["net_input"])
+        self._draws.set_state(state["draws"].cpu())
+        self._aim(state["stage"])
+        self._rollback.resume(saved)
+        self._saved = None
 
     def _feed_back(self) -> None:
         """Make the next stage's input of what the last one gave."""
@@ -156,13 +191,19 @@ class DIPModule(pl.LightningModule):
             "output": self.output,
             "average": self.average,
             "averaged": self._averaged,
+            # What a rollback leaves alone, and only a resumed fit needs:
+            "net_input": self._net_input,
+            "draws": self._draws.get_state(),
+            "stage": self.stage,
         }
 
     def _restore(self, state: dict[str, Any]) -> None:
         self.network.load_state_dict(state["network"])
         self._optimiser.load_state_dict(state["optimiser"])
-        self.loss_value = state["loss_value"]
-        self.output, self.average, self._averaged = state["output"], state["average"], state["averaged"]
+        self.loss_value, self.output, self.average = (
+            state[name].to(self.device) for name in ("loss_value", "output", "average")
+        )
+        self._averaged = state["averaged"]
 
 
 class BaselineDIP(DIPModule):

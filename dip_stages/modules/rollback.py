@@ -34,8 +34,8 @@ class Rollback:
         self._take, self._put = take, put
         self._jump_db, self._attempts = jump_db, attempts
         self._good: dict[str, Any] | None = None
-        self._good_iteration = 0
-        self._reference = math.inf
+        self._good_iteration = self._good_count = 0
+        self._reference = self._good_reference = math.inf
         self._in_a_row = 0
         self.count = 0
 
@@ -66,6 +66,26 @@ class Rollback:
             raise DivergenceError(iteration, loss, self._good_iteration)
         return False
 
+    def saved(self) -> dict[str, Any] | None:
+        """Return the last good state and what goes with it, for :meth:`resume`; None before there is one.
+
+        It is the state at an edge, whatever was tried and rolled back since: all of that happens again.
+        """
+        if self._good is None:
+            return None
+        return {
+            "good": self._good,
+            "iteration": self._good_iteration,
+            "count": self._good_count,
+            "reference": self._good_reference,
+        }
+
+    def resume(self, saved: dict[str, Any]) -> None:
+        """Go on from what :meth:`saved` returned; the module has been put there by its owner."""
+        self._good, self._good_iteration = saved["good"], saved["iteration"]
+        self.count = self._good_count = saved["count"]
+        self._reference = self._good_reference = saved["reference"]
+
     def _keep(self, iteration: int) -> None:
         self._good = copy.deepcopy(self._take())
-        self._good_iteration = iteration
+        self._good_iteration, self._good_count, self._good_reference = iteration, self.count, self._reference

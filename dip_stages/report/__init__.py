@@ -8,7 +8,23 @@
     frame.groupby("protocol").output_psnr.mean()
 """
 
-from dip_stages.report.frame import load
-from dip_stages.report.write import describe, report_sweep
+from __future__ import annotations
 
-__all__ = ["describe", "load", "report_sweep"]
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dip_stages.report.frame import load
+    from dip_stages.report.gather import gather
+    from dip_stages.report.write import describe, report_sweep
+
+__all__ = ["describe", "gather", "load", "report_sweep"]
+
+_ROOMS = {"describe": "write", "gather": "gather", "load": "frame", "report_sweep": "write"}
+
+
+def __getattr__(name: str) -> Any:
+    """Import what is asked for: pandas and seaborn take seconds, and a sweep with nothing to do needs neither."""
+    if name not in _ROOMS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_ROOMS[name]}"), name)

@@ -21,10 +21,14 @@ if TYPE_CHECKING:
 __all__ = ["plot_curves", "plot_sheet"]
 
 _MOST_ROWS = 8
+_MOST_CURVES = 16
 
 
 def plot_curves(root: Path, frame: pd.DataFrame, path: Path) -> bool:
     """Draw the output's PSNR against the iteration, a panel a network, protocol and noise level.
+
+    A line is the mean of the cells of its kind, of at most :data:`_MOST_CURVES`, the first planned; its band their
+    standard deviation.
 
     Args:
         root: The sweep's folder.
@@ -34,7 +38,10 @@ def plot_curves(root: Path, frame: pd.DataFrame, path: Path) -> bool:
     Returns:
         Whether there was anything to draw.
     """
-    curves = [_curve(root, cell, panel) for cell in _done(frame).itertuples() for panel in _panels(frame, cell)]
+    kinds = _done(frame).groupby(["arch", "protocol", "beta_max", "scheduler", "loss", "method"], dropna=False)
+    first = kinds.head(_MOST_CURVES)
+    measured = first[[(root / folder / "curves.csv").exists() for folder in first.folder]]
+    curves = [_curve(root, cell, panel) for cell in measured.itertuples() for panel in _panels(frame, cell)]
     if not curves:
         return False
     with style():
@@ -126,7 +133,7 @@ def _row(cells: pd.DataFrame) -> dict[str, tuple[str, str, str]]:
 
 def _panel(axes: Axes, root: Path, shown: tuple[str, str, str] | None) -> None:
     axes.set(xticks=[], yticks=[], frame_on=False)
-    if shown is None:
+    if shown is None or not (root / shown[0] / shown[1]).exists():
         axes.text(0.5, 0.5, "–", ha="center", va="center", transform=axes.transAxes)
         return
     folder, file, caption = shown

@@ -1,75 +1,239 @@
-"""Runs what is left of a plan on a launcher, and gathers what is on disk."""
+"""Runs what is left of a plan on a launcher, again where something was lost, and gathers what is on disk."""
 
 from __future__ import annotations
 
 import logging
 import sys
+import time
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from dip_stages.orders import Order
 from dip_stages.progress import SweepProgress
-from dip_stages.report import report_sweep
+from dip_stages.report.gather import gather
+from dip_stages.sweep.interrupts import Interrupts
+from dip_stages.sweep.runs import Run
+from dip_stages.workers import note_failure
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from dip_stages.states import Look
     from dip_stages.sweep.plan import Plan, PlannedCell
 
-__all__ = ["run_plan"]
+    Launch = Callable[[Sequence[PlannedCell], int, str], dict[str, str]]
+
+__all__ = ["Options", "run_plan"]
 
 log = logging.getLogger(__name__)
 
+_TIMES_UNBEGUN = 2
 
-def run_plan(
-    plan: Plan,
-    launch: Callable[[Sequence[PlannedCell], int], None],
-    *,
-    batch_size: int | None,
-    retry_failed: bool,
-    overwrite: bool,
-) -> int:
+
+@dataclass(frozen=True)
+class Options:
+    """How a plan is run.
+
+    Attributes:
+        command: What the user typed, for saying how to go on.
+        retry_failed: Whether cells that failed before are run again.
+        overwrite: Whether all cells are run again.
+        retries: How many more times a cell that fails is tried now.
+        batch_size: Cells handed to the launcher at once; ``None`` for all.
+        leave: Whether jobs on a cluster go on when the driver is interrupted.
+        wait: Seconds between two looks at the cells that another driver has.
+    """
+
+    command: str = "python -m dip_stages -m"
+    retry_failed: bool = False
+    overwrite: bool = False
+    retries: int = 0
+    batch_size: int | None = None
+    leave: bool = False
+    wait: float = 1.0
+
+
+def run_plan(plan: Plan, launch: Launch, options: Options) -> int:
     """Run the cells that are not done, write the report, and say what failed.
 
-    Nothing is taken from the launcher's return values: they are lost as soon as one job fails. What counts is on disk.
+    Nothing is taken from the launcher's return values but why a job ended that left no record: they are lost as soon as
+    one job fails. What counts is on disk.
 
     Args:
         plan: The checked plan.
-        launch: Runs cells, given the number of the first, and returns when they ended.
-        batch_size: Cells handed to the launcher at once; ``None`` for all.
-        retry_failed: Whether cells that failed before are run again.
-        overwrite: Whether all cells are run again.
+        launch: Given cells, the number of the first, and the run's token, runs them and returns when they ended: the
+            reasons, by folder name, of the jobs that failed outside their cells.
+        options: How.
 
     Returns:
-        The exit code: 0 if every planned cell is done, else 1.
+        The exit code: 0 if every planned cell is done, 1 if not, 128 and the signal's number after an interruption.
     """
-    wanted = ("to do", "failed", "done") if overwrite else ("to do", "failed") if retry_failed else ("to do",)
-    left = plan.in_state(*wanted)
-    plan.write()
-    plan.clear(left)
+    plan.write(options.command)
+    looks = {planned.cell.id: planned.look() for planned in plan.cells}
+    left = [planned for planned in plan.cells if _wanted(looks[planned.cell.id], options)]
+    interrupted = None
     if left:
-        with SweepProgress({p.folder: p.iterations for p in left}, already=len(plan.cells) - len(left)):
-            _launch_in_batches(left, launch, batch_size or len(left))
+        _say_what_was_found([(planned, looks[planned.cell.id]) for planned in left])
+        with Run(plan.root) as run, Interrupts(run.stop_file, leave=options.leave) as interrupts:
+            waited_for = [(p.folder, p.cell.id, p.iterations, looks[p.cell.id].digest) for p in left]
+            with SweepProgress(waited_for, already=len(plan.cells) - len(left)):
+                _Driver(left, looks, launch, options, run, interrupts).run()
+            interrupted = interrupts.signal
+            looks = {planned.cell.id: planned.look() for planned in plan.cells}
+            code = _finish(plan, looks, options, interrupted=interrupted is not None)
+            if interrupted is None:
+                run.clean()
     else:
-        sys.stderr.write(f"nothing to do: all {len(plan.cells)} cells of {plan.name} have a record\n")
-    sys.stdout.write(report_sweep(plan.root))
-    return _say_what_failed(plan)
+        failed = sum(found.state == "failed" for found in looks.values())
+        but = f", of which {failed} failed" if failed else ""
+        sys.stderr.write(f"nothing to do: all {len(plan.cells)} cells of {plan.name} have a record{but}\n")
+        code = _finish(plan, looks, options, interrupted=False)
+    return code if interrupted is None else 128 + interrupted
 
 
-def _launch_in_batches(
-    cells: Sequence[PlannedCell], launch: Callable[[Sequence[PlannedCell], int], None], size: int
-) -> None:
-    for first in range(0, len(cells), size):
+def _wanted(found: Look, options: Options) -> bool:
+    if found.state in ("done", "failed"):
+        return options.overwrite or (found.state == "failed" and options.retry_failed)
+    return True
+
+
+def _say_what_was_found(left: Sequence[tuple[PlannedCell, Look]]) -> None:
+    for planned, found in left:
+        if found.broken:
+            sys.stderr.write(f"{found.broken}; set aside, the cell is computed again\n")
+        elif found.state == "lost":
+            sys.stderr.write(f"{planned.folder.name}: {found.reason}; run again\n")
+
+
+@dataclass
+class _Task:
+    """A cell that is to be run: what record it had, and how often it was tried."""
+
+    planned: PlannedCell
+    stale: str | None
+    failures: int = 0
+    unbegun: int = 0
+    reasons: list[str] = field(default_factory=list)
+
+
+class _Driver:
+    """Launches, looks, and launches again what was lost, until every cell has a record or nothing more can be done."""
+
+    def __init__(
+        self,
+        left: Sequence[PlannedCell],
+        looks: dict[str, Look],
+        launch: Launch,
+        options: Options,
+        run: Run,
+        interrupts: Interrupts,
+    ) -> None:
+        self._tasks = [_Task(planned, looks[planned.cell.id].digest) for planned in left]
+        self._launch, self._options, self._run, self._interrupts = launch, options, run, interrupts
+
+    def run(self) -> None:
+        tasks = self._tasks
+        while tasks and not self._interrupts.asked():
+            self._launch_all(tasks)
+            if self._interrupts.asked():
+                return
+            tasks = self._unsettled(tasks)
+
+    def _launch_all(self, tasks: list[_Task]) -> None:
+        size = self._options.batch_size or len(tasks)
+        for first in range(0, len(tasks), size):
+            if self._interrupts.asked():
+                return
+            batch = tasks[first : first + size]
+            orders = [self._order(task) for task in batch]
+            self._run.order(orders)
+            reasons = self._launch_batch([task.planned for task in batch], first)
+            for task in batch:
+                if task.planned.folder.name in reasons:
+                    task.reasons.append(reasons[task.planned.folder.name])
+
+    def _launch_batch(self, cells: list[PlannedCell], first: int) -> dict[str, str]:
+        reasons: dict[str, str] = {}
         try:
-            launch(cells[first : first + size], first)
-        except Exception:  # whatever a launcher raises, the other batches and the report are still due
+            with self._interrupts.launching():
+                reasons = self._launch(cells, first, self._run.token)
+        except Exception as error:  # whatever a launcher raises, the other batches and the report are still due
             log.exception("the launcher failed in the batch of cell %d", first)
+            reasons = {planned.folder.name: f"{type(error).__name__}: {error}" for planned in cells}
+        return reasons
+
+    def _order(self, task: _Task) -> Order:
+        planned = task.planned
+        return Order.of(planned.cell, planned.folder, stale=task.stale, stop=self._run.stop_file)
+
+    def _unsettled(self, tasks: list[_Task]) -> list[_Task]:
+        """Return the cells to launch again, after waiting for those that another driver has."""
+        again, waiting = [], tasks
+        while waiting and not self._interrupts.asked():
+            held = []
+            for task in waiting:
+                found = task.planned.look()
+                if found.state == "running":
+                    task.unbegun = 0
+                    held.append(task)
+                elif self._to_be_run_again(task, found):
+                    again.append(task)
+            waiting = held
+            if again or not waiting:
+                break
+            time.sleep(self._options.wait)
+        return again + (waiting if again else [])
+
+    def _to_be_run_again(self, task: _Task, found: Look) -> bool:
+        if found.ended and found.digest != task.stale:
+            return found.state != "done" and self._retried(task, found)
+        if found.left_by is None:
+            task.unbegun += 1
+            if task.unbegun < _TIMES_UNBEGUN:
+                return True
+        return self._lost(task, found)
+
+    def _retried(self, task: _Task, found: Look) -> bool:
+        task.failures += 1
+        if task.failures > self._options.retries:
+            return False
+        task.stale = found.digest
+        sys.stderr.write(
+            f"{task.planned.folder.name}: failed, tried again ({task.failures} of {self._options.retries})\n"
+        )
+        return True
+
+    def _lost(self, task: _Task, found: Look) -> bool:
+        """Write the failure record of a cell whose job ended without one; return whether to try it again."""
+        reason = "; ".join(dict.fromkeys(task.reasons)) or "its job ended without a record and without a reason"
+        message = f"{found.left_by} died in the middle of the cell" if found.left_by else reason
+        outcome = note_failure(self._order(task), "LostError", message)
+        if outcome.status == "unwritten":
+            sys.stderr.write(f"{outcome.message}\n")
+            return False
+        return self._retried(task, task.planned.look())
 
 
-def _say_what_failed(plan: Plan) -> int:
-    failed, missing = plan.in_state("failed"), plan.in_state("to do")
+def _finish(plan: Plan, looks: dict[str, Look], options: Options, *, interrupted: bool) -> int:
+    """Write and print the report, and say what is missing."""
+    try:
+        sys.stdout.write(gather(plan.root))
+    except OSError as error:
+        sys.stderr.write(f"no report could be written: {error}\n")
+    sys.stdout.flush()
+    failed = [(p, looks[p.cell.id]) for p in plan.cells if looks[p.cell.id].state in ("failed", "lost")]
+    missing = [planned for planned in plan.cells if not looks[planned.cell.id].ended]
     if failed:
         sys.stderr.write(f"{len(failed)} of {len(plan.cells)} cells failed; sweep.retry_failed=true runs them again:\n")
-        sys.stderr.writelines(f"  {p.folder}\n" for p in failed)
-    if missing:
+        sys.stderr.writelines(f"  {planned.folder.name}: {_first_line(found.reason)}\n" for planned, found in failed)
+    if missing and not interrupted:
         sys.stderr.write(f"{len(missing)} of {len(plan.cells)} cells left no record; the same command runs them:\n")
-        sys.stderr.writelines(f"  {p.folder}\n" for p in missing)
+        sys.stderr.writelines(f"  {planned.folder.name}\n" for planned in missing)
+    if interrupted:
+        sys.stderr.write(f"interrupted: {len(missing)} of {len(plan.cells)} cells are left. To go on:\n")
+        sys.stderr.write(f"  {options.command}\n")
     return 1 if failed or missing else 0
+
+
+def _first_line(text: str) -> str:
+    return text.splitlines()[0] if text else "for an unknown reason"

@@ -6,21 +6,26 @@ import itertools
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
-__all__ = ["ALIASES", "expand", "value_override"]
+__all__ = ["ALIASES", "expand", "is_number", "value_override"]
 
 ALIASES = {"noise.beta_max": "beta_max"}
 """Axes that can be written in two ways: a group's option and the value it sets."""
 
 
-def expand(grids: Sequence[Mapping[str, Sequence[str]]], given: Mapping[str, Sequence[str]]) -> list[tuple[str, ...]]:
+def expand(
+    grids: Sequence[Mapping[str, Sequence[str]]],
+    given: Mapping[str, Sequence[str]],
+    left_out: Callable[[int, tuple[str, ...]], bool] = lambda _grid, _point: False,
+) -> list[tuple[str, ...]]:
     """Return the points of a sweep: the union of its grids, in order, without duplicates.
 
     Args:
         grids: Each maps an axis to its overrides, one a value.
         given: The command line's axes, likewise: they replace the axis in a grid that has it and are added to one
             that has not.
+        left_out: Says of a grid's number and a point of it whether it is left out; another grid may still have it.
 
     Returns:
         A tuple of overrides a point.
@@ -31,9 +36,9 @@ def expand(grids: Sequence[Mapping[str, Sequence[str]]], given: Mapping[str, Seq
         [('arch=resnet',), ('loss=mse', 'arch=resnet')]
     """
     points: dict[tuple[str, ...], None] = {}
-    for grid in grids:
+    for number, grid in enumerate(grids):
         axes = {**grid, **given}
-        points.update(dict.fromkeys(itertools.product(*axes.values())))
+        points.update((point, None) for point in itertools.product(*axes.values()) if not left_out(number, point))
     return list(points)
 
 
@@ -48,12 +53,13 @@ def value_override(override: str) -> str:
     """
     key, _, value = override.partition("=")
     targets = {group: setting for setting, group in ALIASES.items()}
-    if key not in targets or not all(_is_number(part) for part in value.split(",")):
+    if key not in targets or not all(is_number(part) for part in value.split(",")):
         return override
     return f"{targets[key]}={value}"
 
 
-def _is_number(text: str) -> bool:
+def is_number(text: str) -> bool:
+    """Whether a text is a number as Python reads them."""
     try:
         float(text)
     except ValueError:

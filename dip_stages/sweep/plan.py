@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from dip_stages.cell import Cell, cell_of, check_inputs
 from dip_stages.config import parse
-from dip_stages.errors import ConfigError, RecordError
-from dip_stages.records import PLAN, RECORD, read_record, write_json
+from dip_stages.errors import ConfigError
+from dip_stages.records import PLAN, write_json
+from dip_stages.states import Look, look
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -30,13 +31,9 @@ class PlannedCell:
         """Iterations of the whole cell."""
         return self.cell.config.iterations
 
-    def state(self) -> str:
-        """Return ``done``, ``failed`` or ``to do``; a record that cannot be trusted does not count."""
-        try:
-            record = read_record(self.folder)
-        except (FileNotFoundError, RecordError):
-            return "to do"
-        return record.status if record.cell["id"] == self.cell.id else "to do"
+    def look(self) -> Look:
+        """Return what the cell's folder shows now."""
+        return look(self.folder, self.cell.id)
 
 
 @dataclass(frozen=True)
@@ -47,20 +44,14 @@ class Plan:
     root: Path
     cells: tuple[PlannedCell, ...]
 
-    def in_state(self, *states: str) -> list[PlannedCell]:
-        """Return the cells in one of these states."""
-        return [planned for planned in self.cells if planned.state() in states]
-
-    def write(self) -> None:
-        """Write ``plan.json``: what the report counts as planned."""
+    def write(self, command: str) -> None:
+        """Write ``plan.json``: what report and status count as planned, and the command that goes on with it."""
         self.root.mkdir(parents=True, exist_ok=True)
-        cells = [{"id": p.cell.id, "folder": p.folder.name, "axes": p.cell.axes} for p in self.cells]
-        write_json(self.root / PLAN, {"schema": 1, "name": self.name, "cells": cells})
-
-    def clear(self, cells: Iterable[PlannedCell]) -> None:
-        """Remove the records of cells that are about to run again."""
-        for planned in cells:
-            (planned.folder / RECORD).unlink(missing_ok=True)
+        cells = [
+            {"id": p.cell.id, "folder": p.folder.name, "axes": p.cell.axes, "iterations": p.iterations}
+            for p in self.cells
+        ]
+        write_json(self.root / PLAN, {"schema": 2, "name": self.name, "command": command, "cells": cells})
 
 
 def make_plan(

@@ -6,6 +6,7 @@ Thin and torch-free: Hydra imports this module at every start of every Hydra app
 from __future__ import annotations
 
 import re
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from hydra.plugins.launcher import Launcher
     from hydra.types import HydraContext, TaskFunction
 
+    from dip_stages.sweep.drive import Options
     from dip_stages.sweep.plan import Plan, PlannedCell
 
 
@@ -57,36 +59,61 @@ class GridSweeper(Sweeper):
 
         try:
             plan = self._plan(arguments)
+            options = self._options()
         except (DipStagesError, HydraException) as error:
             sys.stderr.write(f"{error}\n")
             sys.exit(2)
-        code = run_plan(
-            plan,
-            self._launch,
-            batch_size=self.max_batch_size,
-            retry_failed=bool(self.config.sweep.retry_failed),
-            overwrite=bool(self.config.runtime.overwrite),
-        )
+        if bool(self.config.sweep.plan_only):
+            from dip_stages.sweep.listing import listing, pace
+
+            looks = [(planned, planned.look()) for planned in plan.cells]
+            sys.stdout.write(listing([(planned, found.state) for planned, found in looks], pace(looks)))
+            return
+        try:
+            code = run_plan(plan, self._launch, options)
+        except OSError as error:
+            sys.stderr.write(f"{plan.root}: cannot be written to: {error.strerror or error}\n")
+            sys.exit(2)
         if code:
             sys.exit(code)
 
+    def _options(self) -> Options:
+        from dip_stages.config import parse_sweep
+        from dip_stages.sweep.drive import Options
+
+        sweep = parse_sweep(self.config)
+        launcher = str(self.config.hydra.launcher.get("_target_", ""))
+        return Options(
+            command=shlex.join(["python", "-m", "dip_stages", *sys.argv[1:]]),
+            retry_failed=sweep.retry_failed,
+            overwrite=bool(self.config.runtime.overwrite),
+            retries=sweep.retries,
+            batch_size=self.max_batch_size,
+            # The processes of the other launchers are this machine's, and go with the driver.
+            leave=sweep.on_interrupt == "leave" and ("submitit" in launcher or "ray" in launcher),
+        )
+
     def _plan(self, arguments: list[str]) -> Plan:
+        from dip_stages.config import parse_exclude, parse_sweep
+        from dip_stages.sweep.compose import Composer
+        from dip_stages.sweep.exclude import points_left
         from dip_stages.sweep.grids import expand
         from dip_stages.sweep.plan import make_plan
 
+        options = parse_sweep(self.config)
         given = self._axes(arguments)
         if any(
             len(values) > 1 for axis, values in given.items() if axis.split(".")[0] in ("sweep", "outputs", "runtime")
         ):
             raise HydraException("sweep, outputs and runtime take one value each: they are no axes")
         given.setdefault("runtime.threads", ["runtime.threads=1"])
-        grids = [self._axes(_overrides(grid)) for grid in self._grids()]
-        if not re.fullmatch(r"[\w.-]+", str(self.config.sweep.name or "")):
-            raise HydraException(
-                f"sweep.name: got {self.config.sweep.name!r}; allowed: letters, digits, '.', '_' and '-'"
-            )
-        root = Path(self.config.hydra.sweep.dir)
-        return make_plan(self.config.sweep.name, root, expand(grids, given), self._compose)
+        grids = self._grids()
+        excludes = [(*options.exclude, *parse_exclude(grid.pop("exclude", None))) for grid in grids]
+        axes = [self._axes(_overrides(grid)) for grid in grids]
+        composer = Composer(self.hydra_context.config_loader, self.config, expand(axes, given))
+        points = points_left(axes, given, excludes, composer)
+        composer.verify(points)
+        return make_plan(options.name, Path(self.config.hydra.sweep.dir), points, composer)
 
     def _grids(self) -> list[dict[str, Any]]:
         grids = OmegaConf.to_container(self.config.sweep, resolve=True, enum_to_str=True)
@@ -112,20 +139,28 @@ class GridSweeper(Sweeper):
                 axes[axis] = [str(override.input_line)]
         return axes
 
-    def _compose(self, overrides: Sequence[str]) -> DictConfig:
-        return self.hydra_context.config_loader.load_sweep_config(self.config, list(overrides))
-
-    def _launch(self, cells: Sequence[PlannedCell], first: int) -> None:
+    def _launch(self, cells: Sequence[PlannedCell], first: int, token: str) -> dict[str, str]:
+        """Launch cells and return why jobs failed that failed outside their cells, by folder name."""
         # The folder is the planned one: a worker that had to find it anew could fail before Hydra notes failures.
         jobs = [
-            [*planned.overrides, f"hydra.sweep.subdir={planned.folder.name}", "hydra/job_logging=cell_in_sweep"]
+            [
+                *planned.overrides,
+                f"+sweep.run={token}",
+                f"hydra.sweep.subdir={planned.folder.name}",
+                "hydra/job_logging=cell_in_sweep",
+            ]
             for planned in cells
         ]
+        reasons = {}
         for planned, job in zip(cells, self.launcher.launch(jobs, initial_job_idx=first), strict=True):
             try:
-                _ = job.return_value
+                outcome = job.return_value
             except Exception as error:  # a job that failed outside its cell left no record to say why
-                sys.stderr.write(f"{planned.folder.name}: {error}\n")
+                reasons[planned.folder.name] = f"{type(error).__name__}: {error}"
+            else:
+                if outcome["status"] == "unwritten":
+                    reasons[planned.folder.name] = outcome["message"]
+        return reasons
 
 
 def _overrides(grid: Mapping[str, Any]) -> list[str]:

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import dataclasses
 from importlib.machinery import ModuleSpec
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from omegaconf import OmegaConf
 
-from dip_stages.config import CONF_DIR, SWEEPS_DIR, check_keys, parse
+from dip_stages.config import CONF_DIR, SWEEPS_DIR, Config, check_keys, parse, parse_sweep
 from dip_stages.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -164,3 +166,107 @@ def test_an_unknown_group_lists_the_known_ones_unless_there_may_be_others() -> N
 def test_known_keys_flags_and_hydras_own_pass() -> None:
     check_keys(["-m", "--cfg", "job", "arch.depth=5", "data.path=a.b=c", "hydra.sweep.dir=x", "hydra/launcher=basic"])
     check_keys(["+new.key=1", "~arch", "arch=unet", "sweep=smoke", "seed=1", "noise_seed=0,1", "outputs=x"])
+
+
+def as_plain(composing: Compose, *overrides: str) -> dict[str, Any]:
+    values = OmegaConf.to_container(composing(*overrides))
+    assert isinstance(values, dict)
+    return {str(key): value for key, value in values.items()}
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [(), ("arch=dncnn", "loss=perceptual"), ("data=file", "data.path=x"), ("arch.width=${trainer.chunk}",)],
+    ids=" ".join,
+)
+def test_plain_values_parse_as_what_hydra_composed(composing: Compose, overrides: tuple[str, ...]) -> None:
+    assert parse(as_plain(composing, *overrides)) == parse(composing(*overrides))
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("arch", {"name": "unet", "width": "wide"}, r"arch\.width: Value 'wide'"),
+        ("arch", {"name": "unet", "widht": 3}, r"arch\.widht: no such setting; allowed: name, width"),
+        ("arch", None, r"arch\.name: got None; allowed: unet"),
+        ("arch", {"name": ["unet"]}, r"arch\.name: got \['unet'\]; allowed: unet"),
+        ("trainer", 3, "trainer: got 3; allowed: a group with the settings rollback"),
+        ("noise", {"beta_max": "${nowhere}"}, r"noise\.beta_max: Interpolation key 'nowhere' not found"),
+        ("seed", "${nowhere}", "seed: Interpolation key 'nowhere' not found"),
+        ("seed", "1", "seed: got '1'; allowed: a whole number"),
+        ("data", {"source": "file", "path": "???"}, r"data\.path: must be given"),
+    ],
+    ids=str,
+)
+def test_bad_plain_values_are_named_too(composing: Compose, key: str, value: object, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        parse(as_plain(composing) | {key: value})
+
+
+def test_types_are_told_apart_where_python_takes_them_for_equal(composing: Compose) -> None:
+    values = as_plain(composing)
+    assert parse(values | {"runtime": {"threads": 1, "checkpoint_every": 1}}).runtime.threads == 1
+    with pytest.raises(ConfigError, match=r"runtime\.threads"):
+        parse(values | {"runtime": {"threads": 1.5, "checkpoint_every": 1}})
+    assert parse(values | {"runtime": {"overwrite": True}}).runtime.overwrite is True
+
+
+def test_a_typed_configuration_cannot_be_changed_by_one_cell_for_another(composing: Compose) -> None:
+    first, second = parse(composing("seed=1")), parse(composing("seed=2"))
+    assert first.trainer is second.trainer
+
+    def parts(value: Any) -> list[Any]:
+        inner = [getattr(value, field.name) for field in dataclasses.fields(value)]
+        return [value, *(part for v in inner if dataclasses.is_dataclass(v) for part in parts(v))]
+
+    assert len(parts(first)) == 13
+    for part in parts(first):
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            setattr(part, dataclasses.fields(part)[0].name, "other")
+    assert isinstance(first, Config)
+    assert hash(first) != hash(second)
+
+
+def test_a_logger_is_looked_for_in_each_configuration(composing: Compose, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr("importlib.util.find_spec", lambda _: ModuleSpec("there", None))
+        values = as_plain(composing, "logger=wandb")
+        assert parse(values).logger.name == "wandb"
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    with pytest.raises(ConfigError, match="logger=wandb needs an extra"):
+        parse(values)
+
+
+def test_the_sweeps_own_settings(composing: Compose) -> None:
+    options = parse_sweep(composing("sweep=smoke"))
+    assert (options.name, options.plan_only, options.retry_failed, options.retries) == ("smoke", False, False, 0)
+    assert (options.on_interrupt, options.run, options.exclude) == ("stop", None, ())
+    given = ("sweep.plan_only=true", "sweep.retries=3", "sweep.on_interrupt=leave", "+sweep.run=1-a", "sweep.name=7")
+    options = parse_sweep(composing(*given, "sweep.exclude=[{arch: dncnn, loss: [mse]}]"))
+    assert (options.name, options.plan_only, options.retries) == ("7", True, 3)
+    assert (options.on_interrupt, options.run) == ("leave", "1-a")
+    assert options.exclude == ({"arch": "dncnn", "loss": ["mse"]},)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("sweep.name=null", r"sweep\.name: got None; allowed: letters"),
+        ("sweep.name=..", r"sweep\.name: got '\.\.'; allowed: letters"),
+        ("sweep.name=a/b", r"sweep\.name: got 'a/b'; allowed: letters"),
+        ("sweep.plan_only=yes_please", r"sweep\.plan_only: got 'yes_please'; allowed: true, false"),
+        ("sweep.retry_failed=1", r"sweep\.retry_failed: got 1; allowed: true, false"),
+        ("sweep.retries=-1", r"sweep\.retries: got -1; allowed: a whole number >= 0"),
+        ("sweep.retries=true", r"sweep\.retries: got True; allowed: a whole number >= 0"),
+        ("sweep.retries=1.5", r"sweep\.retries: got 1\.5; allowed: a whole number >= 0"),
+        ("sweep.on_interrupt=wait", r"sweep\.on_interrupt: got 'wait'; allowed: stop, leave"),
+        ("sweep.exclude=dncnn", r"sweep\.exclude: got 'dncnn'; allowed: a list of mappings"),
+        ("sweep.exclude=[dncnn]", r"sweep\.exclude: got \['dncnn'\]; allowed: a list of mappings"),
+        ("+sweep.exlude=[]", r"sweep\.exlude: no such setting; allowed: name, .*exclude, grids"),
+        ("sweep.name=${nowhere}", r"sweep\.name: Interpolation key 'nowhere' not found"),
+        ("~sweep.name", r"sweep\.name: got None"),
+    ],
+)
+def test_a_bad_setting_of_a_sweep_is_named(composing: Compose, override: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        parse_sweep(composing(override))

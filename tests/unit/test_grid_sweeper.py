@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import collections
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -125,7 +126,7 @@ def test_grids_take_file_names_that_hydras_grammar_would_not(planned: MakePlan, 
     ],
 )
 def test_a_sweep_that_cannot_be_is_refused(planned: MakePlan, arguments: tuple[str, ...], message: str) -> None:
-    with pytest.raises(HydraException) as caught:
+    with pytest.raises((HydraException, ConfigError)) as caught:
         planned(*arguments)
     assert message in str(caught.value)
 
@@ -133,3 +134,50 @@ def test_a_sweep_that_cannot_be_is_refused(planned: MakePlan, arguments: tuple[s
 def test_a_bad_value_names_the_cell(planned: MakePlan) -> None:
     with pytest.raises(ConfigError, match=r"noise\.beta_max: got 3\.0.*\n  in the cell: .*noise\.beta_max=3"):
         planned("noise.beta_max=0.01,3")
+
+
+def test_rules_leave_out_combinations_in_every_grid(planned: MakePlan) -> None:
+    plan = planned("sweep.exclude=[{arch: dncnn, loss: [mse, perceptual], beta_max: 0.02}, {arch: [resnet]}]")
+    counts = collections.Counter(axis(plan, "method", "arch", "beta_max"))
+    staged = {("staged", "unet", 0.01): 4, ("staged", "unet", 0.02): 4, ("staged", "dncnn", 0.01): 4}
+    baselines = {("baseline", arch, beta): 1 for arch in ("unet", "dncnn") for beta in (0.01, 0.02)}
+    # A baseline has no loss of its own, so the first rule is not about it.
+    assert counts == staged | baselines
+
+
+def test_a_grid_may_have_rules_of_its_own(planned: MakePlan) -> None:
+    grids = "[{method: baseline, arch: [unet, dncnn]}, {arch: [unet, dncnn], exclude: [{arch: dncnn}]}]"
+    plan = planned("sweep=custom", f"sweep.grids={grids}")
+    assert axis(plan, "method", "arch") == [("baseline", "unet"), ("baseline", "dncnn"), ("staged", "unet")]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("sweep.exclude=[{arhc: dncnn}]",), "sweep.exclude: arhc: no such axis; allowed: arch, beta_max"),
+        (("sweep.exclude=[{noise_seed: 0}]",), "leaves out all 30 points"),
+        (("sweep.exclude=all",), "sweep.exclude: got 'all'; allowed: a list of mappings"),
+        (("sweep=custom", "sweep.grids=[{exclude: [3]}]"), "sweep.exclude: got [3]; allowed: a list of mappings"),
+        (("sweep.retries=many",), "sweep.retries: got 'many'; allowed: a whole number"),
+    ],
+)
+def test_bad_rules_and_settings_are_refused_before_anything_is_composed(
+    planned: MakePlan, arguments: tuple[str, ...], message: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        planned(*arguments)
+    assert message in str(caught.value)
+
+
+def test_a_big_sweep_is_planned_in_seconds(planned: MakePlan) -> None:
+    began = time.process_time()
+    plan = planned("seed=range(0,100)")
+    assert len(plan.cells) == 3000
+    # Hydra alone would take two minutes.
+    assert time.process_time() - began < 15
+    assert len({id(p.cell.config.trainer) for p in plan.cells}) == 1
+
+
+def test_a_bad_value_deep_in_a_big_sweep_names_its_cell(planned: MakePlan) -> None:
+    with pytest.raises(ConfigError, match=r"seed: got -1.*\n  in the cell: .*method=staged arch=unet seed=-1"):
+        planned("sweep=custom", "method=staged", "arch=unet,dncnn", "seed=range(20,-2,-1)")

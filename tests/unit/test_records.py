@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from dip_stages.errors import RecordError
-from dip_stages.records import RECORD, Record, read_json, read_record, write_csv, write_json, write_record
+from dip_stages.records import RECORD, Record, read_json, read_record, set_aside, write_csv, write_json, write_record
 
 
 def a_record(**changes: Any) -> Record:
@@ -47,10 +47,27 @@ def test_every_truncation_is_noticed(tmp_path: Path) -> None:
             read_record(tmp_path)
 
 
+def test_a_record_that_is_still_json_but_altered_is_noticed(tmp_path: Path) -> None:
+    write_record(tmp_path, a_record())
+    whole = (tmp_path / RECORD).read_text()
+    for altered in (whole.replace("0.01", "0.02"), whole.replace('"x"', '"y"'), whole + " ", whole[:-1]):
+        (tmp_path / RECORD).write_text(altered)
+        with pytest.raises(RecordError, match="altered since it was written"):
+            read_record(tmp_path)
+
+
+def test_what_is_set_aside_replaces_what_was_before(tmp_path: Path) -> None:
+    for text in ("a", "b"):
+        (tmp_path / RECORD).write_text(text)
+        aside = set_aside(tmp_path / RECORD)
+    assert aside.read_text() == "b"
+    assert [path.name for path in tmp_path.iterdir()] == [f"{RECORD}.broken"]
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"schema": 99}, "got schema 99; allowed: 1"),
+        ({"schema": 99}, "got schema 99; allowed: 2"),
         ({"extra": 1}, r"unknown \['extra'\]"),
         ({"status": "half"}, "got status 'half'"),
         ({"metrics": None}, "got status 'done'"),

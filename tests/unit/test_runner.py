@@ -33,7 +33,7 @@ def test_a_cell_leaves_record_curves_pictures_and_plot(make_cell: MakeCell, tmp_
     assert record.settings == cell.settings
     assert record.config["data"]["name"] == "rocket"
     assert not record.sees_clean
-    assert record.iterations == {"planned": 40, "run": 40, "rollbacks": 0}
+    assert record.iterations == {"planned": 40, "run": 40, "rollbacks": 0, "resumed_at": []}
     assert record.computed["threads"] == 1
     assert record.computed["grouped"] is False
     assert record.computed["versions"]["torch"] == torch.__version__

@@ -1,33 +1,50 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import json
+import os
+import signal
+import threading
+import time
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dip_stages.runner import run_cell
-from dip_stages.sweep.drive import run_plan
+from dip_stages.claims import Claim
+from dip_stages.orders import Order, read_order
+from dip_stages.records import RECORD, read_record
+from dip_stages.sweep.drive import Options, run_plan
 from dip_stages.sweep.plan import Plan, PlannedCell, make_plan
+from dip_stages.sweep.runs import RUNS, order_path
+from dip_stages.worker import Outcome, Stopper, carry_out
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from tests.conftest import Compose
 
+COMMAND = "python -m dip_stages -m sweep=test"
+
 
 class Launcher:
-    """Runs cells here and remembers them; batches in ``broken`` raise instead."""
+    """Carries out orders here and remembers the batches; those whose first number is in ``broken`` raise instead."""
 
-    def __init__(self, broken: tuple[int, ...] = ()) -> None:
+    def __init__(self, broken: Sequence[int] = (), before: Callable[[Order], object] = lambda _: None) -> None:
         self.batches: list[tuple[int, int]] = []
-        self.broken = broken
+        self.outcomes: list[Outcome] = []
+        self.broken = list(broken)
+        self.before = before
 
-    def __call__(self, cells: Sequence[PlannedCell], first: int) -> None:
+    def __call__(self, cells: Sequence[PlannedCell], first: int, token: str) -> dict[str, str]:
         self.batches.append((first, len(cells)))
         if first in self.broken:
+            self.broken.remove(first)
             raise RuntimeError("no such partition")
         for planned in cells:
-            run_cell(planned.cell, planned.folder, threads=1)
+            order = read_order(order_path(planned.folder.parent, token, planned.folder.name))
+            self.before(order)
+            self.outcomes.append(carry_out(order, Stopper()))
+        return {}
 
 
 @pytest.fixture
@@ -36,10 +53,14 @@ def plan(composing: Compose, tmp_path: Path) -> Plan:
     return make_plan("test", tmp_path, points, lambda overrides: composing("preset=smoke", *overrides))
 
 
-def drive(
-    plan: Plan, launcher: Launcher, batch: int | None = None, *, retry: bool = False, overwrite: bool = False
-) -> int:
-    return run_plan(plan, launcher, batch_size=batch, retry_failed=retry, overwrite=overwrite)
+@pytest.fixture
+def diverging(composing: Compose, tmp_path: Path) -> Plan:
+    points = [("method=baseline", "trainer.iterations=4", f"method.input_scale={scale}") for scale in ("0.1", "1e39")]
+    return make_plan("test", tmp_path, points, lambda overrides: composing("preset=smoke", *overrides))
+
+
+def drive(plan: Plan, launcher: Launcher, **options: Any) -> int:
+    return run_plan(plan, launcher, Options(command=COMMAND, wait=0.05, **options))
 
 
 def test_the_same_sweep_again_runs_nothing(plan: Plan, capsys: pytest.CaptureFixture[str]) -> None:
@@ -49,6 +70,7 @@ def test_the_same_sweep_again_runs_nothing(plan: Plan, capsys: pytest.CaptureFix
     first = capsys.readouterr()
     assert "4 cells to run" in first.err
     assert "[4/4]" in first.err
+    assert not list((plan.root / RUNS).iterdir())
     assert drive(plan, launcher) == 0
     assert launcher.batches == [(0, 4)]
     second = capsys.readouterr()
@@ -58,38 +80,169 @@ def test_the_same_sweep_again_runs_nothing(plan: Plan, capsys: pytest.CaptureFix
 
 def test_only_what_is_left_runs_and_overwrite_runs_all(plan: Plan, capsys: pytest.CaptureFixture[str]) -> None:
     launcher = Launcher()
-    run_cell(plan.cells[0].cell, plan.cells[0].folder, threads=1)
+    carry_out(Order.of(plan.cells[0].cell, plan.cells[0].folder), Stopper())
     assert drive(plan, launcher) == 0
     assert launcher.batches == [(0, 3)]
     assert "3 cells to run, 1 done before" in capsys.readouterr().err
+    before = {p.folder: (p.folder / RECORD).stat().st_mtime_ns for p in plan.cells}
     assert drive(plan, launcher, overwrite=True) == 0
     assert launcher.batches[-1] == (0, 4)
+    assert all((folder / RECORD).stat().st_mtime_ns > then for folder, then in before.items())
 
 
-def test_a_batch_that_the_launcher_loses_does_not_stop_the_next_and_its_cells_show(
+def test_a_batch_that_the_launcher_loses_is_launched_again(plan: Plan) -> None:
+    launcher = Launcher(broken=(0,))
+    assert drive(plan, launcher, batch_size=3) == 0
+    assert launcher.batches == [(0, 3), (3, 1), (0, 3)]
+
+
+def test_cells_that_the_launcher_loses_twice_have_a_failure_record_with_the_reason_and_run_the_next_time(
     plan: Plan, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    launcher = Launcher(broken=(0,))
-    assert drive(plan, launcher, 3) == 1
-    assert launcher.batches == [(0, 3), (3, 1)]
+    launcher = Launcher(broken=(0, 0))
+    assert drive(plan, launcher, batch_size=3) == 1
     said = capsys.readouterr()
-    assert "3 of 4 cells left no record; the same command runs them" in said.err
-    assert "3 missing, 1 done of 4 cells" in said.out
+    assert "3 of 4 cells failed" in said.err
+    assert "RuntimeError: no such partition" in said.err
+    assert "3 failed, 1 done of 4 cells" in said.out
+    assert read_record(plan.cells[0].folder).lost
     assert drive(plan, Launcher()) == 0
 
 
 def test_failed_cells_are_listed_and_tried_again_on_request(
-    composing: Compose, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    diverging: Plan, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    points = [("method=baseline", "trainer.iterations=4", f"method.input_scale={scale}") for scale in ("0.1", "1e39")]
-    plan = make_plan("test", tmp_path, points, lambda overrides: composing("preset=smoke", *overrides))
     launcher = Launcher()
-    assert drive(plan, launcher) == 1
+    assert drive(diverging, launcher) == 1
     said = capsys.readouterr()
     assert "1 of 2 cells failed; sweep.retry_failed=true runs them again" in said.err
-    assert plan.cells[1].folder.name in said.err
+    assert f"{diverging.cells[1].folder.name}: the fit diverged" in said.err
     assert "1 failed" in said.out
-    assert drive(plan, launcher) == 1
+    assert drive(diverging, launcher) == 1
+    assert "nothing to do: all 2 cells of test have a record, of which 1 failed" in capsys.readouterr().err
     assert launcher.batches == [(0, 2)]
-    assert drive(plan, launcher, retry=True) == 1
+    assert drive(diverging, launcher, retry_failed=True) == 1
     assert launcher.batches == [(0, 2), (0, 1)]
+
+
+def test_failed_cells_are_tried_again_as_often_as_asked_within_one_command(diverging: Plan) -> None:
+    launcher = Launcher()
+    assert drive(diverging, launcher, retries=2) == 1
+    assert launcher.batches == [(0, 2), (0, 1), (0, 1)]
+
+
+def test_a_cell_of_a_process_that_died_fails_as_lost_and_runs_the_next_time(
+    plan: Plan, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lost = plan.cells[1].folder
+
+    def die(order: Order) -> None:
+        if order.folder == str(lost):
+            claim = lost / "claim.1"
+            lost.mkdir(exist_ok=True)
+            Claim(lost)
+            claim.write_text(json.dumps(json.loads(claim.read_text()) | {"start": "of another process"}))
+            raise RuntimeError("its node went down")
+
+    launcher = Launcher(before=die)
+    assert drive(plan, launcher, batch_size=1) == 1
+    assert len(launcher.outcomes) == 3
+    record = read_record(lost)
+    assert record.lost
+    assert record.error is not None
+    assert record.error["message"].endswith("died in the middle of the cell")
+    assert record.cell["axes"] == plan.cells[1].cell.axes
+    capsys.readouterr()
+    assert drive(plan, Launcher()) == 0
+    assert f"{lost.name}: process {os.getpid()}" in capsys.readouterr().err
+
+
+def test_cells_that_another_driver_has_are_waited_for(plan: Plan) -> None:
+    other = plan.cells[2]
+    other.folder.mkdir(parents=True)
+    claim = Claim(other.folder)
+    claim.__enter__()
+
+    def finish() -> None:
+        time.sleep(1.5)
+        claim.__exit__(None, None, None)
+        carry_out(Order.of(other.cell, other.folder), Stopper())
+
+    thread = threading.Thread(target=finish)
+    thread.start()
+    launcher = Launcher()
+    assert drive(plan, launcher) == 0
+    thread.join()
+    assert [outcome.status for outcome in launcher.outcomes[:4]] == ["done", "done", "busy", "done"]
+
+
+def test_a_record_that_came_while_the_plan_was_made_is_kept(plan: Plan) -> None:
+    cell = plan.cells[0]
+    done: list[bytes] = []
+
+    def meanwhile(order: Order) -> None:
+        if order.folder == str(cell.folder) and not done:
+            carry_out(Order.of(cell.cell, cell.folder), Stopper())
+            done.append((cell.folder / RECORD).read_bytes())
+
+    assert drive(plan, Launcher(before=meanwhile)) == 0
+    assert (cell.folder / RECORD).read_bytes() == done[0]
+
+
+def test_a_broken_record_is_named_set_aside_and_done_again(plan: Plan, capsys: pytest.CaptureFixture[str]) -> None:
+    assert drive(plan, Launcher()) == 0
+    path = plan.cells[3].folder / RECORD
+    whole = json.loads(path.read_text())
+    path.write_text(path.read_text().replace('"status": "done"', '"status": "gone"'))
+    launcher = Launcher()
+    capsys.readouterr()
+    assert drive(plan, launcher) == 0
+    assert launcher.batches == [(0, 1)]
+    assert f"{path}: got status 'gone'" in capsys.readouterr().err
+    assert path.with_name(f"{RECORD}.broken").exists()
+    assert json.loads(path.read_text())["metrics"] == whole["metrics"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interruption_leaves_the_rest_reports_and_says_how_to_go_on(
+    plan: Plan, capsys: pytest.CaptureFixture[str], number: signal.Signals
+) -> None:
+    count = 0
+
+    def interrupt(_: Order) -> None:
+        nonlocal count
+        count += 1
+        if count == 2:
+            os.kill(os.getpid(), number)
+
+    launcher = Launcher(before=interrupt)
+    assert drive(plan, launcher) == 128 + number
+    assert [outcome.status for outcome in launcher.outcomes] == ["done", "interrupted", "interrupted", "interrupted"]
+    said = capsys.readouterr()
+    assert said.err.endswith(f"interrupted: 3 of 4 cells are left. To go on:\n  {COMMAND}\n")
+    assert "Written to" in said.out
+    assert drive(plan, Launcher()) == 0
+
+
+def test_a_launcher_that_does_not_return_is_left_behind(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dip_stages.sweep.interrupts.GRACE", 0)
+
+    def hang(_: Order) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(60)
+
+    begun = time.monotonic()
+    assert drive(plan, Launcher(before=hang)) == 130
+    assert time.monotonic() - begun < 30
+
+
+def test_jobs_on_a_cluster_are_left_alone_on_request(plan: Plan, capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupt(order: Order) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        pytest.fail(f"{order.id} was waited for")
+
+    assert drive(plan, Launcher(before=interrupt), leave=True) == 130
+    assert "jobs on the cluster go on" in capsys.readouterr().err
+    (run,) = (plan.root / RUNS).iterdir()
+    assert not (run / "stop").exists()
+    assert len(list(run.glob("*.json"))) == 4

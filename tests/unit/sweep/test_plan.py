@@ -60,18 +60,17 @@ def test_states_are_read_from_disk(composing: Compose, tmp_path: Path) -> None:
         run_cell(planned.cell, planned.folder, threads=1)
     record = truncated.folder / "record.json"
     record.write_bytes(record.read_bytes()[:100])
-    assert [planned.state() for planned in plan.cells] == ["done", "failed", "to do", "to do"]
-    assert plan.in_state("done", "failed") == [done, failed]
-    plan.clear([failed])
-    assert failed.state() == "to do"
+    assert [planned.look().state for planned in plan.cells] == ["done", "failed", "to do", "to do"]
+    assert "truncated" in (truncated.look().broken or "")
+    assert failed.look().reason.startswith("the fit diverged")
     other = done.folder / "record.json"
     other.write_text(other.read_text().replace(done.cell.id, "0123456789"))
-    assert done.state() == "to do"
+    assert done.look().state == "to do"
 
 
 def test_the_plan_on_disk_names_every_cell(composing: Compose, tmp_path: Path) -> None:
     plan = a_plan(composing, tmp_path / "new", ("arch=unet",), ("seed=1",))
-    plan.write()
+    plan.write("python -m dip_stages -m")
     written = read_json(tmp_path / "new" / "plan.json")
     assert [cell["id"] for cell in written["cells"]] == [planned.cell.id for planned in plan.cells]
     assert written["cells"][1]["axes"]["seed"] == 1

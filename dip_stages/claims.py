@@ -1,0 +1,236 @@
+"""Claims: who computes a cell, so that several drivers can share a sweep's folder. Torch-free.
+
+A claim is a file ``claim.<generation>`` in the cell's folder, made with a hard link, which a file system grants to one
+process alone, on one machine and over a shared disk. It is alive as long as its process is: on the same machine that is
+looked up; from another, the claim's modification time must have moved within :data:`EXPIRY`, by the file system's own
+clock. A dead claim is taken over by making the next generation, never by removing it first, so two processes that find
+it at once cannot both have it.
+"""
+
+from __future__ import annotations
+
+import errno
+import functools
+import json
+import os
+import subprocess
+import threading
+import time
+import uuid
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from dip_stages.errors import ClaimError
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+__all__ = ["EXPIRY", "Claim", "Holder", "holder", "is_running"]
+
+EXPIRY = 120.0
+"""Seconds after which the claim of another machine, if it has not moved, is dead."""
+
+HEARTBEAT = 5.0
+"""Seconds between two movements of a claim."""
+
+_PREFIX = "claim."
+
+
+@dataclass(frozen=True)
+class Holder:
+    """The process that has a claim.
+
+    Attributes:
+        host: The machine and its process numbers' namespace, as long as it runs.
+        name: The machine's name, for people.
+        pid: The process.
+        start: When the process started, by its machine's count: process numbers are used again.
+        token: Of this claim alone.
+    """
+
+    host: str
+    name: str
+    pid: int
+    start: str
+    token: str
+
+
+class Claim:
+    """A claim of this process on a cell's folder; a context manager that releases it.
+
+    Args:
+        folder: The cell's.
+
+    Raises:
+        ClaimError: If another process has it.
+        OSError: If the folder cannot be written to.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._me = Holder(_host(), os.uname().nodename, os.getpid(), _start(os.getpid()) or "", uuid.uuid4().hex)
+        generation = self._next()
+        self._path = folder / f"{_PREFIX}{generation}"
+        _create(self._path, json.dumps(vars(self._me)))
+        rivals = [path for number, path in _claims(folder) if number != generation and _alive(path)]
+        if rivals:
+            self._path.unlink(missing_ok=True)
+            raise _busy(rivals[-1])
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._beat, name="claim", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._ended.set()
+        if self.held():
+            for _, path in _claims(self.folder):  # ours, the highest, goes last
+                with suppress(OSError):
+                    path.unlink(missing_ok=True)
+
+    def held(self) -> bool:
+        """Return whether no other process has taken the cell over, as one may after a long sleep of this one."""
+        claims = _claims(self.folder)
+        return bool(claims) and claims[-1][1] == self._path and _read(self._path) == self._me
+
+    def check(self) -> None:
+        """Raise :class:`ClaimError` if another process has taken the cell over."""
+        if not self.held():
+            raise ClaimError(f"{self.folder.name}: taken over by another process; its result counts")
+
+    def _next(self) -> int:
+        claims = _claims(self.folder)
+        if claims and _alive(claims[-1][1]):
+            raise _busy(claims[-1][1])
+        return claims[-1][0] + 1 if claims else 1
+
+    def _beat(self) -> None:
+        while not self._ended.wait(HEARTBEAT):
+            with suppress(OSError):
+                os.utime(self._path)
+
+
+def holder(folder: Path) -> tuple[Holder | None, bool] | None:
+    """Return who has, or had, a cell, and whether that claim is alive; None if nobody claims it."""
+    claims = _claims(folder)
+    if not claims:
+        return None
+    path = claims[-1][1]
+    return _read(path), _alive(path)
+
+
+def is_running(pid: int, start: str) -> bool:
+    """Return whether the process that started then still runs on this machine."""
+    return _start(pid) == start
+
+
+def _create(path: Path, text: str) -> None:
+    """Make a file with all its text, or raise ClaimError if there is one of that name."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
+    try:
+        draft.write_text(text, encoding="utf-8")
+        try:
+            os.link(draft, path)
+        except OSError as error:
+            if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.ENOSYS):
+                raise
+            with path.open("x", encoding="utf-8") as file:  # a file system without hard links
+                file.write(text)
+    except FileExistsError as error:
+        raise _busy(path) from error
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def _claims(folder: Path) -> list[tuple[int, Path]]:
+    """Return the generations of a cell's claims, ascending, and their files."""
+    try:
+        names = os.listdir(folder)  # noqa: PTH208 - of 10,000 folders; a Path for each file takes three times as long
+    except FileNotFoundError:
+        return []
+    found = [(int(name[len(_PREFIX) :]), folder / name) for name in names if _is_claim(name)]
+    return sorted(found)
+
+
+def _is_claim(name: str) -> bool:
+    return name.startswith(_PREFIX) and name[len(_PREFIX) :].isdecimal()
+
+
+def _read(path: Path) -> Holder | None:
+    try:
+        values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return Holder(**values)
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def _alive(path: Path) -> bool:
+    who = _read(path)
+    if who is not None and who.host == _host():
+        return is_running(who.pid, who.start)
+    try:
+        return _age(path) < EXPIRY
+    except FileNotFoundError:
+        return False
+
+
+def _age(path: Path) -> float:
+    """Return the seconds since a file was touched, by its own file system's clock: machines' clocks differ."""
+    moved = path.stat().st_mtime
+    probe = path.with_name(f".clock.{os.getpid()}.{threading.get_ident()}")
+    try:
+        probe.touch()
+        return probe.stat().st_mtime - moved
+    except PermissionError:  # a reader of somebody else's sweep
+        return time.time() - moved
+    except OSError as error:
+        if error.errno != errno.EROFS:
+            raise
+        return time.time() - moved
+    finally:
+        with suppress(OSError):
+            probe.unlink(missing_ok=True)
+
+
+def _busy(path: Path) -> ClaimError:
+    who = _read(path)
+    by = f"process {who.pid} on {who.name}" if who else "another process"
+    return ClaimError(f"{path.parent.name}: being computed by {by}")
+
+
+@functools.cache
+def _host() -> str:
+    """Return what tells this machine, since it started, and its processes from all others."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
+    except OSError:  # no Linux
+        return f"{os.uname().nodename} {uuid.getnode()}"
+
+
+def _start(pid: int) -> str | None:
+    """Return when a process started, or None if it is gone or a zombie, which holds nothing any more."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+    except FileNotFoundError:
+        return None if Path("/proc/self").exists() else _start_by_ps(pid)
+    except ProcessLookupError:
+        return None
+    return None if fields[0] in "ZX" else fields[19]
+
+
+def _start_by_ps(pid: int) -> str | None:
+    answer = subprocess.run(  # noqa: S603 - a number
+        ["ps", "-o", "stat=,lstart=", "-p", str(pid)],  # noqa: S607 - POSIX has it
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    state, _, start = answer.stdout.strip().partition(" ")
+    return start.strip() if state and not state.startswith("Z") else None

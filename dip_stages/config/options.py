@@ -1,0 +1,89 @@
+"""The settings of a sweep that are about running it: nothing here is part of a cell."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from dip_stages.errors import ConfigError, check_choice
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["SweepOptions", "parse_exclude", "parse_sweep"]
+
+
+@dataclass(frozen=True)
+class SweepOptions:
+    """What is asked of a sweep as a whole.
+
+    Attributes:
+        name: Names its folder.
+        plan_only: Whether the cells are listed and none is run.
+        retry_failed: Whether cells that failed before are run again.
+        retries: How many more times a cell that fails is tried.
+        on_interrupt: What happens to jobs on a cluster: ``stop`` or ``leave``.
+        run: The run that a job of a sweep belongs to; None in the command that plans.
+        exclude: Rules, each a mapping from an axis to a value or a list of them (:mod:`dip_stages.sweep.exclude`).
+    """
+
+    name: str
+    plan_only: bool = False
+    retry_failed: bool = False
+    retries: int = 0
+    on_interrupt: str = "stop"
+    run: str | None = None
+    exclude: tuple[dict[str, Any], ...] = ()
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not re.fullmatch(r"[\w.-]+", self.name) or self.name in (".", ".."):
+            raise ConfigError(f"sweep.name: got {self.name!r}; allowed: letters, digits, '.', '_' and '-'")
+        for key in ("plan_only", "retry_failed"):
+            if not isinstance(value := getattr(self, key), bool):
+                raise ConfigError(f"sweep.{key}: got {value!r}; allowed: true, false")
+        if isinstance(self.retries, bool) or not isinstance(self.retries, int) or self.retries < 0:
+            raise ConfigError(f"sweep.retries: got {self.retries!r}; allowed: a whole number >= 0")
+        check_choice("sweep.on_interrupt", self.on_interrupt, ("stop", "leave"))
+
+
+def parse_sweep(composed: Mapping[str, Any]) -> SweepOptions:
+    """Check the section ``sweep`` of a composed config, but for its grids, and return it typed.
+
+    Args:
+        composed: The whole config.
+
+    Raises:
+        ConfigError: If a setting is unknown, of the wrong type or out of range.
+    """
+    section = composed.get("sweep")
+    try:
+        values = OmegaConf.to_container(section, resolve=True) if isinstance(section, DictConfig) else section
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"{error.full_key}: {str(error.msg or error).splitlines()[0]}") from error
+    if not isinstance(values, dict):
+        raise ConfigError(f"sweep: got {values!r}; allowed: a sweep by name, as in sweep=custom")
+    allowed = [field.name for field in fields(SweepOptions)]
+    for key in map(str, values):
+        if key not in (*allowed, "grids"):
+            raise ConfigError(f"sweep.{key}: no such setting; allowed: {', '.join((*allowed, 'grids'))}")
+    exclude = parse_exclude(values.get("exclude"))
+    settings = {"name": None} | {str(key): value for key, value in values.items() if key not in ("grids", "exclude")}
+    if isinstance(settings["name"], int):
+        settings["name"] = str(settings["name"])
+    return SweepOptions(**settings, exclude=exclude)
+
+
+def parse_exclude(rules: object) -> tuple[dict[str, Any], ...]:
+    """Return the rules of ``exclude``, of a sweep or of a grid; None is none.
+
+    Raises:
+        ConfigError: If they are no list of mappings.
+    """
+    rules = [] if rules is None else rules
+    if not isinstance(rules, list) or not all(isinstance(rule, dict) for rule in rules):
+        raise ConfigError(f"sweep.exclude: got {rules!r}; allowed: a list of mappings from an axis to its values")
+    return tuple(rules)

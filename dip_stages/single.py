@@ -1,0 +1,53 @@
+"""A single cell, in this process, under the eyes of whoever typed it."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from typing import TYPE_CHECKING
+
+from dip_stages.claims import Claim
+from dip_stages.errors import ClaimError, Interrupted
+from dip_stages.orders import fingerprint
+from dip_stages.progress import CellProgress
+from dip_stages.records import RECORD, set_aside
+from dip_stages.runner import run_cell
+from dip_stages.states import recorded
+from dip_stages.worker import Stopper
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from dip_stages.cell import Cell
+    from dip_stages.records import Record
+
+__all__ = ["run_single"]
+
+
+def run_single(cell: Cell, folder: Path) -> Record:
+    """Compute a cell with a progress bar; leaves the program when interrupted, or when nothing can be written."""
+    stopper = Stopper()
+
+    def hear(number: int, _: object) -> None:
+        if stopper.asked:
+            sys.exit(128 + number)
+        stopper.asked = True
+
+    before = {number: signal.signal(number, hear) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with Claim(folder), CellProgress(cell.folder) as progress:
+            found = recorded(folder, cell.id)
+            if found.broken:
+                sys.stderr.write(f"{found.broken}; set aside as {set_aside(folder / RECORD).name}\n")
+            threads = cell.config.runtime.threads
+            return run_cell(cell, folder, threads=threads, listener=progress, stopping=stopper, code=fingerprint())
+    except Interrupted as stop:
+        sys.stderr.write(f"{stop}; the same command goes on\n")
+        sys.exit(130)
+    except (ClaimError, OSError) as error:
+        sys.stderr.write(f"{folder}: {error}\n")
+        sys.exit(1)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

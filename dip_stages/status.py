@@ -1,0 +1,156 @@
+"""``python -m dip_stages.status FOLDER``: how far a sweep is, from any terminal. Torch-free; reads the folder alone."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from dip_stages.errors import DipStagesError, RecordError
+from dip_stages.progress import Speed, duration, figures
+from dip_stages.records import PLAN, RECORD, read_json
+from dip_stages.states import STATES, Look, look
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["Status", "status"]
+
+_LISTED = 20  # cells of a kind: what a terminal shows
+
+
+@dataclass(frozen=True)
+class Status:
+    """A sweep, as its folder shows it.
+
+    Attributes:
+        name: The sweep's.
+        command: What goes on with it; None where nobody planned.
+        cells: Folder name, what it shows, and iterations of each planned cell, in order.
+    """
+
+    name: str
+    command: str | None
+    cells: tuple[tuple[str, Look, int], ...]
+
+    @property
+    def left(self) -> int:
+        """Cells without a record that counts."""
+        return sum(not found.ended for _, found, _ in self.cells)
+
+    def in_state(self, *states: str) -> list[tuple[str, Look]]:
+        """Return the cells in one of these states."""
+        return [(name, found) for name, found, _ in self.cells if found.state in states]
+
+    def __str__(self) -> str:
+        lines = [f"{self.name}: {self._counts()}"]
+        if seconds := self._seconds():
+            lines[0] += f", about {duration(seconds)} left"
+        for name, found in self.in_state("running")[:_LISTED]:
+            state = found.progress
+            how_far = f"{state['iteration']}/{state['iterations']}" if state else "starting"
+            said = figures(state["loss"], state["psnr"], state.get("rate")) if state else ""
+            lines.append(f"  running  {name}  {how_far}  {said}".rstrip())
+        lines += _listed("failed", self.in_state("failed", "lost"), lambda found: _first_line(found.reason))
+        lines += _listed("unreadable", [(n, f) for n, f, _ in self.cells if f.broken], lambda found: found.broken or "")
+        if self.command and (self.left or self.in_state("lost")):
+            lines.append(f"the same command computes what is left:\n  {self.command}")
+        if self.command and self.in_state("failed"):
+            lines.append("sweep.retry_failed=true runs again what failed by itself")
+        return "\n".join(lines) + "\n"
+
+    def _counts(self) -> str:
+        counts = Counter(found.state for _, found, _ in self.cells)
+        said = ", ".join(f"{counts[state]} {state}" for state in STATES if counts[state])
+        return f"{said} of {len(self.cells)} {'cell' if len(self.cells) == 1 else 'cells'}"
+
+    def _seconds(self) -> float | None:
+        speed = Speed()
+        for _, found, iterations in self.cells:
+            speed.add(found, iterations)
+        return speed.seconds() if self.left else None
+
+
+def status(folder: Path) -> Status:
+    """Look at a sweep.
+
+    Args:
+        folder: ``outputs/<sweep>``.
+
+    Raises:
+        RecordError: If it is not there, or holds neither a plan nor a record.
+    """
+    try:
+        plan = read_json(folder / PLAN)
+        planned = [(cell["folder"], cell["id"], cell.get("iterations", 0)) for cell in plan["cells"]]
+        name, command = plan["name"], plan.get("command")
+    except FileNotFoundError:
+        planned = [(path.parent.name, None, 0) for path in sorted(folder.glob(f"*/{RECORD}"))]
+        name, command = folder.name, None
+    except KeyError as error:
+        raise RecordError(f"{folder / PLAN}: no {error} in it; allowed: a plan that a sweep has written") from error
+    if not planned:
+        raise RecordError(
+            f"{folder}: neither {PLAN} nor <cell>/{RECORD} in it; allowed: a folder that a sweep has written"
+        )
+    return Status(
+        name, command, tuple((cell, look(folder / cell, id_), iterations) for cell, id_, iterations in planned)
+    )
+
+
+def _listed(title: str, cells: list[tuple[str, Look]], reason: Callable[[Look], str]) -> list[str]:
+    lines = [f"  {title}  {name}: {reason(found)}" for name, found in cells[:_LISTED]]
+    return [*lines, f"  … and {len(cells) - _LISTED} more {title}"] if len(cells) > _LISTED else lines
+
+
+def _first_line(text: str) -> str:
+    return text.splitlines()[0] if text else "for an unknown reason"
+
+
+def _watch(folder: Path, every: float) -> None:
+    console = Console()
+    if not console.is_terminal:
+        while (seen := status(folder)).left:
+            console.print(str(seen).splitlines()[0], soft_wrap=True, highlight=False, markup=False)
+            time.sleep(every)
+    else:
+        with Live(console=console, auto_refresh=False) as live:
+            while (seen := status(folder)).left:
+                live.update(Text(str(seen)), refresh=True)
+                time.sleep(every)
+    sys.stdout.write(str(seen))
+
+
+def main() -> None:
+    """Say how far the sweep in the folder on the command line is."""
+    parser = argparse.ArgumentParser(
+        prog="python -m dip_stages.status", description="How far a sweep is, from its folder."
+    )
+    parser.add_argument("folder", type=Path, help="a sweep's folder, for example outputs/report_table")
+    parser.add_argument("--watch", action="store_true", help="look again until every cell has ended")
+    parser.add_argument("--every", type=float, default=2.0, metavar="SECONDS", help="between two looks (default 2)")
+    arguments = parser.parse_args()
+    if not arguments.every > 0:
+        parser.error(f"--every: got {arguments.every:g}; allowed: a number > 0")
+    try:
+        if arguments.watch:
+            _watch(arguments.folder, arguments.every)
+        else:
+            sys.stdout.write(str(status(arguments.folder)))
+    except DipStagesError as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

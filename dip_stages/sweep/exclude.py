@@ -1,0 +1,126 @@
+"""Combinations that a sweep leaves out: ``sweep.exclude``, and ``exclude`` in a grid.
+
+A rule maps axes to a value or a list of values, as in ``[{arch: dncnn, loss: [mse, perceptual]}]``, and leaves out the
+points that have one of its values on every axis that it names. An axis is a group, compared with the option that the
+point has chosen, by itself or by default; or a setting such as ``arch.width`` or ``seed``, compared with its value.
+``beta_max`` takes the number as well as the option. What the baseline ignores matches no rule.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from dip_stages.cell import STAGED
+from dip_stages.config import check_keys
+from dip_stages.errors import ConfigError, check_choice
+from dip_stages.sweep.compose import select
+from dip_stages.sweep.grids import ALIASES, expand, is_number
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from dip_stages.sweep.compose import Composer
+
+__all__ = ["Rule", "points_left"]
+
+_PATHS = {group: path for path, group in ALIASES.items()}
+_IGNORED_BY_BASELINE = {*STAGED, "method.input", "method.carry"}
+
+
+def points_left(
+    grids: Sequence[Mapping[str, Sequence[str]]],
+    given: Mapping[str, Sequence[str]],
+    excludes: Sequence[Sequence[Mapping[str, Any]]],
+    composer: Composer,
+) -> list[tuple[str, ...]]:
+    """Return the points of a sweep, as :func:`~dip_stages.sweep.grids.expand` does, less what rules leave out.
+
+    Args:
+        grids: As for ``expand``.
+        given: As for ``expand``.
+        excludes: The rules of each grid.
+        composer: Of all the points.
+
+    Raises:
+        ConfigError: If a rule cannot be understood, or no point is left.
+    """
+    rules = [[Rule(axes, composer) for axes in exclude] for exclude in excludes]
+    left = expand(grids, given, lambda number, point: any(rule.matches(point) for rule in rules[number]))
+    if not left and (all_there_are := len(expand(grids, given))):
+        raise ConfigError(
+            f"sweep.exclude: leaves out all {all_there_are} points of the sweep; allowed: rules that leave at least one"
+        )
+    return left
+
+
+class Rule:
+    """Says which points to leave out.
+
+    Args:
+        axes: Values of each axis that it names, one or a list.
+        composer: Of the sweep's points.
+
+    Raises:
+        ConfigError: If there is no such axis or option.
+    """
+
+    def __init__(self, axes: Mapping[str, Any], composer: Composer) -> None:
+        if not axes:
+            raise ConfigError("sweep.exclude: got an empty rule; allowed: a mapping from an axis to its values")
+        self._composer = composer
+        self._axes = {}
+        for axis, given in axes.items():
+            _check_axis(str(axis), composer)
+            values = given if isinstance(given, list) else [given]
+            path = _PATHS.get(axis, str(axis))
+            self._axes[path] = {_comparable(self._value(str(axis), value)) for value in values}
+
+    def matches(self, point: Sequence[str]) -> bool:
+        """Whether a point is to be left out; it is composed only if what it says itself does not settle that.
+
+        Raises:
+            HydraException: If the point has to be composed, and cannot be.
+        """
+        named = {part.key: part.value for part in map(self._composer.part, point) if part.kind != "other"}
+        choices = dict(self._composer.master.hydra.runtime.choices) | named
+        known = {axis: choices.get(axis) for axis in self._axes if axis in self._composer.groups or axis in named}
+        if any(_comparable(value) not in self._axes[axis] for axis, value in known.items()):
+            return False
+        open_axes = self._axes.keys() - known.keys()
+        staged_axes = [axis for axis in self._axes if axis.split(".")[0] in STAGED or axis in _IGNORED_BY_BASELINE]
+        if not open_axes and not staged_axes:
+            return True
+        config = self._composer(tuple(point))
+        if staged_axes and select(config, "method.name") == "baseline":
+            return False
+        return all(_comparable(select(config, axis)) in self._axes[axis] for axis in open_axes)
+
+    def _value(self, axis: str, value: object) -> object:
+        """Return what a rule's value is compared as: an option of a group that sets one number, as that number."""
+        if axis not in self._composer.groups or (axis in _PATHS and is_number(str(value))):
+            return value
+        check_choice(f"sweep.exclude: {axis}", value, self._composer.loader.get_group_options(axis))
+        return select(self._composer((f"{axis}={value}",)), _PATHS[axis]) if axis in _PATHS else value
+
+
+def _check_axis(axis: str, composer: Composer) -> None:
+    groups = composer.groups - {"sweep"}
+    if axis in groups or axis in ("seed", "noise_seed"):
+        return
+    section, dot, _ = axis.partition(".")
+    if not dot or section in ("hydra", "sweep") or section not in composer.master:
+        raise ConfigError(
+            f"sweep.exclude: {axis}: no such axis; allowed: {', '.join(sorted(groups))}, seed, noise_seed, "
+            "and settings such as arch.width"
+        )
+    try:
+        check_keys([f"{axis}=…"])
+    except ConfigError as error:
+        raise ConfigError(f"sweep.exclude: {error}") from error
+
+
+def _comparable(value: object) -> object:
+    """Return numbers as numbers, however they are written, and anything else as text."""
+    if isinstance(value, bool) or value is None:
+        return str(value).lower()
+    return float(str(value)) if is_number(str(value)) else str(value)

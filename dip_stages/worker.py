@@ -1,0 +1,230 @@
+"""The worker: a process that computes one cell after another for whoever started it. Torch-free until the first cell.
+
+``python -m dip_stages.worker`` reads orders from its standard input, a JSON object a line, and answers each on its
+standard output with an :class:`Outcome`. It is a process of its own under every launcher but Hydra's ``basic``, because
+that is what a killed cell, one that runs out of memory or one that leaves the process may take with it, and no more.
+When its input ends, whoever started it is gone: it leaves a checkpoint and ends too.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+from dip_stages.claims import Claim
+from dip_stages.errors import ClaimError, DipStagesError, Interrupted
+from dip_stages.orders import Order
+from dip_stages.records import CHECKPOINT, RECORD, set_aside, write_record
+from dip_stages.states import recorded
+
+if TYPE_CHECKING:
+    from dip_stages.records import Record
+
+__all__ = ["GRACE", "Outcome", "Stopper", "carry_out", "main"]
+
+GRACE = 6.0
+"""Seconds that a worker has to leave a checkpoint, once it was asked to stop."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of an order.
+
+    Attributes:
+        status: ``done``, ``failed``; ``interrupted``, when it was asked to stop; ``busy``, when another process has the
+            cell; ``unwritten``, when nothing could be written, as on a full disk.
+        message: Why, for all but ``done``.
+        spoilt: Whether the process may not be sound any more: something unforeseen happened in it.
+    """
+
+    status: str
+    message: str = ""
+    spoilt: bool = False
+
+
+class Stopper:
+    """Whether to stop: asked for by a signal, by the end of the input, or by a file. Cheap to ask.
+
+    Args:
+        every: Seconds between two looks for the file.
+    """
+
+    def __init__(self, every: float = 0.5) -> None:
+        self.asked = False
+        self.file: str | None = None
+        self._every, self._looked = every, 0.0
+
+    def __call__(self) -> bool:
+        """Return whether to stop."""
+        now = time.monotonic()
+        if not self.asked and self.file and now - self._looked >= self._every:
+            self._looked = now
+            self.asked = Path(self.file).exists()
+        return self.asked
+
+
+def carry_out(order: Order, stopper: Stopper) -> Outcome:
+    """Compute an ordered cell under a claim, unless it is done or another process has it; never raises an exception."""
+    folder = Path(order.folder)
+    stopper.file = order.stop
+    if stopper():
+        return Outcome("interrupted", "asked to stop before it began")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with Claim(folder) as claim:
+            return _ended_before(order, folder) or _compute(order, folder, claim, stopper)
+    except ClaimError as error:
+        return Outcome("busy", str(error))
+    except Interrupted as error:
+        return Outcome("interrupted", str(error))
+    except OSError as error:
+        return Outcome("unwritten", f"{folder}: {error.strerror or error}")
+
+
+def _ended_before(order: Order, folder: Path) -> Outcome | None:
+    """Return the outcome of a record that another process wrote after the plan was made."""
+    found = recorded(folder, order.id)
+    if found.broken:
+        log.warning("%s; set aside as %s", found.broken, set_aside(folder / RECORD).name)
+    if found.record is None:
+        return None
+    if found.digest == order.stale:
+        _drop_checkpoint_of(found.record, folder)
+        return None
+    return Outcome(found.record.status, found.reason)
+
+
+def _drop_checkpoint_of(record: Record, folder: Path) -> None:
+    """Remove a kept checkpoint, so that a cell that is computed anew starts anew; one that was lost goes on."""
+    with suppress(FileNotFoundError):
+        if not record.lost and (folder / CHECKPOINT).stat().st_mtime <= (folder / RECORD).stat().st_mtime:
+            (folder / CHECKPOINT).unlink()
+
+
+def _compute(order: Order, folder: Path, claim: Claim, stopper: Stopper) -> Outcome:
+    def write(folder: Path, record: Record) -> None:
+        claim.check()
+        write_record(folder, record)
+
+    try:
+        cell = order.cell()
+    except DipStagesError as error:
+        write(folder, order.failure(type(error).__name__, str(error), lost=True))
+        return Outcome("failed", str(error), spoilt=True)
+    from dip_stages.runner import run_cell
+
+    threads = cell.config.runtime.threads
+    record = run_cell(cell, folder, threads=threads, stopping=stopper, code=order.code, write=write)
+    if record.error is None:
+        return Outcome("done")
+    return Outcome("failed", str(record.error["message"]), spoilt=record.error["type"] not in _FORESEEN)
+
+
+_FORESEEN = {"DivergenceError", "ConfigError", "PictureError", "WeightsError"}
+
+
+def main() -> None:
+    """Carry out the orders of the standard input."""
+    answers = _own_output()
+    stopper = Stopper()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the driver hears it and says what to do
+    signal.signal(signal.SIGTERM, lambda *_: setattr(stopper, "asked", True))
+    logging.getLogger().setLevel(logging.INFO)  # to the cell's own log; what failed, the driver says
+    orders = _Orders(stopper)
+    threading.Thread(target=_warm_up, name="imports", daemon=True).start()
+    while (order := orders.next()) is not None:
+        outcome = _logged(order, stopper)
+        try:
+            answers.write(json.dumps(vars(outcome)) + "\n")
+            answers.flush()
+        except BrokenPipeError:  # whoever started this is gone
+            break
+        if outcome.spoilt:
+            break
+    sys.stderr.flush()
+    os._exit(0)  # what a cell left behind (threads, handlers) must not keep the process
+
+
+def _warm_up() -> None:
+    import dip_stages.runner  # noqa: F401 - seconds, while the first order is on its way
+
+
+def _logged(order: Order, stopper: Stopper) -> Outcome:
+    handler = _log_to(Path(order.folder))
+    try:
+        return carry_out(order, stopper)
+    except BaseException as error:
+        return Outcome("failed", f"{type(error).__name__}: {error}\n{traceback.format_exc()}", spoilt=True)
+    finally:
+        if handler:
+            logging.getLogger().removeHandler(handler)
+            handler.close()
+
+
+def _log_to(folder: Path) -> logging.Handler | None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        handler = logging.FileHandler(folder / "dip_stages.log", encoding="utf-8")
+    except OSError:
+        return None
+    handler.setFormatter(logging.Formatter("[%(asctime)s][%(levelname)s] %(message)s"))
+    logging.getLogger().addHandler(handler)
+    return handler
+
+
+def _own_output() -> TextIO:
+    """Return the standard output for answers alone: what a library prints goes to the standard error."""
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    return answers
+
+
+class _Orders:
+    """The standard input, read in a thread, so that its end is noticed in the middle of a cell."""
+
+    def __init__(self, stopper: Stopper) -> None:
+        self._stopper = stopper
+        self._lines: list[str] = []
+        self._ended = False
+        self._news = threading.Condition()
+        threading.Thread(target=self._read, name="orders", daemon=True).start()
+
+    def next(self) -> Order | None:
+        """Return the next order, or None when there are no more."""
+        with self._news:
+            while not self._lines and not self._ended:
+                self._news.wait(1.0)  # so that signals are heard
+                if self._stopper.asked:
+                    return None
+            if self._ended or self._stopper.asked:
+                return None
+            values: dict[str, Any] = json.loads(self._lines.pop(0))
+        return Order(**values)
+
+    def _read(self) -> None:
+        for line in sys.stdin:
+            with self._news:
+                self._lines.append(line)
+                self._news.notify()
+        with self._news:
+            self._ended = True
+            self._stopper.asked = True
+            self._news.notify()
+        time.sleep(GRACE)
+        os._exit(1)
+
+
+if __name__ == "__main__":
+    main()

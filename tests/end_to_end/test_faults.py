@@ -1,0 +1,117 @@
+"""What a fault costs, on the real command line; ``make faults`` is the long version."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from dip_stages.records import read_record
+from tests.faults.campaign import INJECTED, KINDS, ROOT, campaign
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+SWEEP = ("-m", "sweep=custom", "preset=smoke", "method=baseline", "seed=0,1,2", "trainer.iterations=40")
+
+
+def start(folder: Path, arguments: Sequence[str], **environment: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "dip_stages", *arguments],
+        cwd=folder,
+        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def sweep(folder: Path, *arguments: str, fault: str = "") -> tuple[int, str]:
+    path = os.pathsep.join([str(INJECTED), str(ROOT)])
+    process = start(folder, [*SWEEP, *arguments], DIP_FAULT=fault, PYTHONPATH=path)
+    said, _ = process.communicate(timeout=300)
+    return process.returncode, said
+
+
+def test_a_short_campaign_loses_and_doubles_nothing() -> None:
+    wanted = {kind: 1 for kind in KINDS if kind != "full disk"}  # which needs root for its file system
+    struck, broken = campaign(wanted, seed=int(time.time()), lanes=2, minutes=8)
+    assert not any(broken.values()), dict(broken)
+    assert all(struck[kind] >= 1 for kind in wanted), struck
+
+
+@pytest.mark.parametrize("launcher", ["local", "joblib"])
+@pytest.mark.parametrize(
+    ("fault", "kind", "lost"), [("exit", "SystemExit", False), ("kill", "SIGKILL", True)], ids=["exit", "kill"]
+)
+def test_only_the_cell_that_takes_its_process_along_is_lost(
+    tmp_path: Path, launcher: str, fault: str, kind: str, *, lost: bool
+) -> None:
+    two = "hydra.launcher.workers=2" if launcher == "local" else "hydra.launcher.n_jobs=2"
+    code, said = sweep(tmp_path, f"hydra/launcher={launcher}", two, fault=f"{fault}:1:20")
+    assert code == 1, said
+    assert "Traceback" not in said
+    assert "1 of 3 cells failed" in said
+    assert "Written to" in said
+    records = {
+        (r := read_record(path.parent)).cell["axes"]["seed"]: r for path in tmp_path.glob("outputs/*/*/record.json")
+    }
+    assert {seed: record.status for seed, record in records.items()} == {0: "done", 1: "failed", 2: "done"}
+    assert records[1].error is not None
+    assert (records[1].error["type"], records[1].lost) == (kind, lost)
+    code, said = sweep(tmp_path, f"hydra/launcher={launcher}", "sweep.retry_failed=true")
+    assert code == 0, said
+
+
+def test_a_killed_cell_is_tried_again_within_the_command_on_request(tmp_path: Path) -> None:
+    code, said = sweep(tmp_path, "sweep.retries=1", fault="kill:1:20")
+    assert code == 1
+    assert "failed, tried again (1 of 1)" in said
+
+
+def test_a_second_interruption_is_out_at_once(tmp_path: Path) -> None:
+    process = start(tmp_path, [*SWEEP, "trainer.iterations=100000"])
+    deadline = time.monotonic() + 120
+    while not list(tmp_path.glob("outputs/*/*/progress.json")) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    begun = time.monotonic()
+    process.wait(10)
+    assert time.monotonic() - begun < 3
+    assert process.returncode == 130
+    said, _ = process.communicate()
+    assert "out at once" in said
+    assert not list(tmp_path.glob("outputs/*/*/record.json"))
+
+
+def test_status_shows_a_running_sweep_and_one_that_was_interrupted(tmp_path: Path) -> None:
+    def status() -> str:
+        command = [sys.executable, "-m", "dip_stages.status", "outputs/custom"]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+
+    process = start(tmp_path, [*SWEEP, "trainer.iterations=100000", "hydra.launcher.workers=2"])
+    deadline = time.monotonic() + 120
+    while len(list(tmp_path.glob("outputs/*/*/progress.json"))) < 2 and time.monotonic() < deadline:
+        time.sleep(0.1)
+    time.sleep(1)
+    running = status()
+    assert "custom: 2 running, 1 to do of 3 cells" in running
+    assert "/100000" in running
+    assert "it/s" in running
+    assert "left" in running.splitlines()[0]
+    process.send_signal(signal.SIGTERM)
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 143
+    command = said.splitlines()[-1].strip()
+    assert command.startswith("python -m dip_stages -m sweep=custom preset=smoke")
+    stopped = status()
+    assert "custom: 2 resumable, 1 to do of 3 cells" in stopped
+    assert command in stopped

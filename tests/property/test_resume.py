@@ -1,0 +1,111 @@
+"""A fit that is interrupted, and goes on, gives the bits of one that is not."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from dip_stages.errors import Interrupted
+from dip_stages.modules import DIPModule
+from dip_stages.records import CHECKPOINT, Record
+from dip_stages.runner import run_cell
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from dip_stages.cell import Cell
+    from tests.conftest import MakeCell
+
+FITS = {
+    "staged": ("trainer.chunk=4",),
+    "fixed noise": ("trainer.chunk=4", "method.input=fixed_noise", "trainer.precision=float32"),
+    "noise and previous": ("trainer.chunk=3", "method.input=noise_and_previous", "arch=dncnn"),
+    "average carried": ("trainer.chunk=4", "method.carry=average", "trainer.channels_last=false", "arch=resnet"),
+    "baseline": ("trainer.chunk=4", "method=baseline"),
+    # A loss that may not rise by even a hundredth of a decibel jumps all the time.
+    "rolled back": (
+        "trainer.chunk=2",
+        "trainer.rollback.jump_db=0.01",
+        "trainer.rollback.attempts=9",
+        "trainer.lr=0.1",
+    ),
+    "perceptual": ("trainer.chunk=4", "loss=perceptual"),
+}
+ITERATIONS = 24
+CELLS: dict[str, Cell] = {}
+
+
+def stopping_after(calls: int) -> Callable[[], bool]:
+    left = iter(range(calls))
+    return lambda: next(left, None) is None
+
+
+def what_counts(record: Record, folder: Path) -> dict[str, Any]:
+    values = dataclasses.asdict(record)
+    kept = {key: values[key] for key in ("status", "cell", "settings", "metrics", "stages", "observation")}
+    kept["rollbacks"] = record.iterations["rollbacks"]
+    kept["files"] = {name: (folder / name).read_bytes() for name in ("curves.csv", "output.png", "average.png")}
+    kept["log"] = (folder / "logs" / "metrics.csv").read_bytes()
+    return kept
+
+
+@functools.cache
+def undisturbed(cell_id: str) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory() as folder:
+        return what_counts(run_cell(CELLS[cell_id], Path(folder), threads=1), Path(folder))
+
+
+@pytest.mark.parametrize("fit", FITS)
+@settings(deadline=None, max_examples=5, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(calls=st.lists(st.integers(0, ITERATIONS + 6), min_size=1, max_size=3))
+def test_an_interrupted_fit_gives_the_same_bits(make_cell: MakeCell, fit: str, calls: list[int]) -> None:
+    cell = make_cell(f"trainer.iterations={ITERATIONS}", "scheduler.stages=4", *FITS[fit])
+    CELLS[cell.id] = cell
+    expected = undisturbed(cell.id)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        for number in calls:
+            with suppress(Interrupted):
+                run_cell(cell, folder, threads=1, stopping=stopping_after(number))
+        record = run_cell(cell, folder, threads=1)
+        found = what_counts(record, folder)
+        assert [key for key in expected if found[key] != expected[key]] == []
+        assert not (folder / CHECKPOINT).exists()
+
+
+def test_the_rolled_back_fit_above_does_roll_back(make_cell: MakeCell, tmp_path: Path) -> None:
+    cell = make_cell(f"trainer.iterations={ITERATIONS}", "scheduler.stages=4", *FITS["rolled back"])
+    assert run_cell(cell, tmp_path, threads=1).iterations["rollbacks"] > 0
+
+
+def test_a_fit_killed_after_its_last_edge_needs_no_further_iteration(
+    make_cell: MakeCell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cell = make_cell("trainer.iterations=8", "trainer.chunk=4", "scheduler.stages=2")
+    expected = what_counts(run_cell(cell, tmp_path / "a", threads=1), tmp_path / "a")
+    from dip_stages import callbacks
+
+    class AtTheVeryEnd(callbacks.Checkpointer):
+        def on_train_batch_end(self, *arguments: Any) -> None:
+            del arguments
+            self._save()
+
+    monkeypatch.setattr("dip_stages.runner.Checkpointer", AtTheVeryEnd)
+
+    def killed(*_: object) -> None:
+        raise OSError("no record")
+
+    with pytest.raises(OSError, match="no record"):
+        run_cell(cell, tmp_path / "b", threads=1, write=killed)
+    monkeypatch.setattr(DIPModule, "_iterate", killed)
+    record = run_cell(cell, tmp_path / "b", threads=1)
+    assert record.iterations["resumed_at"] == [8]
+    assert what_counts(record, tmp_path / "b") == expected

@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+import pytest
+
+from dip_stages.errors import DriftError
+from dip_stages.orders import Order, fingerprint, read_order
+from dip_stages.pictures import bundled_path
+from dip_stages.records import read_record
+from dip_stages.worker import Stopper, carry_out
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.conftest import MakeCell
+
+
+def test_an_order_holds_the_planned_cell_whatever_conf_says_later(make_cell: MakeCell, tmp_path: Path) -> None:
+    cell = make_cell("arch=dncnn", "seed=3")
+    Order.of(cell, tmp_path, stop=tmp_path / "stop").write(tmp_path / "order.json")
+    order = read_order(tmp_path / "order.json")
+    assert order.cell() == cell
+    assert order.axes == cell.axes
+
+
+def test_other_code_than_the_plans_is_drift_and_the_cell_says_so(make_cell: MakeCell, tmp_path: Path) -> None:
+    order = dataclasses.replace(Order.of(make_cell(), tmp_path), code="before")
+    with pytest.raises(DriftError, match="the code of dip_stages, or torch, changed"):
+        order.cell()
+    outcome = carry_out(order, Stopper())
+    assert (outcome.status, outcome.spoilt) == ("failed", True)
+    record = read_record(tmp_path)
+    assert record.lost
+    assert record.error is not None
+    assert "the same command plans anew" in record.error["message"]
+
+
+def test_another_picture_than_the_plans_is_drift(make_cell: MakeCell, tmp_path: Path) -> None:
+    picture = tmp_path / "picture.png"
+    picture.write_bytes(bundled_path("coffee").read_bytes())
+    order = Order.of(make_cell("data=file", f"data.path={picture}"), tmp_path)
+    picture.write_bytes(bundled_path("camera").read_bytes())
+    with pytest.raises(DriftError, match="the picture changed since it was planned"):
+        order.cell()
+    picture.unlink()
+    with pytest.raises(DriftError, match=r"an input changed since it was planned: .*picture\.png"):
+        order.cell()
+
+
+def test_the_fingerprint_is_that_of_the_sources() -> None:
+    assert len(fingerprint()) == 16
+    assert fingerprint() == fingerprint.__wrapped__()
