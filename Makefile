@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_OPTIONS) -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help install report report-paper sweep test test-slow check clean
+.PHONY: help install report report-paper sweep test test-slow faults bench-sweep check clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,6 +32,12 @@ test: $(VENV)/.dev ## the tests, in a few minutes
 
 test-slow: $(VENV)/.dev ## trainings, an installation from the wheel, the README's commands
 	$(BIN)/python -m pytest -q -m slow $(ARGS)
+
+faults: $(VENV)/.dev ## the fault campaign: 200 kills and 140 other faults, the better part of an hour; as root, for its small disk
+	$(BIN)/python -m tests.faults.campaign --kills 200 --each 20 --lanes 3 --table docs/faults.md $(ARGS)
+
+bench-sweep: $(VENV)/.dev ## how planning, status and gathering grow to 10,000 cells, in two minutes
+	$(BIN)/python -m tests.bench.sweep --table docs/scale.md $(ARGS)
 
 check: $(VENV)/.dev ## ruff, mypy, import-linter
 	$(BIN)/ruff check .

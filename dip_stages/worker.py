@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["GRACE", "Outcome", "Stopper", "carry_out", "main"]
 
-GRACE = 6.0
+GRACE = 5.0
 """Seconds that a worker has to leave a checkpoint, once it was asked to stop."""
 
 log = logging.getLogger(__name__)

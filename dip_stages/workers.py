@@ -53,6 +53,7 @@ class Worker:
             start_new_session=True,  # Ctrl-C in a terminal is the driver's alone
         )
         self._killed = False
+        self._folder: Path | None = None
 
     @property
     def pid(self) -> int:
@@ -67,6 +68,7 @@ class Worker:
         """
         assert self._process.stdin is not None  # noqa: S101 - asked for
         assert self._process.stdout is not None  # noqa: S101
+        self._folder = Path(order.folder)
         try:
             self._process.stdin.write(json.dumps(vars(order)) + "\n")
             self._process.stdin.flush()
@@ -81,18 +83,23 @@ class Worker:
         kind, message = _cause_of_death(self._process.wait())
         if self._killed:
             return Outcome("interrupted", "did not stop in time and was killed")
-        claim = holder(Path(order.folder))
-        if claim is None or claim[0] is None or claim[0].pid != self._process.pid:
-            return None
-        return note_failure(order, kind, message)
+        return note_failure(order, kind, message) if self._has_begun else None
 
     @property
     def sound(self) -> bool:
         """Whether it can be given another order."""
         return self._process.poll() is None
 
+    @property
+    def _has_begun(self) -> bool:
+        """Whether it has, or died with, the claim of the cell that it was given last."""
+        claim = holder(self._folder) if self._folder else None
+        return claim is not None and claim[0] is not None and claim[0].pid == self._process.pid
+
     def ask_to_stop(self) -> None:
-        """Ask it to leave a checkpoint and end."""
+        """Ask it to leave a checkpoint and end; one that is still importing has nothing to leave."""
+        if not self._has_begun:
+            self.kill()
         with suppress(ProcessLookupError):
             self._process.send_signal(signal.SIGTERM)
 

@@ -105,6 +105,22 @@ def test_a_cell_that_fails_alone_exits_with_1_and_no_traceback(run: CommandLine)
     assert "Traceback" not in single.stderr
 
 
+def test_a_folder_that_cannot_be_made_is_named(run: CommandLine) -> None:
+    for arguments in (("-m", "sweep=smoke", "outputs=/proc/nowhere"), (*TINY, "outputs=/proc/nowhere")):
+        slip = run(*arguments)
+        assert slip.returncode in (1, 2)
+        assert "/proc/nowhere" in slip.stderr
+        assert "Traceback" not in slip.stderr
+
+
+def test_a_plan_lists_every_cell_and_runs_and_writes_nothing(run: CommandLine, tmp_path: Path) -> None:
+    plan = run("-m", "sweep=smoke", "sweep.plan_only=true", "sweep.exclude=[{arch: dncnn}]")
+    assert plan.returncode == 0, plan.stderr
+    assert "6 cells: 6 to do" in plan.stdout
+    assert "GFLOP" in plan.stdout
+    assert not list(tmp_path.glob("outputs/*"))
+
+
 def test_help_is_for_people(run: CommandLine) -> None:
     text = run("--help").stdout
     commands = re.findall(r"^  python -m dip_stages.*", text, flags=re.M)

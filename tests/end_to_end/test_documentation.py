@@ -54,7 +54,7 @@ def test_every_command_runs_when_made_small(run: CommandLine, tmp_path: Path, co
     """With a tiny picture and few iterations; a report is given a sweep to report on first."""
     (tmp_path / "picture.png").write_bytes(bundled_path("coffee").read_bytes())
     module, *arguments = shlex.split(command)[2:]
-    if module == "dip_stages.report":
+    if module in ("dip_stages.report", "dip_stages.status"):
         run("-m", f"sweep={Path(arguments[0]).name}", "preset=smoke", "trainer.iterations=2", "arch=unet")
         done = run(*arguments, module=module)
     elif "--help" in arguments or "--cfg" in arguments:

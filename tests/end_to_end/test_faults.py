@@ -115,3 +115,22 @@ def test_status_shows_a_running_sweep_and_one_that_was_interrupted(tmp_path: Pat
     stopped = status()
     assert "custom: 2 resumable, 1 to do of 3 cells" in stopped
     assert command in stopped
+
+
+def test_a_single_cell_that_is_interrupted_goes_on(tmp_path: Path) -> None:
+    arguments = ["preset=smoke", "trainer.iterations=1500", "trainer.chunk=2", "runtime.threads=1"]
+    process = start(tmp_path, arguments)
+    deadline = time.monotonic() + 120
+    while not list(tmp_path.glob("outputs/single/*/logs/*")) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    time.sleep(0.5)
+    process.send_signal(signal.SIGINT)
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, said
+    assert "the same command goes on" in said
+    assert "Traceback" not in said
+    again = start(tmp_path, arguments)
+    said, _ = again.communicate(timeout=120)
+    assert again.returncode == 0, said
+    (path,) = tmp_path.glob("outputs/single/*/record.json")
+    assert read_record(path.parent).iterations["resumed_at"][0] > 0
