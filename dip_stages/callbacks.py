@@ -61,9 +61,13 @@ class QualityCurve(pl.Callback):
             "average_psnr": average.psnr,
             "average_ssim": average.ssim,
         }
-        self.rows.append(row)
-        _log(trainer, row)
         self._note_stage(module, chunk, row["loss"], output)
+        self.rows.append(row)  # last: an edge with a row is complete, see has()
+        _log(trainer, row)
+
+    def has(self, iteration: int) -> bool:
+        """Return whether all there is to note up to this edge has been noted, and nothing beyond it."""
+        return bool(self.rows) and self.rows[-1]["iteration"] == iteration
 
     def _note_stage(self, module: DIPModule, chunk: Chunk, loss: float, against_clean: Quality) -> None:
         stage = module.plan.stages[chunk.stage]

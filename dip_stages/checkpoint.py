@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-import pickle
-import zipfile
+import hashlib
+import io
+import time
+from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from dip_stages.errors import CheckpointError
 from dip_stages.files import replacing
+from dip_stages.provenance import provenance
 from dip_stages.records import CHECKPOINT, set_aside
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["SCHEMA", "resume_from", "write_checkpoint"]
+__all__ = ["SCHEMA", "Attempts", "made_with", "resume_from", "write_checkpoint", "write_tensors"]
 
 SCHEMA = 1
 """Version of the checkpoint's schema."""
@@ -33,25 +38,106 @@ def write_checkpoint(folder: Path, values: dict[str, Any]) -> None:
     Raises:
         OSError: If it cannot be written; an earlier checkpoint is then still there.
     """
-    with replacing(folder / CHECKPOINT) as temporary:
+    content = _packed({"schema": SCHEMA, **values})
+    with replacing(folder / CHECKPOINT) as temporary, temporary.open("wb") as file:
+        file.write(content)
+        file.write(_digest(content))
+
+
+def write_tensors(path: Path, values: dict[str, Any]) -> None:
+    """Write tensors and what holds them, whole or not at all.
+
+    Raises:
+        OSError: If they cannot be written.
+    """
+    with replacing(path) as temporary:
+        temporary.write_bytes(_packed(values))
+
+
+def _packed(values: dict[str, Any]) -> memoryview:
+    content = io.BytesIO()
+    torch.save(values, content)  # not straight to the file: torch hides a full disk behind a RuntimeError
+    return content.getbuffer()
+
+
+def _digest(content: bytes | memoryview) -> bytes:
+    return hashlib.sha256(content).digest()
+
+
+def made_with(code: str, accelerator: str, *, bfloat16: bool) -> dict[str, Any]:
+    """Return what the bits of a fit depend on besides the cell: code, torch, device, precision and threads."""
+    how = provenance(accelerator, bfloat16=bfloat16)
+    same = ("accelerator", "device", "precision", "threads")
+    return {"code": code, "torch": how["versions"]["torch"], **{key: how[key] for key in same}}
+
+
+class Attempts:
+    """What is known of a cell over all attempts to compute it; made when one begins.
+
+    Attributes:
+        started: When this attempt began.
+        resumed_at: Iterations at which the fit went on from a checkpoint.
+        notes: What went wrong without costing the cell.
+    """
+
+    def __init__(self) -> None:
+        self.started, self._clock = datetime.now(UTC), time.perf_counter()
+        self.resumed_at: list[int] = []
+        self.notes: list[str] = []
+        self._before = self._fit_before = 0.0
+        self._fit_begun: float | None = None
+
+    @property
+    def seconds(self) -> float:
+        """Seconds spent so far."""
+        return self._before + time.perf_counter() - self._clock
+
+    @property
+    def fit_seconds(self) -> float:
+        """Seconds spent in the fit so far, in all attempts."""
+        return self._fit_before + (time.perf_counter() - self._fit_begun if self._fit_begun else 0.0)
+
+    def rate(self, iteration: int) -> float | None:
+        """Return the iterations per second of the fit that goes on, none of them from before a checkpoint."""
+        if self._fit_begun is None:
+            return None
+        here = iteration - (self.resumed_at[-1] if self.resumed_at else 0)
+        return here / (time.perf_counter() - self._fit_begun)
+
+    @contextmanager
+    def fitting(self) -> Iterator[None]:
+        """Count the time within as that of the fit."""
+        self._fit_begun = time.perf_counter()
         try:
-            torch.save({"schema": SCHEMA, **values}, temporary)
-        except RuntimeError as error:  # what torch makes of a full disk
-            raise OSError(f"{folder / CHECKPOINT}: {str(error).splitlines()[0]}") from error
+            yield
+        finally:
+            self._fit_before, self._fit_begun = self.fit_seconds, None
+
+    def saved(self) -> dict[str, Any]:
+        """Return what to save, for :meth:`go_on`."""
+        return {"seconds": self.seconds, "fit_seconds": self.fit_seconds, "resumed_at": self.resumed_at}
+
+    def go_on(self, saved: dict[str, Any], iteration: int) -> None:
+        """Go on from what :meth:`saved` returned, at an iteration."""
+        self._before, self._fit_before = saved["seconds"], saved["fit_seconds"]
+        self.resumed_at = [*saved["resumed_at"], iteration]
 
 
 def resume_from(folder: Path, cell: str, made_with: dict[str, Any]) -> tuple[dict[str, Any] | None, str | None]:
     """Return the checkpoint of a cell if it can be gone on from, else why not.
 
     One that cannot be trusted is renamed to ``checkpoint.pt.broken``; one made with other code, or on another kind of
-    device, is removed, since going on from it would give other bits than computing the cell in one go.
+    device, is removed, since going on from it would give other bits than computing the cell in one go. What a killed
+    process left half written goes too.
 
     Args:
-        folder: The cell's.
+        folder: The cell's; no other process may be computing it.
         cell: Its id.
         made_with: What the bits depend on besides the cell.
     """
     path = folder / CHECKPOINT
+    for temporary in folder.glob(f".{CHECKPOINT}.*"):
+        temporary.unlink(missing_ok=True)
     try:
         values = _read(path)
     except FileNotFoundError:
@@ -74,15 +160,21 @@ def _read(path: Path) -> dict[str, Any]:
         CheckpointError: If it is truncated, altered, or of another schema.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
-            spoilt = archive.testzip()  # torch checks no checksums
-        if spoilt is not None:
-            raise CheckpointError(f"{path}: altered since it was written, in {spoilt}")
-        values = torch.load(path, map_location="cpu", weights_only=True)
+        values = _loaded(path)
     except FileNotFoundError:
         raise
-    except (zipfile.BadZipFile, pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        raise CheckpointError(f"{path}: truncated or no checkpoint: {str(error).splitlines()[0]}") from error
+    except Exception as error:  # a spoilt archive or pickle may raise anything at all
+        why = (str(error).splitlines() or [type(error).__name__])[0]
+        raise CheckpointError(f"{path}: truncated, altered or no checkpoint: {why}") from error
     if not isinstance(values, dict) or values.get("schema") != SCHEMA or values.keys() != _KEYS:
         raise CheckpointError(f"{path}: of another schema; allowed: {SCHEMA}")
     return values
+
+
+def _loaded(path: Path) -> Any:
+    content = memoryview(path.read_bytes())
+    size = len(content) - hashlib.sha256().digest_size
+    # The archive's own checksums do not cover its directory: one bit there can give a tensor other numbers.
+    if size <= 0 or content[size:] != _digest(content[:size]):
+        raise ValueError("its checksum is not that of its content")
+    return torch.load(io.BytesIO(content[:size]), map_location="cpu", weights_only=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
+import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from dip_stages.cell import Cell, cell_of, check_inputs
 from dip_stages.config import parse
 from dip_stages.errors import DipStagesError, DriftError
-from dip_stages.records import Record, read_json, write_json
+from dip_stages.records import Record, read_json
 
 if TYPE_CHECKING:
     from dip_stages.config import Config
@@ -54,8 +55,8 @@ class Order:
         )
 
     def write(self, path: Path) -> None:
-        """Write the order as JSON."""
-        write_json(path, vars(self))
+        """Write the order as JSON; not flushed to disk, since what a power cut loses is planned anew."""
+        path.write_text(json.dumps(vars(self)), encoding="utf-8")
 
     def cell(self) -> Cell:
         """Return the ordered cell.

@@ -5,24 +5,24 @@ from __future__ import annotations
 import dataclasses
 import errno
 import logging
-import time
+import signal
 import traceback
 import warnings
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytorch_lightning as pl
 import torch
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from dip_stages import build
 from dip_stages.callbacks import CURVE_COLUMNS, Checkpointer, QualityCurve, Ticker
-from dip_stages.checkpoint import resume_from, write_checkpoint
+from dip_stages.checkpoint import Attempts, made_with, resume_from, write_checkpoint, write_tensors
 from dip_stages.data import Observation, to_array
 from dip_stages.errors import DipStagesError, DivergenceError, Interrupted
 from dip_stages.figures import plot_curve
-from dip_stages.files import replacing
 from dip_stages.metrics import quality
 from dip_stages.pictures import write_png
 from dip_stages.provenance import provenance
@@ -31,7 +31,7 @@ from dip_stages.results import metrics_of, observation_of
 from dip_stages.stages import Chunks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from dip_stages.cell import Cell
@@ -56,7 +56,7 @@ def run_cell(
     *,
     threads: int | None,
     listener: Callable[[int, int, float, float], None] | None = None,
-    stopping: Callable[[], bool] = lambda: False,
+    stopping: Callable[[], bool] | None = None,
     code: str = "",
     write: Callable[[Path, Record], None] = write_record,
 ) -> Record:
@@ -77,7 +77,9 @@ def run_cell(
         to leave the process.
 
     Raises:
-        Interrupted: If it was asked to stop; the folder then has a checkpoint of the last edge between two chunks.
+        Interrupted: If it was asked to stop, or interrupted from the keyboard in the fit; the folder then has a
+            checkpoint of the last edge between two chunks, if there was one.
+        KeyboardInterrupt: If it was interrupted from the keyboard outside the fit; likewise.
         OSError: If the record cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -86,9 +88,12 @@ def run_cell(
     run = _Run(cell, folder, listener, code)
     try:
         record = run.fit(stopping)
-    except Interrupted:
+    except (Interrupted, KeyboardInterrupt):
         run.save()
         raise
+    except SIGTERMException as error:  # Lightning's own ear, which it lends between two chunks and after the last
+        run.save()
+        raise Interrupted("asked to stop by SIGTERM") from error
     except (Exception, SystemExit) as error:  # a cell that fails is a result too: the sweep goes on
         foreseen = isinstance(error, DipStagesError)
         log.error("cell %s failed: %s", cell.folder, error, exc_info=not foreseen)  # noqa: TRY400 - a traceback only then
@@ -103,6 +108,19 @@ def run_cell(
     return record
 
 
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Let an interruption from the keyboard be one: Lightning makes it an exit, and ignores the signal from then on."""
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except SystemExit as left:
+        if not isinstance(left.__context__, KeyboardInterrupt):
+            raise
+        signal.signal(signal.SIGINT, handler or signal.SIG_DFL)
+        raise Interrupted("interrupted from the keyboard") from left.__context__
+
+
 class _Run:
     """One computation of one cell, and what is known of it if it breaks off."""
 
@@ -111,42 +129,40 @@ class _Run:
     ) -> None:
         self.cell, self.folder, self.code = cell, folder, code
         self.listener = listener or self._note_progress
-        self.started, self.clock = datetime.now(UTC), time.perf_counter()
+        self.attempts = Attempts()
         self.observation: Observation | None = None
         self.plan: StagePlan | None = None
         self.module: DIPModule | None = None
         self.curve: QualityCurve | None = None
         self.accelerator = "cpu"
-        self.fit_begun: float | None = None
-        self.seconds_before = self.fit_seconds_before = 0.0
-        self.resumed_at: list[int] = []
-        self.notes: list[str] = []
 
-    def fit(self, stopping: Callable[[], bool]) -> Record:
+    def fit(self, stopping: Callable[[], bool] | None) -> Record:
         config = self.cell.config
         self.accelerator = build.build_accelerator(config.runtime.accelerator)
         self.observation = build.build_observation(config)
         self.plan = build.build_plan(config, self.observation)
         self.module = build.build_module(config, self.plan, accelerator=self.accelerator)
-        self.module.stopping = stopping
+        if stopping is not None:
+            self.module.stopping = stopping
         self.curve = QualityCurve(self.observation.clean)
         self._resume()
         trainer = self._trainer()
-        chunks = Chunks(self.plan, config.trainer.chunk, first=self.module.iteration)
-        self.fit_begun = time.perf_counter()
-        with warnings.catch_warnings():
+        chunks = Chunks(self.plan, config.trainer.chunk, start=self.module.iteration)
+        with self.attempts.fitting(), _interruptible(), warnings.catch_warnings():
             # Lightning's own `fit` trips on a rename in torch's pytree helper; users need not see it.
             warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)
             trainer.fit(self.module, chunks)
-        self.fit_seconds_before += time.perf_counter() - self.fit_begun
-        self.fit_begun = None
         self._leave_pictures()
         return self._record("done", metrics=metrics_of(self.curve.rows))
 
     def save(self) -> None:
-        """Leave a checkpoint of the last edge between two chunks; what cannot be written costs the checkpoint alone."""
+        """Leave a checkpoint of the last edge between two chunks, if there was one.
+
+        What cannot be written costs the checkpoint alone. While the curve lacks the edge's row, as when the keyboard
+        interrupted its measuring, an earlier checkpoint stands.
+        """
         state = self.module.saved() if self.module else None
-        if state is None or self.curve is None:
+        if state is None or self.curve is None or not self.curve.has(state["iteration"]):
             return
         values = {
             "cell": self.cell.id,
@@ -154,9 +170,7 @@ class _Run:
             "module": state,
             "rows": self.curve.rows,
             "stages": self.curve.stages,
-            "seconds": self._seconds(),
-            "fit_seconds": self._fit_seconds(),
-            "resumed_at": self.resumed_at,
+            **self.attempts.saved(),
         }
         try:
             write_checkpoint(self.folder, values)
@@ -173,29 +187,16 @@ class _Run:
             return
         self.module.resume(saved["module"])
         self.curve.rows, self.curve.stages = saved["rows"], saved["stages"]
-        self.seconds_before, self.fit_seconds_before = saved["seconds"], saved["fit_seconds"]
-        self.resumed_at = [*saved["resumed_at"], self.module.iteration]
+        self.attempts.go_on(saved, self.module.iteration)
         log.info("cell %s goes on at iteration %d", self.cell.folder, self.module.iteration)
 
     def _made_with(self) -> dict[str, Any]:
-        """Return what the bits depend on besides the cell."""
-        how = provenance(self.accelerator, bfloat16=self._bfloat16())
-        return {
-            "code": self.code,
-            "torch": how["versions"]["torch"],
-            **{key: how[key] for key in ("accelerator", "device", "precision", "threads")},
-        }
+        return made_with(self.code, self.accelerator, bfloat16=self._bfloat16())
 
     def _note(self, note: str) -> None:
-        log.warning("cell %s: %s", self.cell.folder, note)
-        if note not in self.notes:
-            self.notes.append(note)
-
-    def _seconds(self) -> float:
-        return self.seconds_before + time.perf_counter() - self.clock
-
-    def _fit_seconds(self) -> float:
-        return self.fit_seconds_before + (time.perf_counter() - self.fit_begun if self.fit_begun else 0.0)
+        if note not in self.attempts.notes:  # what fails at each edge is said once
+            log.warning("cell %s: %s", self.cell.folder, note)
+            self.attempts.notes.append(note)
 
     def _bfloat16(self) -> bool:
         return build.wants_bfloat16(self.cell.config.trainer.precision, self.accelerator)
@@ -208,18 +209,25 @@ class _Run:
             "last_good": None,
             "lost": isinstance(error, OSError) and error.errno in _STORAGE_FAULTS,
         }
-        if isinstance(error, DivergenceError) and self.module is not None and self.observation is not None:
-            with replacing(self.folder / LAST_GOOD) as temporary:
-                torch.save(self.module.network.state_dict(), temporary)
-            self._leave_pictures()
-            clean = self.observation.clean.to(self.module.output.device)
-            details["last_good"] = {
-                "iteration": error.last_good,
-                "output": vars(quality(self.module.output, clean)),
-                "average": vars(quality(self.module.average, clean)),
-                "weights": LAST_GOOD,
-            }
+        if isinstance(error, DivergenceError):
+            try:
+                details["last_good"] = self._leave_last_good(error.last_good)
+            except Exception as fault:  # such as a full disk, which the same command may find emptied
+                return self.failed(fault)
         return self._record("failed", metrics=None, error=details)
+
+    def _leave_last_good(self, iteration: int) -> dict[str, Any]:
+        assert self.observation is not None  # noqa: S101 - a fit diverged
+        assert self.module is not None  # noqa: S101
+        write_tensors(self.folder / LAST_GOOD, self.module.network.state_dict())
+        self._leave_pictures()
+        clean = self.observation.clean.to(self.module.output.device)
+        return {
+            "iteration": iteration,
+            "output": vars(quality(self.module.output, clean)),
+            "average": vars(quality(self.module.average, clean)),
+            "weights": LAST_GOOD,
+        }
 
     def _trainer(self) -> pl.Trainer:
         assert self.curve is not None  # noqa: S101 - fit() made it
@@ -240,19 +248,16 @@ class _Run:
         )
 
     def _note_progress(self, iteration: int, total: int, loss: float, psnr: float) -> None:
-        here = iteration - (self.resumed_at[-1] if self.resumed_at else 0)
-        spent = time.perf_counter() - self.fit_begun if self.fit_begun else 0.0
+        values = {
+            "started": self.attempts.started.isoformat(timespec="seconds"),
+            "iteration": iteration,
+            "iterations": total,
+            "rate": self.attempts.rate(iteration),
+            "loss": loss,
+            "psnr": psnr,
+        }
         with suppress(OSError):  # how far a cell is may get lost, the cell may not
-            write_json(
-                self.folder / PROGRESS,
-                {
-                    "iteration": iteration,
-                    "iterations": total,
-                    "rate": here / spent if spent else None,
-                    "loss": loss,
-                    "psnr": psnr,
-                },
-            )
+            write_json(self.folder / PROGRESS, values)
 
     def _leave_pictures(self) -> None:
         assert self.observation is not None  # noqa: S101 - a fit began
@@ -271,25 +276,25 @@ class _Run:
 
     def _record(self, status: str, *, metrics: dict[str, Any] | None, error: dict[str, Any] | None = None) -> Record:
         config, plan, module = self.cell.config, self.plan, self.module
-        run = module.iteration if module else 0
+        run, attempts = module.iteration if module else 0, self.attempts
         return Record(
             status=status,
             cell={"id": self.cell.id, "folder": self.cell.folder, "axes": self.cell.axes},
             config=dataclasses.asdict(config),
             settings=self.cell.settings,
             sees_clean=config.sees_clean,
-            computed=provenance(self.accelerator, bfloat16=self._bfloat16()) | {"notes": self.notes},
+            computed=provenance(self.accelerator, bfloat16=self._bfloat16()) | {"notes": attempts.notes},
             timing={
-                "started": self.started.isoformat(timespec="seconds"),
+                "started": attempts.started.isoformat(timespec="seconds"),
                 "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-                "seconds": round(self._seconds(), 3),
-                "seconds_per_iteration": self._fit_seconds() / run if run else None,
+                "seconds": round(attempts.seconds, 3),
+                "seconds_per_iteration": attempts.fit_seconds / run if run else None,
             },
             iterations={
                 "planned": plan.iterations if plan else config.trainer.iterations,
                 "run": run,
                 "rollbacks": module.rollbacks if module else 0,
-                "resumed_at": self.resumed_at,
+                "resumed_at": attempts.resumed_at,
             },
             observation=observation_of(self.cell, self.observation),
             metrics=metrics,

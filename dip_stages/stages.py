@@ -99,12 +99,12 @@ class Chunks:
     Attributes:
         plan: The stages.
         size: Iterations between two edges, >= 1.
-        first: The edge to begin at: a multiple of ``size`` or a stage switch.
+        start: The edge to begin at: a multiple of ``size`` or a stage switch.
     """
 
     plan: StagePlan
     size: int
-    first: int = 0
+    start: int = 0
 
     def __iter__(self) -> Iterator[Chunk]:
         start = 0
@@ -112,7 +112,7 @@ class Chunks:
             end = start + stage.budget
             while start < end:
                 stop = min(end, start - start % self.size + self.size)
-                if start >= self.first:
+                if start >= self.start:
                     yield Chunk(index, start, stop)
                 start = stop
 

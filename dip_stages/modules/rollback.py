@@ -33,9 +33,8 @@ class Rollback:
     ) -> None:
         self._take, self._put = take, put
         self._jump_db, self._attempts = jump_db, attempts
-        self._good: dict[str, Any] | None = None
-        self._good_iteration = self._good_count = 0
-        self._reference = self._good_reference = math.inf
+        self._kept: dict[str, Any] | None = None
+        self._reference = math.inf
         self._in_a_row = 0
         self.count = 0
 
@@ -58,12 +57,12 @@ class Rollback:
             self._in_a_row = 0
             self._keep(iteration)
             return True
-        assert self._good is not None  # noqa: S101 - restart() comes first
-        self._put(copy.deepcopy(self._good))
+        assert self._kept is not None  # noqa: S101 - restart() comes first
+        self._put(copy.deepcopy(self._kept["good"]))
         self.count += 1
         self._in_a_row += 1
         if self._in_a_row > self._attempts:
-            raise DivergenceError(iteration, loss, self._good_iteration)
+            raise DivergenceError(iteration, loss, self._kept["iteration"])
         return False
 
     def saved(self) -> dict[str, Any] | None:
@@ -71,21 +70,18 @@ class Rollback:
 
         It is the state at an edge, whatever was tried and rolled back since: all of that happens again.
         """
-        if self._good is None:
-            return None
-        return {
-            "good": self._good,
-            "iteration": self._good_iteration,
-            "count": self._good_count,
-            "reference": self._good_reference,
-        }
+        return self._kept
 
     def resume(self, saved: dict[str, Any]) -> None:
         """Go on from what :meth:`saved` returned; the module has been put there by its owner."""
-        self._good, self._good_iteration = saved["good"], saved["iteration"]
-        self.count = self._good_count = saved["count"]
-        self._reference = self._good_reference = saved["reference"]
+        self._kept = saved
+        self.count, self._reference = saved["count"], saved["reference"]
 
     def _keep(self, iteration: int) -> None:
-        self._good = copy.deepcopy(self._take())
-        self._good_iteration, self._good_count, self._good_reference = iteration, self.count, self._reference
+        # In one go: an interruption from the keyboard may come between any two statements.
+        self._kept = {
+            "good": copy.deepcopy(self._take()),
+            "iteration": iteration,
+            "count": self.count,
+            "reference": self._reference,
+        }

@@ -118,10 +118,10 @@ def test_status_shows_a_running_sweep_and_one_that_was_interrupted(tmp_path: Pat
 
 
 def test_a_single_cell_that_is_interrupted_goes_on(tmp_path: Path) -> None:
-    arguments = ["preset=smoke", "trainer.iterations=1500", "trainer.chunk=2", "runtime.threads=1"]
+    arguments = ["preset=smoke", "trainer.iterations=1500", "trainer.chunk=2", "runtime.checkpoint_every=0"]
     process = start(tmp_path, arguments)
     deadline = time.monotonic() + 120
-    while not list(tmp_path.glob("outputs/single/*/logs/*")) and time.monotonic() < deadline:
+    while not list(tmp_path.glob("outputs/single/*/checkpoint.pt")) and time.monotonic() < deadline:
         time.sleep(0.1)
     time.sleep(0.5)
     process.send_signal(signal.SIGINT)

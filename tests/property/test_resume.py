@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -17,6 +18,8 @@ from dip_stages.errors import Interrupted
 from dip_stages.modules import DIPModule
 from dip_stages.records import CHECKPOINT, Record
 from dip_stages.runner import run_cell
+from dip_stages.stages import Chunks, Stage, StagePlan
+from tests import strategies as our
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,8 +28,8 @@ if TYPE_CHECKING:
     from tests.conftest import MakeCell
 
 FITS = {
-    "staged": ("trainer.chunk=4",),
-    "fixed noise": ("trainer.chunk=4", "method.input=fixed_noise", "trainer.precision=float32"),
+    "staged": ("trainer.chunk=4", "trainer.precision=float32"),
+    "fixed noise": ("trainer.chunk=4", "method.input=fixed_noise", "trainer.precision=bfloat16"),
     "noise and previous": ("trainer.chunk=3", "method.input=noise_and_previous", "arch=dncnn"),
     "average carried": ("trainer.chunk=4", "method.carry=average", "trainer.channels_last=false", "arch=resnet"),
     "baseline": ("trainer.chunk=4", "method=baseline"),
@@ -79,6 +82,16 @@ def test_an_interrupted_fit_gives_the_same_bits(make_cell: MakeCell, fit: str, c
         found = what_counts(record, folder)
         assert [key for key in expected if found[key] != expected[key]] == []
         assert not (folder / CHECKPOINT).exists()
+
+
+@given(budgets=our.stage_budgets, size=st.integers(1, 300), data=st.data())
+def test_the_chunks_from_an_edge_are_the_rest_of_all_chunks(budgets: list[int], size: int, data: st.DataObject) -> None:
+    picture = torch.zeros(1)
+    plan = StagePlan(tuple(Stage(0.1, budget, picture, picture) for budget in budgets), "fixed_noise", sees_clean=False)
+    chunks = list(Chunks(plan, size))
+    done = data.draw(st.integers(0, len(chunks)))
+    edge = chunks[done - 1].stop if done else 0
+    assert list(Chunks(plan, size, start=edge)) == chunks[done:]
 
 
 def test_the_rolled_back_fit_above_does_roll_back(make_cell: MakeCell, tmp_path: Path) -> None:

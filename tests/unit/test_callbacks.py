@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from dip_stages.build import build_module, build_observation, build_plan
-from dip_stages.callbacks import CURVE_COLUMNS, QualityCurve, Ticker
+from dip_stages.callbacks import CURVE_COLUMNS, Checkpointer, QualityCurve, Ticker
 from dip_stages.metrics import quality
 from dip_stages.stages import Chunks
 
@@ -56,8 +56,8 @@ def test_each_stage_is_noted_once_with_its_quality_against_target_and_clean(
     betas = [stage["beta"] for stage in curve.stages]
     assert betas == sorted(betas, reverse=True)
     last = curve.stages[-1]
-    assert last["target"] == quality(module.output, module.plan.stages[-1].target)  # type: ignore[attr-defined]
-    assert last["clean"] == quality(module.output, curve.clean)  # type: ignore[attr-defined]
+    assert last["target"] == vars(quality(module.output, module.plan.stages[-1].target))  # type: ignore[attr-defined]
+    assert last["clean"] == vars(quality(module.output, curve.clean))  # type: ignore[attr-defined]
 
 
 def test_the_listener_hears_the_end_however_seldom_it_is_called(
@@ -66,3 +66,38 @@ def test_the_listener_hears_the_end_however_seldom_it_is_called(
     curve, _, ticks = fitted
     assert ticks[-1] == (40, 40, curve.rows[-1]["loss"], curve.rows[-1]["output_psnr"])
     assert len(ticks) <= 2
+
+
+def saved_at(module: object, every: float, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Return the edges at which a fit of 10 seconds a chunk is saved."""
+    clock, saved = [1000.0], []
+    monkeypatch.setattr("dip_stages.callbacks.time.monotonic", lambda: clock[0])
+    checkpointer = Checkpointer(lambda: saved.append(module.iteration), every)  # type: ignore[attr-defined]
+    clock[0] += 500  # before the fit nothing counts
+    checkpointer.on_fit_start(None, module)  # type: ignore[arg-type]
+    for iteration in (10, 14, 20, 27, 30, 40):
+        clock[0] += 10
+        module.iteration = iteration  # type: ignore[attr-defined]
+        checkpointer.on_train_batch_end(None, module, None, None, 0)  # type: ignore[arg-type]
+    return saved
+
+
+@pytest.mark.parametrize(
+    ("every", "edges"), [(0, [10, 14, 20, 27, 30]), (15, [14, 27]), (30, [20]), (60, []), (1e9, [])]
+)
+def test_a_checkpoint_is_due_after_its_time_and_never_at_the_end(
+    fitted: tuple[QualityCurve, object, list[tuple[int, int, float, float]]],
+    monkeypatch: pytest.MonkeyPatch,
+    every: float,
+    edges: list[int],
+) -> None:
+    assert saved_at(fitted[1], every, monkeypatch) == edges
+
+
+def test_an_edge_is_complete_only_when_its_row_is_there(
+    fitted: tuple[QualityCurve, object, list[tuple[int, int, float, float]]],
+) -> None:
+    curve, _, _ = fitted
+    assert curve.has(40)
+    assert not curve.has(30)
+    assert not QualityCurve(curve.clean).has(0)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -118,8 +119,29 @@ def test_progress_is_on_disk_while_a_cell_runs_and_gone_afterwards(
     monkeypatch.setattr(runner, "write_json", spy)
     run_cell(make_cell("trainer.iterations=20", "scheduler.stages=1"), tmp_path, threads=1)
     assert seen[-1]["iteration"] == seen[-1]["iterations"] == 20
-    assert set(seen[-1]) == {"iteration", "iterations", "loss", "psnr"}
+    assert set(seen[-1]) == {"started", "iteration", "iterations", "rate", "loss", "psnr"}
+    assert seen[-1]["rate"] > 0
+    assert datetime.fromisoformat(seen[-1]["started"]).tzinfo is not None
     assert not (tmp_path / "progress.json").exists()
+
+
+def test_progress_that_cannot_be_written_costs_nothing(
+    make_cell: MakeCell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(runner, "write_json", full)
+    assert run_cell(make_cell("trainer.iterations=4"), tmp_path, threads=1).status == "done"
+
+
+def test_a_record_that_cannot_be_written_is_the_callers_to_tell(make_cell: MakeCell, tmp_path: Path) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space left"):
+        run_cell(make_cell("trainer.iterations=4"), tmp_path, threads=1, write=full)
+    assert not (tmp_path / "record.json").exists()
 
 
 def test_grey_pictures_of_odd_sizes_are_fitted_too(make_cell: MakeCell, tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import pytorch_lightning as pl
@@ -8,7 +8,7 @@ import torch
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from torch import nn
 
-from dip_stages.errors import ConfigError, DivergenceError
+from dip_stages.errors import ConfigError, DivergenceError, Interrupted
 from dip_stages.losses import MSELoss
 from dip_stages.modules import BaselineDIP, DIPModule, FitSettings, StagedDIP
 from dip_stages.stages import Chunks, Stage, StagePlan, baseline_plan, level_noise, staged_plan
@@ -56,7 +56,7 @@ def a_staged_plan(net_input: str, budgets: tuple[int, ...] = (5, 4, 6), protocol
     )
 
 
-def fit(module: DIPModule, chunk: int = 4) -> DIPModule:
+def fit(module: DIPModule, chunk: int = 4, start: int = 0) -> DIPModule:
     trainer = pl.Trainer(
         accelerator="cpu",
         max_epochs=1,
@@ -66,7 +66,7 @@ def fit(module: DIPModule, chunk: int = 4) -> DIPModule:
         enable_model_summary=False,
         plugins=[LightningEnvironment()],
     )
-    trainer.fit(module, Chunks(module.plan, chunk))
+    trainer.fit(module, Chunks(module.plan, chunk, start))
     return module
 
 
@@ -204,3 +204,63 @@ def test_bfloat16_leaves_a_float32_picture_of_more_than_8_bits() -> None:
     fit(module)
     assert module.output.dtype == torch.float32
     assert not torch.equal(module.output, module.output.bfloat16().float())
+
+
+def stop_after(module: DIPModule, iterations: int) -> dict[str, Any]:
+    left = iter(range(iterations))
+    module.stopping = lambda: next(left, None) is None
+    with pytest.raises(Interrupted):
+        fit(module)
+    saved = module.saved()
+    assert saved is not None
+    return saved
+
+
+# The first stage ends at iteration 5; edges are 4, 5, 8, 9, 12, 15.
+@pytest.mark.parametrize(("stop", "edge"), [(3, 0), (4, 4), (5, 5), (6, 5), (8, 8), (9, 9), (11, 9), (14, 12)])
+@pytest.mark.parametrize(("net_input", "channels"), [("previous_output", 3), ("noise_and_previous", 11)])
+def test_a_resumed_fit_is_fed_and_gives_what_an_undisturbed_one_does(
+    net_input: str, channels: int, stop: int, edge: int
+) -> None:
+    whole, everything = a_module(a_staged_plan(net_input), channels)
+    fit(whole)
+    first, before = a_module(a_staged_plan(net_input), channels)
+    saved = stop_after(first, stop)
+    assert len(before.gave) == stop
+    assert saved["iteration"] == edge
+    second, after = a_module(a_staged_plan(net_input), channels)
+    second.resume(saved)
+    fit(second, start=edge)
+    assert len(after.fed) == 15 - edge
+    for ours, theirs in zip(after.fed, everything.fed[edge:], strict=True):
+        assert torch.equal(ours, theirs)
+    assert torch.equal(second.output, whole.output)
+    assert torch.equal(second.average, whole.average)
+    assert torch.equal(second.loss_value, whole.loss_value)
+    for ours, theirs in zip(after.parameters(), everything.parameters(), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+def test_a_stop_is_heard_within_one_iteration_of_a_long_chunk() -> None:
+    module, network = a_module(baseline_plan(a_picture(), 1000), 8)
+    left = iter(range(7))
+    module.stopping = lambda: next(left, None) is None
+    with pytest.raises(Interrupted, match="iterations done: 0"):
+        fit(module, chunk=1000)
+    assert len(network.gave) == 7
+
+
+def test_a_rollback_before_the_stop_happens_again_with_the_same_jitter() -> None:
+    whole, everything = a_module(baseline_plan(a_picture(), 12), 8)
+    everything.broken_calls = {7}
+    fit(whole)
+    first, before = a_module(baseline_plan(a_picture(), 12), 8)
+    before.broken_calls = {7}
+    saved = stop_after(first, 10)  # two iterations into the second try of the second chunk
+    assert (first.rollbacks, saved["count"], saved["iteration"]) == (1, 0, 4)
+    second, after = a_module(baseline_plan(a_picture(), 12), 8)
+    after.broken_calls = {3}
+    second.resume(saved)
+    fit(second, start=4)
+    assert second.rollbacks == whole.rollbacks == 1
+    assert torch.equal(second.output, whole.output)

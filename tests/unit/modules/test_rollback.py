@@ -76,3 +76,31 @@ def test_a_new_stage_forgets_the_reference() -> None:
     assert rollback.accepts(10, 1e-6)
     rollback.restart(10)
     assert rollback.accepts(20, 1.0)
+
+
+def test_what_is_saved_is_the_last_edge_whatever_was_rolled_back_since() -> None:
+    holder = Holder()
+    rollback = a_rollback(holder)
+    assert not rollback.accepts(10, math.nan)
+    assert rollback.accepts(10, 0.1)
+    holder.values.append(1)
+    assert not rollback.accepts(20, math.nan)
+    assert rollback.saved() == {"good": {"values": [0]}, "iteration": 10, "count": 1, "reference": 0.1}
+    assert rollback.count == 2
+
+
+def test_a_resumed_rollback_has_count_reference_and_state_of_the_edge() -> None:
+    before = a_rollback(Holder())
+    assert not before.accepts(10, math.nan)
+    assert before.accepts(10, 0.01)
+    saved = before.saved()
+    assert saved is not None
+    holder = Holder()
+    holder.values = [7]
+    rollback = Rollback(holder.take, holder.put, jump_db=5.0, attempts=2)
+    assert rollback.saved() is None
+    rollback.resume(saved)
+    assert rollback.count == 1
+    assert not rollback.accepts(20, 0.04)
+    assert holder.values == [0]
+    assert rollback.accepts(20, 0.03)
