@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import hydra
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
+from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
@@ -22,7 +24,7 @@ from dip_stages.sweep.grids import value_override
 if TYPE_CHECKING:
     from dip_stages.worker import Outcome
 
-__all__ = ["main", "task"]
+__all__ = ["OutputFolder", "main", "task"]
 
 
 def cell_folder(*, _root_: DictConfig) -> str:
@@ -38,6 +40,21 @@ def _checked(composed: Any) -> Cell:
     cell = cell_of(parse(composed))
     check_inputs(cell)
     return cell
+
+
+class OutputFolder(Callback):
+    """Makes the folder of a single cell before Hydra writes to it; ends the program where nothing can be written."""
+
+    def on_run_start(self, config: DictConfig, **_: Any) -> None:
+        """Make the folder."""
+        folder = Path(config.hydra.run.dir)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder):
+                pass
+        except OSError as error:
+            sys.stderr.write(f"{folder}: cannot be written to: {error.strerror or error}\n")
+            sys.exit(2)  # not an exception: Hydra makes a warning of a callback's
 
 
 def task(composed: DictConfig) -> dict[str, Any] | None:

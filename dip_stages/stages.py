@@ -147,7 +147,7 @@ def staged_plan(
 
     Args:
         protocol: ``clean``: x is the clean picture, which leaks the answer. ``renoised``: x is the observed picture,
-            and the last target is the observed picture itself. ``observed``: every target is the observed picture.
+            and the last stage that has iterations has the observed picture itself. ``observed``: all of them have.
         net_input: One of :data:`INPUTS`.
         betas: Noise variances, descending.
         budgets: Iterations of each stage.

@@ -124,6 +124,7 @@ def test_an_observation_scales_the_same_draws_by_its_level(
 @given(
     protocol=our.protocols, net_input=our.inputs, ends=our.beta_ends, budgets=our.stage_budgets, noise_seed=our.seeds
 )
+@example(protocol="renoised", net_input="fixed_noise", ends=[0.5, 0.5], budgets=[1, 0], noise_seed=0)
 def test_targets_are_the_protocols_levels(
     protocol: str, net_input: str, ends: list[float], budgets: list[int], noise_seed: int
 ) -> None:
@@ -140,11 +141,12 @@ def test_targets_are_the_protocols_levels(
         clean=clean if protocol == "clean" else None,
     )
     source = clean if protocol == "clean" else observed
-    for stage, beta, draw in zip(plan.stages[:-1], betas, eps, strict=False):
-        level = observed if protocol == "observed" else math.sqrt(1 - beta) * source + math.sqrt(beta) * draw
-        torch.testing.assert_close(stage.target, level)
-    if protocol != "clean":
-        assert plan.stages[-1].target is observed
+    last = max(index for index, budget in enumerate(budgets) if budget)
+    for index, (stage, beta, draw) in enumerate(zip(plan.stages, betas, eps, strict=True)):
+        if protocol == "observed" or (protocol == "renoised" and index >= last):
+            assert stage.target is observed
+        else:
+            torch.testing.assert_close(stage.target, math.sqrt(1 - beta) * source + math.sqrt(beta) * draw)
     assert plan.sees_clean == (protocol == "clean")
     assert plan.iterations == sum(budgets)
     assert [stage.budget for stage in plan.stages] == budgets
