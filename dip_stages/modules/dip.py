@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import copy
 from typing import TYPE_CHECKING, Any
 
 import pytorch_lightning as pl
 import torch
 
 from dip_stages.errors import ConfigError, Interrupted
-from dip_stages.modules.rollback import Rollback
+from dip_stages.modules.rollback import Rollback, copied
 from dip_stages.noise import generator
 
 if TYPE_CHECKING:
@@ -163,7 +162,7 @@ class DIPModule(pl.LightningModule):
 
     def _go_on(self, saved: dict[str, Any]) -> None:
         state = saved["good"]
-        self._restore(copy.deepcopy(state))
+        self._restore(copied(state))
         self._net_input = self._placed(state["net_input"])
         self._draws.set_state(state["draws"].cpu())
         self._aim(state["stage"])

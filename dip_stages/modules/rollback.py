@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
 
 from dip_stages.errors import DivergenceError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Rollback"]
+__all__ = ["Rollback", "copied"]
+
+
+def copied(state: Any) -> Any:
+    """Return a copy of tensors and of the containers that hold them; a fraction of the time of ``copy.deepcopy``."""
+    if isinstance(state, Tensor):
+        return state.detach().clone()
+    if isinstance(state, dict):
+        return {key: copied(value) for key, value in state.items()}
+    if isinstance(state, (list, tuple)):
+        return type(state)(map(copied, state))
+    return state
 
 
 class Rollback:
@@ -22,7 +34,7 @@ class Rollback:
     chunk is run again with fresh jitter, so that every fit ends after as many good iterations as were planned.
 
     Args:
-        take: Returns the state to keep: tensors and containers of them; it is copied here.
+        take: Returns the state to keep: tensors, plain values, and containers of them; it is copied here.
         put: Puts such a state back.
         jump_db: Rise of the loss that counts as a jump, in dB.
         attempts: Rollbacks in a row before giving up.
@@ -58,7 +70,7 @@ class Rollback:
             self._keep(iteration)
             return True
         assert self._kept is not None  # noqa: S101 - restart() comes first
-        self._put(copy.deepcopy(self._kept["good"]))
+        self._put(copied(self._kept["good"]))
         self.count += 1
         self._in_a_row += 1
         if self._in_a_row > self._attempts:
@@ -80,7 +92,7 @@ class Rollback:
     def _keep(self, iteration: int) -> None:
         # In one go: an interruption from the keyboard may come between any two statements.
         self._kept = {
-            "good": copy.deepcopy(self._take()),
+            "good": copied(self._take()),
             "iteration": iteration,
             "count": self.count,
             "reference": self._reference,

@@ -48,6 +48,7 @@ def test_the_smoke_sweep_runs_reports_and_is_not_run_twice(run: CommandLine, tmp
     assert (tmp_path / "outputs" / "smoke" / "report" / "pictures.png").is_file()
 
 
+@pytest.mark.slow
 def test_every_launcher_gives_the_same_bits(run: CommandLine, tmp_path: Path) -> None:
     for launcher in ("basic", "joblib", "local"):
         swept = run(

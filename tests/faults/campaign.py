@@ -22,7 +22,7 @@ import threading
 import time
 from collections import Counter, defaultdict
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 ARGUMENTS = (
     "-m", "sweep=custom", "preset=smoke", "sweep.name=faults", "method=baseline,staged", "seed=0,1",
-    "trainer.iterations=150", "trainer.chunk=10", "runtime.checkpoint_every=0.2",
+    "trainer.iterations=80", "trainer.chunk=5", "runtime.checkpoint_every=0.2",
 )  # fmt: skip
 CELLS = 4
 INJECTED = Path(__file__).resolve().parent / "injected"
@@ -48,10 +48,19 @@ class Bench:
 
     rng: random.Random
     lanes: int = 1
+    in_a_row: int = 10
+    """Kills of one sweep before it may finish."""
+    seconds: float = 10.0
+    """What an undisturbed sweep takes, as many at a time as there are lanes: faults strike within that."""
     expected: dict[str, Any] = field(default_factory=dict)
 
     def command(self, *further: str) -> list[str]:
-        return [sys.executable, "-m", "dip_stages", *ARGUMENTS, "hydra.launcher.workers=2", *further]
+        workers = self.rng.choice([1, 2, 2])
+        return [sys.executable, "-m", "dip_stages", *ARGUMENTS, f"hydra.launcher.workers={workers}", *further]
+
+    def instant(self) -> float:
+        """Return a random instant of a sweep, in seconds from its start."""
+        return self.rng.uniform(0.3, 0.95 * self.seconds)
 
     def start(self, folder: Path, *further: str, **environment: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
@@ -138,7 +147,7 @@ def kill(pid: int) -> None:
 def killed(bench: Bench, folder: Path, whom: str) -> bool:
     """Kill at a random instant; return whether there was anything to kill."""
     process = bench.start(folder)
-    wait(bench.rng.uniform(0.3, 7.0), process)
+    wait(bench.instant(), process)
     workers = workers_of(process)
     if process.poll() is not None or (whom == "worker" and not workers):
         finished(process)
@@ -163,7 +172,7 @@ def wait(seconds: float, process: subprocess.Popen[str]) -> None:
 def kills(bench: Bench, folder: Path, whom: str) -> int:
     """Kill until the sweep is done in spite of it; each kill is followed by the same command."""
     count = 0
-    while count < 5 and (struck := killed(bench, folder, whom)):
+    while count < bench.in_a_row and (struck := killed(bench, folder, whom)):
         count += struck
     bench.complete(folder)
     if bench.rng.random() < 0.2:
@@ -174,7 +183,7 @@ def kills(bench: Bench, folder: Path, whom: str) -> int:
 
 def terminated(bench: Bench, folder: Path) -> int:
     process = bench.start(folder)
-    wait(bench.rng.uniform(2.0, 7.0), process)
+    wait(bench.instant(), process)
     process.send_signal(signal.SIGTERM)
     begun = time.monotonic()
     said = finished(process)
@@ -190,7 +199,7 @@ def terminated(bench: Bench, folder: Path) -> int:
 
 
 def injected(bench: Bench, folder: Path, kind: str, says: str) -> int:
-    fault = f"{kind}:1:{bench.rng.randrange(0, 140)}"
+    fault = f"{kind}:1:{bench.rng.randrange(0, 75)}"
     code, said = bench.run(folder, DIP_FAULT=fault, PYTHONPATH=f"{INJECTED}{os.pathsep}{ROOT}")
     ensure(code == 1, f"exit code {code} after {fault}", said)
     ensure("2 of 4 cells failed" in said and says in said and "Written to" in said, "failures not listed", said)
@@ -238,7 +247,7 @@ def full_disk(bench: Bench, folder: Path) -> int:
     """Fill a small file system at a random instant, empty it again, and give the same command."""
     with small_disk(folder / "outputs") as disk:
         process = bench.start(folder)
-        wait(bench.rng.uniform(0.5, 7.0), process)
+        wait(bench.instant(), process)
         fill(disk / "ballast")
         said, _ = process.communicate(timeout=180)
         ensure("Traceback (most" not in said or "No space left" in said, "a traceback of something else", said)
@@ -271,7 +280,7 @@ def fill(path: Path) -> None:
 
 def two_drivers(bench: Bench, folder: Path) -> int:
     first = bench.start(folder)
-    wait(bench.rng.uniform(0, 5), first)
+    wait(bench.instant(), first)
     second = bench.start(folder)
     for process in (first, second):
         said = finished(process)
@@ -299,17 +308,19 @@ SHARES = {"kill -9 of a worker": 0.1, "kill -9 of the driver": 0.45, "kill -9 of
 
 def undisturbed(bench: Bench) -> None:
     with tempfile.TemporaryDirectory() as folder:
+        begun = time.monotonic()
         code, said = bench.run(Path(folder))
         ensure(code == 0, f"exit code {code}", said)
+        bench.seconds = (time.monotonic() - begun) * (1 + bench.lanes) / 2
         bench.expected = results(Path(folder))
     ensure(len(bench.expected) == CELLS, f"{len(bench.expected)} cells")
 
 
 def campaign(
-    wanted: dict[str, int], *, seed: int, lanes: int, minutes: float
+    wanted: dict[str, int], *, seed: int, lanes: int, minutes: float, in_a_row: int = 10
 ) -> tuple[Counter[str], dict[str, list[str]]]:
     """Disturb sweeps until each kind has struck as often as wanted; return the counts and what was broken."""
-    first = Bench(random.Random(seed), lanes)
+    first = Bench(random.Random(seed), lanes, in_a_row)
     undisturbed(first)
     struck: Counter[str] = Counter()
     broken: dict[str, list[str]] = defaultdict(list)
@@ -318,7 +329,7 @@ def campaign(
     begun: Counter[str] = Counter()
 
     def lane(number: int) -> None:
-        bench = Bench(random.Random(seed + number), lanes, first.expected)
+        bench = replace(first, rng=random.Random(seed + number))
         while True:
             with turn:
                 left = [kind for kind in wanted if struck[kind] < wanted[kind] and begun[kind] < 3 * wanted[kind] + 9]

@@ -13,9 +13,9 @@ from dip_stages.config import parse
 if TYPE_CHECKING:
     from tests.conftest import Compose
 
-quickly = settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+quickly = settings(deadline=None, max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 # Two compositions each, and Hydra takes its time; shrinking would take minutes.
-composed = settings(quickly, max_examples=10, phases=[Phase.explicit, Phase.reuse, Phase.generate])
+composed = settings(quickly, max_examples=6, phases=[Phase.explicit, Phase.reuse, Phase.generate])
 
 
 def shuffled(values: Any, random: Any) -> Any:

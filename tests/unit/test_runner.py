@@ -66,17 +66,17 @@ def test_one_thread_gives_the_same_numbers_again(make_cell: MakeCell, tmp_path: 
 
 def test_methods_of_a_pair_see_the_same_observation(make_cell: MakeCell, tmp_path: Path) -> None:
     for name, override in [("a", "method=baseline"), ("b", "protocol=clean"), ("c", "arch=dncnn"), ("d", "seed=7")]:
-        run_cell(make_cell(override, "trainer.iterations=10"), tmp_path / name, threads=1)
+        run_cell(make_cell(override, "trainer.iterations=2"), tmp_path / name, threads=1)
     pictures = {(tmp_path / name / "observed.png").read_bytes() for name in "abcd"}
     assert len(pictures) == 1
-    run_cell(make_cell("noise_seed=1", "trainer.iterations=10"), tmp_path / "e", threads=1)
+    run_cell(make_cell("noise_seed=1", "trainer.iterations=2"), tmp_path / "e", threads=1)
     assert (tmp_path / "e" / "observed.png").read_bytes() not in pictures
 
 
 def test_only_the_clean_protocol_is_marked_as_seeing_the_clean_picture(make_cell: MakeCell, tmp_path: Path) -> None:
     sees = {
         protocol: run_cell(
-            make_cell(f"protocol={protocol}", "trainer.iterations=10"), tmp_path / protocol, threads=1
+            make_cell(f"protocol={protocol}", "trainer.iterations=2"), tmp_path / protocol, threads=1
         ).sees_clean
         for protocol in ("clean", "renoised", "observed")
     }

@@ -4,9 +4,10 @@ import math
 from typing import Any
 
 import pytest
+import torch
 
 from dip_stages.errors import DivergenceError
-from dip_stages.modules.rollback import Rollback
+from dip_stages.modules.rollback import Rollback, copied
 
 
 class Holder:
@@ -104,3 +105,17 @@ def test_a_resumed_rollback_has_count_reference_and_state_of_the_edge() -> None:
     assert not rollback.accepts(20, 0.04)
     assert holder.values == [0]
     assert rollback.accepts(20, 0.03)
+
+
+def test_a_copied_state_shares_no_memory_and_keeps_layout_and_values() -> None:
+    weights = torch.rand(2, 3, 4, 4).to(memory_format=torch.channels_last).requires_grad_()
+    state = {"network": {"w": weights}, "optimiser": {"groups": [{"lr": 0.1, "betas": (0.9, torch.ones(1))}]}, "n": 3}
+    made = copied(state)
+    kept = weights.detach().clone()
+    with torch.no_grad():
+        weights.zero_()
+    state["optimiser"]["groups"][0]["lr"] = 1.0  # type: ignore[index]
+    assert torch.equal(made["network"]["w"], kept)
+    assert made["network"]["w"].is_contiguous(memory_format=torch.channels_last)
+    assert made["optimiser"]["groups"] == [{"lr": 0.1, "betas": (0.9, torch.ones(1))}]
+    assert made["n"] == 3
