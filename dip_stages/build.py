@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from dip_stages import archs
-from dip_stages.config import PerceptualConfig
-from dip_stages.data import Observation, observe
+from dip_stages import archs, stopping
+from dip_stages.averages import AVERAGES
+from dip_stages.config import DiscrepancyConfig, NoStoppingConfig, OracleConfig, PerceptualConfig, SureConfig
+from dip_stages.data import Observation, observe, to_array
 from dip_stages.errors import ConfigError
 from dip_stages.losses import Loss, MSELoss, PerceptualLoss, VGG16Features, vgg16_state
-from dip_stages.modules import BaselineDIP, DIPModule, FitSettings, StagedDIP
+from dip_stages.modules import AseqDIP, BaselineDIP, DIPModule, FitSettings, StagedDIP
 from dip_stages.modules.dip import input_channels
-from dip_stages.noise import generator
+from dip_stages.noise import estimate_sigma, generator, spawned
 from dip_stages.pictures import fit_to, read_picture
 from dip_stages.stages import StagePlan, baseline_plan, level_noise, staged_plan
 from dip_stages.weights import published_vgg16
@@ -25,11 +26,23 @@ if TYPE_CHECKING:
 
     from pytorch_lightning.loggers import Logger
 
-    from dip_stages.config import ArchConfig, Config, LoggerConfig
+    from dip_stages.averages import Average
+    from dip_stages.config import ArchConfig, AverageConfig, Config, LoggerConfig, StoppingConfig
 
-__all__ = ["build_accelerator", "build_logger", "build_module", "build_observation", "build_plan", "wants_bfloat16"]
+__all__ = [
+    "build_accelerator",
+    "build_average",
+    "build_logger",
+    "build_module",
+    "build_observation",
+    "build_plan",
+    "build_rule",
+    "build_sigma",
+    "member_seed",
+    "wants_bfloat16",
+]
 
-_NETWORK_STREAM = 0
+_NETWORK_STREAM, _ENSEMBLE_STREAM = 0, 4
 
 
 def build_observation(config: Config) -> Observation:
@@ -41,7 +54,7 @@ def build_observation(config: Config) -> Observation:
 def build_plan(config: Config, observation: Observation) -> StagePlan:
     """Return the plan; the clean picture is handed on under the protocol ``clean`` alone."""
     if not config.staged:
-        return baseline_plan(observation.observed, config.trainer.iterations)
+        return baseline_plan(observation.observed, config.trainer.iterations, net_input=config.net_input)
     betas, budgets = config.stage_numbers()
     reference = config.loss.reference if isinstance(config.loss, PerceptualConfig) else "target"
     return staged_plan(
@@ -56,30 +69,84 @@ def build_plan(config: Config, observation: Observation) -> StagePlan:
     )
 
 
-def build_module(config: Config, plan: StagePlan, *, accelerator: str) -> DIPModule:
-    """Return the LightningModule: network, loss and settings."""
+def build_average(config: AverageConfig) -> Average:
+    """Return the average of the outputs."""
+    settings = {key: value for key, value in vars(config).items() if key != "name"}
+    average: Average = AVERAGES[config.name](**settings)
+    return average
+
+
+def build_rule(config: StoppingConfig, observation: Observation, seed: int) -> stopping.Rule | None:
+    """Return a stopping rule, None for none; the clean picture is handed to the oracle alone.
+
+    Args:
+        config: The rule's.
+        observation: What is observed.
+        seed: The cell's, for a rule that draws.
+    """
+    settings: dict[str, Any] = {key: value for key, value in vars(config).items() if key not in ("name", "sigma")}
+    if isinstance(config, NoStoppingConfig):
+        return None
+    if isinstance(config, OracleConfig):
+        return stopping.Oracle(observation.clean, **settings)
+    if isinstance(config, (DiscrepancyConfig, SureConfig)):
+        sigma = build_sigma(config.sigma, observation)
+        if isinstance(config, SureConfig):
+            return stopping.Sure(observation.observed, sigma, seed, **settings)
+        return stopping.Discrepancy(observation.observed, sigma, **settings)
+    blind = {"es_wmv": stopping.EsWmv, "es_emv": stopping.EsEmv, "stage_gain": stopping.StageGain}
+    rule: stopping.Rule = blind[config.name](**settings)
+    return rule
+
+
+def build_sigma(source: str, observation: Observation) -> float:
+    """Return the noise level that a rule goes by: ``known``, or ``estimate``, from the observed picture alone."""
+    return observation.sigma if source == "known" else estimate_sigma(to_array(observation.observed))
+
+
+def member_seed(config: Config, member: int) -> int:
+    """Return the seed of an ensemble's member; the first is the fit that there is without an ensemble."""
+    return config.seed if member == 0 else spawned(config.seed, _ENSEMBLE_STREAM, member)
+
+
+def build_module(
+    config: Config, plan: StagePlan, observation: Observation, *, accelerator: str, member: int = 0
+) -> DIPModule:
+    """Return the LightningModule of a member of the ensemble: network, loss, settings, average and rules."""
+    seed = member_seed(config, member)
     picture = plan.stages[0].target
     network = _network(
         config.arch,
-        generator(config.seed, _NETWORK_STREAM),
+        generator(seed, _NETWORK_STREAM),
         in_channels=input_channels(plan.net_input, config.method.input_channels, picture.shape[1]),
         out_channels=picture.shape[1],
         size=(picture.shape[2], picture.shape[3]),
     )
     settings = FitSettings(
-        lr=config.trainer.lr,
-        jitter=config.trainer.jitter,
-        average_decay=config.trainer.average_decay,
+        lr=config.lr,
+        jitter=config.jitter,
         input_channels=config.method.input_channels,
         input_scale=config.method.input_scale,
         carry=config.method.carry,
+        penalty=config.method.penalty,
+        refresh=config.method.refresh,
         bfloat16=wants_bfloat16(config.trainer.precision, accelerator),
         channels_last=config.trainer.channels_last,
         jump_db=config.trainer.rollback.jump_db,
         attempts=config.trainer.rollback.attempts,
     )
-    kind = StagedDIP if config.staged else BaselineDIP
-    return kind(network, plan, _loss(config), settings, config.seed)
+    kind: type[DIPModule] = {"staged": StagedDIP, "baseline": BaselineDIP, "aseqdip": AseqDIP}[config.method.name]
+    rules = {label: build_rule(rule, observation, seed) for label, rule in config.reading.items()}
+    return kind(
+        network,
+        plan,
+        _loss(config),
+        settings,
+        seed,
+        average=build_average(config.average),
+        rule=build_rule(config.stopping, observation, seed),
+        readers={label: rule for label, rule in rules.items() if rule is not None},
+    )
 
 
 def build_accelerator(name: str) -> str:

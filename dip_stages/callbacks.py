@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CURVE_COLUMNS", "Checkpointer", "QualityCurve", "Ticker"]
 
-CURVE_COLUMNS = ("iteration", "stage", "loss", "output_psnr", "output_ssim", "average_psnr", "average_ssim")
+CURVE_COLUMNS = ("member", "iteration", "stage", "loss", "output_psnr", "output_ssim", "average_psnr", "average_ssim")
 
 
 class QualityCurve(pl.Callback):
@@ -29,21 +29,24 @@ class QualityCurve(pl.Callback):
         clean: ``(1, C, H, W)``; the reference of the evaluation, unknown to the module.
 
     Attributes:
-        rows: One a chunk, with the keys :data:`CURVE_COLUMNS`.
-        stages: One a stage that ran: beta, budget, loss, and the output's quality against the target and the clean
-            picture at the stage's end.
+        member: The ensemble's member that is being fitted.
+        rows: One a chunk, with the keys :data:`CURVE_COLUMNS`, of all members so far.
+        stages: One a stage that ran: member, beta, budget, loss, and the output's quality against the target and the
+            clean picture at the stage's end.
     """
 
     def __init__(self, clean: Tensor) -> None:
         self.clean = clean
+        self.member = 0
+        self._logged = 0
         self.rows: list[dict[str, float]] = []
         self.stages: list[dict[str, Any]] = []
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Bring the reference to the device, and hand to the logger what was measured before an interruption."""
         self.clean = self.clean.to(pl_module.device)
-        for row in self.rows:
-            _log(trainer, row)
+        while self._logged < len(self.rows):
+            self._log(trainer, _fit(pl_module).plan.iterations)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: object, batch: Any, batch_idx: int
@@ -53,6 +56,7 @@ class QualityCurve(pl.Callback):
         module, chunk = _fit(pl_module), batch
         output, average = quality(module.output, self.clean), quality(module.average, self.clean)
         row = {
+            "member": self.member,
             "iteration": module.iteration,
             "stage": chunk.stage,
             "loss": module.loss_value.item(),
@@ -63,11 +67,20 @@ class QualityCurve(pl.Callback):
         }
         self._note_stage(module, chunk, row["loss"], output)
         self.rows.append(row)  # last: an edge with a row is complete, see has()
-        _log(trainer, row)
+        self._log(trainer, module.plan.iterations)
 
     def has(self, iteration: int) -> bool:
         """Return whether all there is to note up to this edge has been noted, and nothing beyond it."""
-        return bool(self.rows) and self.rows[-1]["iteration"] == iteration
+        last = self.rows[-1] if self.rows else {}
+        return (last.get("member"), last.get("iteration")) == (self.member, iteration)
+
+    def _log(self, trainer: pl.Trainer, planned: int) -> None:
+        """Hand the first row that has not been to the logger, whose steps go on from member to member."""
+        row = self.rows[self._logged]
+        self._logged += 1
+        if trainer.logger is not None:
+            values = {key: float(value) for key, value in row.items() if key not in ("member", "iteration")}
+            trainer.logger.log_metrics(values, step=int(row["member"] * planned + row["iteration"]))
 
     def _note_stage(self, module: DIPModule, chunk: Chunk, loss: float, against_clean: Quality) -> None:
         stage = module.plan.stages[chunk.stage]
@@ -75,6 +88,7 @@ class QualityCurve(pl.Callback):
         if chunk.stop == ends:
             self.stages.append(
                 {
+                    "member": self.member,
                     "index": chunk.stage,
                     "beta": stage.beta,
                     "budget": stage.budget,
@@ -83,12 +97,6 @@ class QualityCurve(pl.Callback):
                     "clean": vars(against_clean),
                 }
             )
-
-
-def _log(trainer: pl.Trainer, row: dict[str, float]) -> None:
-    if trainer.logger is not None:
-        values = {key: float(value) for key, value in row.items() if key != "iteration"}
-        trainer.logger.log_metrics(values, step=int(row["iteration"]))
 
 
 def _fit(module: pl.LightningModule) -> DIPModule:
@@ -102,13 +110,18 @@ class Ticker(pl.Callback):
     Args:
         curve: Where the figures are; it must stand before this callback.
         listener: Called with iteration, iterations in all, loss, and the output's PSNR in dB.
+        members: Of the ensemble; iterations are counted through all of them.
         every: Seconds between two calls.
     """
 
     def __init__(
-        self, curve: QualityCurve, listener: Callable[[int, int, float, float], None], every: float = 0.5
+        self,
+        curve: QualityCurve,
+        listener: Callable[[int, int, float, float], None],
+        members: int = 1,
+        every: float = 0.5,
     ) -> None:
-        self._curve, self._listener, self._every = curve, listener, every
+        self._curve, self._listener, self._members, self._every = curve, listener, members, every
         self._last = 0.0
 
     def on_train_batch_end(
@@ -116,11 +129,12 @@ class Ticker(pl.Callback):
     ) -> None:
         """Call the listener when it is time."""
         del trainer, outputs, batch, batch_idx
-        total, row = _fit(pl_module).plan.iterations, self._curve.rows[-1]
+        planned, row = _fit(pl_module).plan.iterations, self._curve.rows[-1]
         now = time.monotonic()
-        if now - self._last >= self._every or row["iteration"] == total:
+        if now - self._last >= self._every or row["iteration"] == planned:
             self._last = now
-            self._listener(int(row["iteration"]), total, row["loss"], row["output_psnr"])
+            iteration = int(row["member"] * planned + row["iteration"])
+            self._listener(iteration, self._members * planned, row["loss"], row["output_psnr"])
 
 
 class Checkpointer(pl.Callback):

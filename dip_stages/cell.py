@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from dip_stages.config import PerceptualConfig
+from dip_stages.config import DiscrepancyConfig, PerceptualConfig, SureConfig
 from dip_stages.pictures import fit_to, read_picture, sha256
 from dip_stages.weights import published_vgg16
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["AXES", "NUMERICS", "STAGED", "Cell", "cell_of", "check_inputs", "picture_shape"]
 
-NUMERICS = 1
+NUMERICS = 2
 """Version of the numerics: raised when the same configuration would give other numbers than before."""
 
 AXES = (
@@ -34,6 +34,9 @@ AXES = (
     "loss",
     "budget",
     "input",
+    "average",
+    "stopping",
+    "members",
     "picture",
     "seed",
     "noise_seed",
@@ -126,6 +129,7 @@ def _settings(config: Config) -> dict[str, Any]:
     everything = _counted(config)
     for key in ("logger", "runtime"):
         del everything[key]
+    everything["readers"] = {label: _counted(rule) for label, rule in config.reading.items()}
     for section, names in _ignored(config).items():
         for name in names:
             everything[section].pop(name, None)
@@ -153,7 +157,11 @@ def _counted(part: Any) -> dict[str, Any]:
 
 def _ignored(config: Config) -> dict[str, Iterable[str]]:
     """Return the settings of each section that change nothing, given the others; tests fit cells with and without."""
-    ignored: dict[str, Iterable[str]] = {"method": _ignored_of_input(config)}
+    ignored: dict[str, Iterable[str]] = {
+        "method": _ignored_of_method(config),
+        "trainer": _ignored_of_trainer(config),
+        "ensemble": (),
+    }
     if not config.staged:
         return ignored | {section: vars(getattr(config, section)) for section in STAGED}
     if isinstance(config.loss, PerceptualConfig):
@@ -161,18 +169,24 @@ def _ignored(config: Config) -> dict[str, Iterable[str]]:
         ignored["loss"] = ("path", "seed") if config.loss.features == "pretrained" else ("path",)
     if config.budget.name == "constant":
         ignored["budget"] = ("alpha", "k", "max_epochs") if config.budget.rescale else ("alpha", "k")
-    if not config.budget.rescale:
-        ignored["trainer"] = ("iterations",)
     if _levels_do_not_matter(config):
         ignored["scheduler"] = ("name", "beta_start")
     return ignored
 
 
-def _ignored_of_input(config: Config) -> tuple[str, ...]:
+def _ignored_of_method(config: Config) -> tuple[str, ...]:
+    own = () if config.method.name == "aseqdip" else ("penalty", "refresh")
     if config.net_input == "previous_output":
-        return ("input_channels",)
-    # noise_and_previous always feeds on the average; the others on nothing that was there before.
-    return ("carry",)
+        return (*own, "input_channels")
+    if config.net_input in ("observed", "own_output"):
+        return (*own, "input_channels", "input_scale", "carry")
+    # noise_and_previous always feeds on the average; fixed noise on nothing that was there before.
+    return (*own, "carry")
+
+
+def _ignored_of_trainer(config: Config) -> tuple[str, ...]:
+    own = tuple(name for name in ("lr", "jitter") if getattr(config.method, name) is not None)
+    return own if not config.staged or config.budget.rescale else (*own, "iterations")
 
 
 def _levels_do_not_matter(config: Config) -> bool:
@@ -191,10 +205,19 @@ def _axes(config: Config) -> dict[str, Any]:
         "loss": _loss(config) if staged else "mse",
         "budget": config.budget.name if staged else None,
         "input": config.net_input,
+        "average": config.average.name,
+        "stopping": _stopping(config),
+        "members": config.ensemble.members,
         "picture": config.data.name,
         "seed": config.seed,
         "noise_seed": config.noise_seed,
     }
+
+
+def _stopping(config: Config) -> str:
+    rule = config.stopping
+    estimated = isinstance(rule, (DiscrepancyConfig, SureConfig)) and rule.sigma == "estimate"
+    return f"{rule.name} (sigma estimated)" if estimated else rule.name
 
 
 def _loss(config: Config) -> str:

@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 __all__ = ["SCHEMA", "Attempts", "made_with", "resume_from", "write_checkpoint", "write_tensors"]
 
-SCHEMA = 1
+SCHEMA = 2
 """Version of the checkpoint's schema."""
 
-_KEYS = {"schema", "cell", "made_with", "module", "rows", "stages", "seconds", "fit_seconds", "resumed_at"}
+_KEYS = {"schema", "cell", "made_with", "members", "module", "rows", "stages", "seconds", "fit_seconds", "resumed_at"}
 
 
 def write_checkpoint(folder: Path, values: dict[str, Any]) -> None:

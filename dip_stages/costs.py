@@ -49,7 +49,8 @@ def flops(config: Config) -> float:
     total = config.iterations * iteration_flops(config, shape)
     if _perceptual(config):
         # The features of each stage's target.
-        total += sum(1 for budget in config.stage_numbers()[1] if budget) * _vgg16(*shape[:2])
+        targets = config.ensemble.members * sum(1 for budget in config.stage_numbers()[1] if budget)
+        total += targets * _vgg16(*shape[:2])
     return float(total)
 
 
@@ -66,11 +67,8 @@ def _perceptual(config: Config) -> bool:
 
 
 def _input_channels(config: Config, channels: int) -> int:
-    return {
-        "fixed_noise": config.method.input_channels,
-        "previous_output": channels,
-        "noise_and_previous": config.method.input_channels + channels,
-    }[config.net_input]
+    noise = config.method.input_channels
+    return {"fixed_noise": noise, "noise_and_previous": noise + channels}.get(config.net_input, channels)
 
 
 @functools.cache

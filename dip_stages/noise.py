@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-__all__ = ["generator", "noised", "standard_normal"]
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["estimate_sigma", "generator", "noised", "spawned", "standard_normal"]
 
 
 def generator(seed: int, *stream: int, device: torch.device | str = "cpu") -> torch.Generator:
@@ -23,6 +27,11 @@ def generator(seed: int, *stream: int, device: torch.device | str = "cpu") -> to
     """
     state = np.random.SeedSequence(seed, spawn_key=stream).generate_state(1, np.uint64)
     return torch.Generator(device).manual_seed(int(state[0] >> np.uint64(1)))
+
+
+def spawned(seed: int, *stream: int) -> int:
+    """Return a seed of its own for the stream ``(seed, *stream)``, as :func:`generator` has draws of their own."""
+    return int(np.random.SeedSequence(seed, spawn_key=stream).generate_state(1, np.uint32)[0])
 
 
 def standard_normal(shape: tuple[int, ...], seed: int, *stream: int) -> torch.Tensor:
@@ -51,3 +60,20 @@ def noised(picture: torch.Tensor, beta: float, eps: torch.Tensor, *, keep_varian
     """
     scale = math.sqrt(1 - beta) if keep_variance else 1.0
     return scale * picture + math.sqrt(beta) * eps
+
+
+def estimate_sigma(picture: NDArray[np.float32]) -> float:
+    """Return the standard deviation of Gaussian noise in a picture, estimated from the picture alone.
+
+    The median of the finest diagonal wavelet coefficients, over that of a standard normal's (Donoho and Johnstone,
+    1994), averaged over channels. Fine texture counts as noise, so it errs upwards.
+
+    Args:
+        picture: ``(H, W, C)``, unclipped: where noise was clipped it is not Gaussian, and is underestimated.
+
+    Returns:
+        On the picture's scale.
+    """
+    from skimage.restoration import estimate_sigma  # half a second, which only an estimate costs
+
+    return float(estimate_sigma(picture, channel_axis=-1, average_sigmas=True))

@@ -93,7 +93,8 @@ class Order:
             cell={"id": self.id, "folder": Path(self.folder).name, "axes": self.axes},
             config=self.config,
             settings={},
-            sees_clean=staged and self.config["protocol"]["name"] == "clean",
+            sees_clean=(staged and self.config["protocol"]["name"] == "clean")
+            or self.config["stopping"]["name"] == "oracle",
             computed={},
             timing={"started": None, "finished": now, "seconds": None, "seconds_per_iteration": None},
             iterations={"planned": None, "run": None, "rollbacks": None, "resumed_at": []},

@@ -38,7 +38,7 @@ __all__ = [
     "write_record",
 ]
 
-SCHEMA = 2
+SCHEMA = 3
 """Version of the record's schema."""
 
 RECORD = "record.json"
@@ -65,7 +65,12 @@ class Record:
         iterations: ``planned``, ``run``, ``rollbacks``, and ``resumed_at``: where the fit went on from a checkpoint.
         observation: Picture, size, noise, and the observed picture's own PSNR and SSIM, clipped to [0, 1].
         metrics: For ``output`` and ``average``: ``end`` and ``peak``, each with iteration, PSNR and SSIM. ``peak`` was
-            chosen with the clean picture, as its ``needs_clean`` says.
+            chosen with the clean picture, as its ``needs_clean`` says. ``result`` is the picture that the cell comes
+            to: which, at what iteration, PSNR, SSIM, whether the clean picture chose it, and the gap to the peak.
+        stopping: The rule, whether it decided, the iteration that it chose, the iterations spent, the noise level it
+            went by and where it had that from, PSNR and SSIM of output and average there; and under ``readers`` the
+            same for each rule that read along. Of an ensemble, output and average are the means over its members.
+        members: Of an ensemble: each member's seed, iterations, rollbacks, metrics and stopping.
         stages: One a stage that ended.
         error: Of a failed cell: ``type``, ``message``, ``traceback``, ``last_good`` where there is one, and ``lost``:
             whether the cell was lost to something outside it (a killed process, a full disk). The same command then
@@ -82,6 +87,8 @@ class Record:
     iterations: dict[str, Any]
     observation: dict[str, Any]
     metrics: dict[str, Any] | None
+    stopping: dict[str, Any] | None = None
+    members: list[dict[str, Any]] = field(default_factory=list)
     stages: list[dict[str, Any]] = field(default_factory=list)
     error: dict[str, Any] | None = None
     schema: int = SCHEMA

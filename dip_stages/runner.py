@@ -27,12 +27,15 @@ from dip_stages.metrics import quality
 from dip_stages.pictures import write_png
 from dip_stages.provenance import provenance
 from dip_stages.records import CHECKPOINT, PROGRESS, Record, write_csv, write_json, write_record
-from dip_stages.results import metrics_of, observation_of
+from dip_stages.results import Member, ensemble_of, member_of, observation_of
 from dip_stages.stages import Chunks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from pytorch_lightning.loggers import Logger
+    from torch import Tensor
 
     from dip_stages.cell import Cell
     from dip_stages.modules import DIPModule
@@ -132,7 +135,8 @@ class _Run:
         self.attempts = Attempts()
         self.observation: Observation | None = None
         self.plan: StagePlan | None = None
-        self.module: DIPModule | None = None
+        self.members: list[Member] = []
+        self.module: DIPModule | None = None  # of the member that is being fitted
         self.curve: QualityCurve | None = None
         self.accelerator = "cpu"
 
@@ -141,32 +145,58 @@ class _Run:
         self.accelerator = build.build_accelerator(config.runtime.accelerator)
         self.observation = build.build_observation(config)
         self.plan = build.build_plan(config, self.observation)
-        self.module = build.build_module(config, self.plan, accelerator=self.accelerator)
-        if stopping is not None:
-            self.module.stopping = stopping
         self.curve = QualityCurve(self.observation.clean)
-        self._resume()
-        trainer = self._trainer()
-        chunks = Chunks(self.plan, config.trainer.chunk, start=self.module.iteration)
+        logger = build.build_logger(config.logger, self.folder, self.cell.folder)
+        unfinished = self._resume()
+        for number in range(len(self.members), config.ensemble.members):
+            self._fit_member(number, unfinished, logger, stopping)
+            unfinished = None
+        ensemble = ensemble_of(self.members, self.observation.clean)
+        self._leave_pictures(ensemble.pictures)
+        return self._record("done", ensemble=ensemble)
+
+    def _fit_member(
+        self,
+        number: int,
+        unfinished: dict[str, Any] | None,
+        logger: Logger | bool,
+        stopping: Callable[[], bool] | None,
+    ) -> None:
+        config = self.cell.config
+        assert self.plan is not None  # noqa: S101 - fit() made all of these
+        assert self.observation is not None  # noqa: S101
+        assert self.curve is not None  # noqa: S101
+        self.curve.member = number
+        module = build.build_module(config, self.plan, self.observation, accelerator=self.accelerator, member=number)
+        self.module = module
+        if stopping is not None:
+            module.stopping = stopping
+        if unfinished is not None:
+            module.resume(unfinished)
+            log.info("cell %s goes on at iteration %d", self.cell.folder, module.iteration)
+        chunks = Chunks(self.plan, config.trainer.chunk, start=module.edge)
         with self.attempts.fitting(), _interruptible(), warnings.catch_warnings():
             # Lightning's own `fit` trips on a rename in torch's pytree helper; users need not see it.
             warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)
-            trainer.fit(self.module, chunks)
-        self._leave_pictures()
-        return self._record("done", metrics=metrics_of(self.curve.rows))
+            self._trainer(logger).fit(module, chunks)
+        self.members.append(member_of(config, number, module, self.curve.rows, self.observation.clean))
+        self.module = None
+        if number + 1 < config.ensemble.members:
+            self.save()
 
     def save(self) -> None:
-        """Leave a checkpoint of the last edge between two chunks, if there was one.
+        """Leave a checkpoint of the last edge between two chunks, or of the members that are done, if there was one.
 
         What cannot be written costs the checkpoint alone. While the curve lacks the edge's row, as when the keyboard
         interrupted its measuring, an earlier checkpoint stands.
         """
         state = self.module.saved() if self.module else None
-        if state is None or self.curve is None or not self.curve.has(state["iteration"]):
+        if self.curve is None or not (self.curve.has(state["iteration"]) if state else self._between_members):
             return
         values = {
             "cell": self.cell.id,
             "made_with": self._made_with(),
+            "members": [vars(member) for member in self.members],
             "module": state,
             "rows": self.curve.rows,
             "stages": self.curve.stages,
@@ -177,18 +207,25 @@ class _Run:
         except OSError as error:
             self._note(f"no checkpoint could be written: {error}")
 
-    def _resume(self) -> None:
-        assert self.module is not None  # noqa: S101 - fit() made both
-        assert self.curve is not None  # noqa: S101
+    @property
+    def _between_members(self) -> bool:
+        return self.module is None and bool(self.members)
+
+    def _resume(self) -> dict[str, Any] | None:
+        """Take up a checkpoint, if there is one, and return the state of the member that it broke off in."""
+        assert self.curve is not None  # noqa: S101 - fit() made both
+        assert self.plan is not None  # noqa: S101
         saved, why_not = resume_from(self.folder, self.cell.id, self._made_with())
         if why_not:
             self._note(why_not)
         if saved is None:
-            return
-        self.module.resume(saved["module"])
+            return None
+        self.members = [Member(**member) for member in saved["members"]]
         self.curve.rows, self.curve.stages = saved["rows"], saved["stages"]
-        self.attempts.go_on(saved, self.module.iteration)
-        log.info("cell %s goes on at iteration %d", self.cell.folder, self.module.iteration)
+        unfinished: dict[str, Any] | None = saved["module"]
+        into = unfinished["iteration"] if unfinished else 0
+        self.attempts.go_on(saved, len(self.members) * self.plan.iterations + into)
+        return unfinished
 
     def _made_with(self) -> dict[str, Any]:
         return made_with(self.code, self.accelerator, bfloat16=self._bfloat16())
@@ -214,13 +251,13 @@ class _Run:
                 details["last_good"] = self._leave_last_good(error.last_good)
             except Exception as fault:  # such as a full disk, which the same command may find emptied
                 return self.failed(fault)
-        return self._record("failed", metrics=None, error=details)
+        return self._record("failed", error=details)
 
     def _leave_last_good(self, iteration: int) -> dict[str, Any]:
         assert self.observation is not None  # noqa: S101 - a fit diverged
         assert self.module is not None  # noqa: S101
         write_tensors(self.folder / LAST_GOOD, self.module.network.state_dict())
-        self._leave_pictures()
+        self._leave_pictures({"output": self.module.output, "average": self.module.average})
         clean = self.observation.clean.to(self.module.output.device)
         return {
             "iteration": iteration,
@@ -229,17 +266,20 @@ class _Run:
             "weights": LAST_GOOD,
         }
 
-    def _trainer(self) -> pl.Trainer:
+    def _trainer(self, logger: Logger | bool) -> pl.Trainer:
         assert self.curve is not None  # noqa: S101 - fit() made it
         logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
-        callbacks: list[pl.Callback] = [self.curve, Ticker(self.curve, self.listener)]
+        callbacks: list[pl.Callback] = [
+            self.curve,
+            Ticker(self.curve, self.listener, self.cell.config.ensemble.members),
+        ]
         if (every := self.cell.config.runtime.checkpoint_every) is not None:
             callbacks.append(Checkpointer(self.save, every))
         return pl.Trainer(
             accelerator={"cuda": "gpu"}.get(self.accelerator, self.accelerator),
             devices=1,
             max_epochs=1,
-            logger=build.build_logger(self.cell.config.logger, self.folder, self.cell.folder),
+            logger=logger,
             callbacks=callbacks,
             enable_checkpointing=False,
             enable_progress_bar=False,
@@ -259,24 +299,19 @@ class _Run:
         with suppress(OSError):  # how far a cell is may get lost, the cell may not
             write_json(self.folder / PROGRESS, values)
 
-    def _leave_pictures(self) -> None:
+    def _leave_pictures(self, pictures: dict[str, Tensor]) -> None:
         assert self.observation is not None  # noqa: S101 - a fit began
-        assert self.module is not None  # noqa: S101
         assert self.curve is not None  # noqa: S101
-        pictures = {
-            "clean": self.observation.clean,
-            "observed": self.observation.observed,
-            "output": self.module.output,
-            "average": self.module.average,
-        }
-        for name, picture in pictures.items():
+        observation = {"clean": self.observation.clean, "observed": self.observation.observed}
+        for name, picture in {**observation, **pictures}.items():
             write_png(self.folder / f"{name}.png", to_array(picture))
         write_csv(self.folder / CURVES, CURVE_COLUMNS, self.curve.rows)
         plot_curve(self.folder / "curve.png", self.cell.folder, self.curve.rows, self.curve.stages)
 
-    def _record(self, status: str, *, metrics: dict[str, Any] | None, error: dict[str, Any] | None = None) -> Record:
-        config, plan, module = self.cell.config, self.plan, self.module
-        run, attempts = module.iteration if module else 0, self.attempts
+    def _record(self, status: str, *, ensemble: Member | None = None, error: dict[str, Any] | None = None) -> Record:
+        config, plan, attempts = self.cell.config, self.plan, self.attempts
+        run = sum(member.iterations for member in self.members) + (self.module.iteration if self.module else 0)
+        rollbacks = sum(member.rollbacks for member in self.members) + (self.module.rollbacks if self.module else 0)
         return Record(
             status=status,
             cell={"id": self.cell.id, "folder": self.cell.folder, "axes": self.cell.axes},
@@ -291,13 +326,15 @@ class _Run:
                 "seconds_per_iteration": attempts.fit_seconds / run if run else None,
             },
             iterations={
-                "planned": plan.iterations if plan else config.trainer.iterations,
+                "planned": config.ensemble.members * (plan.iterations if plan else config.trainer.iterations),
                 "run": run,
-                "rollbacks": module.rollbacks if module else 0,
+                "rollbacks": rollbacks,
                 "resumed_at": attempts.resumed_at,
             },
             observation=observation_of(self.cell, self.observation),
-            metrics=metrics,
+            metrics=ensemble.metrics if ensemble else None,
+            stopping=ensemble.stopping if ensemble else None,
+            members=[member.described() for member in self.members] if config.ensemble.members > 1 else [],
             stages=self.curve.stages if self.curve else [],
             error=error,
         )

@@ -29,8 +29,8 @@ __all__ = [
     "staged_plan",
 ]
 
-INPUTS = ("fixed_noise", "previous_output", "noise_and_previous")
-"""Where a stage's input comes from."""
+INPUTS = ("fixed_noise", "previous_output", "noise_and_previous", "observed", "own_output")
+"""Where a stage's input comes from; ``own_output`` is aSeqDIP's, which takes it anew within the stage."""
 
 PROTOCOLS = ("clean", "renoised", "observed")
 """Which picture the stage targets are made from."""
@@ -73,11 +73,13 @@ class StagePlan:
         net_input: One of :data:`INPUTS`.
         sees_clean: Whether any target or reference was made from the clean picture: such a fit is a reproduction
             and no denoiser.
+        first_input: What the network is fed at first, ``(1, C, H, W)``; None for noise.
     """
 
     stages: tuple[Stage, ...]
     net_input: str
     sees_clean: bool
+    first_input: Tensor | None = None
 
     def __post_init__(self) -> None:
         check_choice("method.input", self.net_input, INPUTS)
@@ -127,7 +129,8 @@ def baseline_plan(observed: Tensor, iterations: int, *, net_input: str = "fixed_
         iterations: Optimiser steps, >= 1.
         net_input: One of :data:`INPUTS`; with a single stage there is no previous output to feed.
     """
-    return StagePlan((Stage(0.0, iterations, observed, observed),), net_input, sees_clean=False)
+    stage = Stage(0.0, iterations, observed, observed)
+    return StagePlan((stage,), net_input, sees_clean=False, first_input=_first_input(net_input, observed))
 
 
 def staged_plan(
@@ -180,7 +183,12 @@ def staged_plan(
         tuple(Stage(*stage) for stage in zip(betas, budgets, targets, references, strict=True)),
         net_input,
         sees_clean=protocol == "clean",
+        first_input=_first_input(net_input, observed),
     )
+
+
+def _first_input(net_input: str, observed: Tensor) -> Tensor | None:
+    return observed if net_input in ("observed", "own_output") else None
 
 
 def level_noise(shape: tuple[int, ...], stages: int, noise_seed: int) -> tuple[Tensor, ...]:

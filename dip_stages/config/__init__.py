@@ -8,6 +8,14 @@ the ``name`` of its schema; a key that no schema has, a value of the wrong type 
 from dip_stages.config.options import SweepOptions, parse_exclude, parse_sweep
 from dip_stages.config.parsing import check_keys, parse
 from dip_stages.config.paths import CONF_DIR, SWEEPS_DIR
+from dip_stages.config.reading import (
+    AverageConfig,
+    DiscrepancyConfig,
+    NoStoppingConfig,
+    OracleConfig,
+    StoppingConfig,
+    SureConfig,
+)
 from dip_stages.config.schema import (
     ArchConfig,
     BundledData,
@@ -23,13 +31,19 @@ __all__ = [
     "CONF_DIR",
     "SWEEPS_DIR",
     "ArchConfig",
+    "AverageConfig",
     "BundledData",
     "Config",
     "DataConfig",
+    "DiscrepancyConfig",
     "FileData",
     "LoggerConfig",
     "LossConfig",
+    "NoStoppingConfig",
+    "OracleConfig",
     "PerceptualConfig",
+    "StoppingConfig",
+    "SureConfig",
     "SweepOptions",
     "check_keys",
     "parse",

@@ -13,12 +13,14 @@ from omegaconf.errors import OmegaConfBaseException
 
 from dip_stages.config.options import SweepOptions
 from dip_stages.config.paths import CONF_DIR
+from dip_stages.config.reading import AVERAGES, STOPPING, ReadersConfig
 from dip_stages.config.schema import (
     ARCHS,
     LOSSES,
     SOURCES,
     BudgetConfig,
     Config,
+    EnsembleConfig,
     LoggerConfig,
     MethodConfig,
     NoiseConfig,
@@ -44,14 +46,17 @@ _SECTIONS: dict[str, Collection[type]] = {
     "noise": [NoiseConfig],
     "data": SOURCES.values(),
     "trainer": [TrainerConfig],
+    "average": AVERAGES.values(),
+    "stopping": STOPPING.values(),
+    "ensemble": [EnsembleConfig],
     "logger": [LoggerConfig],
     "runtime": [RuntimeConfig],
 }
-_PARTS = (*_SECTIONS, "seed", "noise_seed")
+_PARTS = (*_SECTIONS, "readers", "seed", "noise_seed")
 _SETTINGS: dict[str, dict[str, None]] = {
     section: dict.fromkeys(field.name for schema in schemas for field in fields(schema))
     for section, schemas in _SECTIONS.items()
-} | {"sweep": dict.fromkeys((*(field.name for field in fields(SweepOptions)), "grids"))}
+} | {"sweep": dict.fromkeys((*(field.name for field in fields(SweepOptions)), "grids")), "readers": {"rules": None}}
 
 
 def parse(composed: DictConfig | Mapping[str, Any]) -> Config:
@@ -68,10 +73,13 @@ def parse(composed: DictConfig | Mapping[str, Any]) -> Config:
         "arch": _choose(config, "arch", "name", ARCHS),
         "loss": _choose(config, "loss", "name", LOSSES),
         "data": _choose(config, "data", "source", SOURCES),
+        "average": _choose(config, "average", "name", AVERAGES),
+        "stopping": _choose(config, "stopping", "name", STOPPING),
     }
     sections = {key: _section(config, key, chosen.get(key) or next(iter(_SECTIONS[key]))) for key in _SECTIONS}
     return Config(
         **sections,
+        readers=_readers(config),
         seed=_seed(config, "seed"),
         noise_seed=_seed(config, "noise_seed"),
     )
@@ -130,6 +138,22 @@ def _choose(config: Mapping[str, Any], section: str, key: str, schemas: Mapping[
     value = values.get(key) if isinstance(values, dict) else None
     check_choice(f"{section}.{key}", value, schemas)
     return schemas[str(value)]
+
+
+def _readers(config: Mapping[str, Any]) -> ReadersConfig:
+    section = config.get("readers")
+    rules = section.get("rules") if isinstance(section, dict) and section.keys() == {"rules"} else None
+    if not isinstance(rules, dict):
+        raise ConfigError(f"readers: got {section!r}; allowed: rules, a mapping from a name to a rule's settings")
+    typed = {}
+    for label in rules:
+        key = f"readers.rules.{label}"
+        schema = _choose({key: rules[label]}, key, "name", STOPPING)
+        try:
+            typed[str(label)] = _section({key: rules[label]}, key, schema)
+        except ConfigError as error:  # a rule knows itself as stopping
+            raise ConfigError(str(error).replace("stopping.", f"{key}.", 1)) from error
+    return ReadersConfig(typed)
 
 
 def _seed(config: Mapping[str, Any], key: str) -> int:

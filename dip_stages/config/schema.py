@@ -9,10 +9,18 @@ from __future__ import annotations
 import functools
 import importlib.util
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from dip_stages.budgets import BUDGETS, allocate
+from dip_stages.config.reading import (
+    AverageConfig,
+    OracleConfig,
+    ReadersConfig,
+    StageGainConfig,
+    StoppingConfig,
+    SureConfig,
+)
 from dip_stages.errors import ConfigError, check_choice, check_range
 from dip_stages.pictures import BUNDLED, FITS, MIN_SIDE, bundled_path
 from dip_stages.schedules import SCHEDULES, beta_schedule
@@ -27,6 +35,7 @@ __all__ = [
     "Config",
     "DataConfig",
     "DnCNNConfig",
+    "EnsembleConfig",
     "FileData",
     "LoggerConfig",
     "LossConfig",
@@ -91,20 +100,34 @@ class ResNetConfig:
 
 @dataclass(frozen=True)
 class MethodConfig:
-    """Baseline or staged DIP, and what the network is fed."""
+    """Baseline, staged DIP or aSeqDIP, and what the network is fed; an ``lr`` here goes before the trainer's."""
 
     name: str = "staged"
     input: str = "previous_output"
     input_channels: int = 32
     input_scale: float = 0.1
     carry: str = "output"
+    penalty: float = 1.0
+    refresh: int = 2
+    lr: float | None = field(default=None, metadata={"neutral": None})
+    jitter: float | None = field(default=None, metadata={"neutral": None})
 
     def __post_init__(self) -> None:
-        check_choice("method.name", self.name, ("baseline", "staged"))
-        check_choice("method.input", self.input, ("previous_output", "fixed_noise", "noise_and_previous"))
+        check_choice("method.name", self.name, ("baseline", "staged", "aseqdip"))
+        own = ("own_output",) if self.name == "aseqdip" else ()
+        check_choice("method.input", self.input, (*_INPUTS, *own))
         check_range("method.input_channels", self.input_channels, at_least=1)
         check_range("method.input_scale", self.input_scale, above=0)
         check_choice("method.carry", self.carry, ("output", "average"))
+        check_range("method.penalty", self.penalty, at_least=0)
+        check_range("method.refresh", self.refresh, at_least=1)
+        if self.lr is not None:
+            check_range("method.lr", self.lr, above=0)
+        if self.jitter is not None:
+            check_range("method.jitter", self.jitter, at_least=0)
+
+
+_INPUTS = ("previous_output", "fixed_noise", "noise_and_previous", "observed")
 
 
 @dataclass(frozen=True)
@@ -225,6 +248,16 @@ class FileData(_SizedData):
 
 
 @dataclass(frozen=True)
+class EnsembleConfig:
+    """How many fits of the same observation, each with a seed of its own, are averaged to one result."""
+
+    members: int = field(default=1, metadata={"neutral": 1})
+
+    def __post_init__(self) -> None:
+        check_range("ensemble.members", self.members, at_least=1)
+
+
+@dataclass(frozen=True)
 class RollbackConfig:
     """See :class:`dip_stages.modules.rollback.Rollback`."""
 
@@ -244,7 +277,6 @@ class TrainerConfig:
     iterations: int = 1500
     lr: float = 0.01
     jitter: float = 1 / 30
-    average_decay: float = 0.99
     chunk: int = 20
     precision: str = "auto"
     channels_last: bool = True
@@ -253,7 +285,6 @@ class TrainerConfig:
         check_range("trainer.iterations", self.iterations, at_least=1)
         check_range("trainer.lr", self.lr, above=0)
         check_range("trainer.jitter", self.jitter, at_least=0)
-        check_range("trainer.average_decay", self.average_decay, at_least=0, below=1)
         check_range("trainer.chunk", self.chunk, at_least=1)
         check_choice("trainer.precision", self.precision, ("auto", "float32", "bfloat16"))
 
@@ -326,6 +357,10 @@ class Config:
     noise: NoiseConfig
     data: DataConfig
     trainer: TrainerConfig
+    average: AverageConfig
+    stopping: StoppingConfig
+    readers: ReadersConfig
+    ensemble: EnsembleConfig
     logger: LoggerConfig
     runtime: RuntimeConfig
     seed: int
@@ -335,6 +370,13 @@ class Config:
         check_range("seed", self.seed, at_least=0)
         check_range("noise_seed", self.noise_seed, at_least=0)
         self.logger.check_machine()
+        if not self.readable_by(self.stopping):
+            what, allowed = (
+                (f"method.input={self.net_input}", "method.input=observed")
+                if isinstance(self.stopping, SureConfig)
+                else (f"method={self.method.name}", "method=staged")
+            )
+            raise ConfigError(f"stopping={self.stopping.name}: got {what}; allowed: {allowed}")
         if self.staged:
             self.stage_numbers()
             blind = self.protocol.name != "clean"
@@ -351,18 +393,41 @@ class Config:
 
     @property
     def sees_clean(self) -> bool:
-        """Whether the fit is guided by the clean picture: a reproduction and no denoiser."""
-        return self.staged and self.protocol.name == "clean"
+        """Whether fit or stop is guided by the clean picture: a reproduction or an analysis, and no denoiser."""
+        return (self.staged and self.protocol.name == "clean") or isinstance(self.stopping, OracleConfig)
 
     @property
     def iterations(self) -> int:
-        """Iterations of the whole fit."""
-        return sum(self.stage_numbers()[1]) if self.staged else self.trainer.iterations
+        """Iterations of the whole cell, all members of an ensemble together; a stopping rule may leave some of them."""
+        return self.ensemble.members * (sum(self.stage_numbers()[1]) if self.staged else self.trainer.iterations)
 
     @property
     def net_input(self) -> str:
         """Where the network's input comes from; the baseline has no previous output to feed on."""
-        return self.method.input if self.staged else "fixed_noise"
+        if self.method.name == "aseqdip":
+            return "own_output"
+        return self.method.input if self.staged or self.method.input == "observed" else "fixed_noise"
+
+    @property
+    def lr(self) -> float:
+        """The learning rate: the method's own, else the trainer's."""
+        return self.trainer.lr if self.method.lr is None else self.method.lr
+
+    @property
+    def jitter(self) -> float:
+        """The standard deviation of the input's jitter: the method's own, else the trainer's."""
+        return self.trainer.jitter if self.method.jitter is None else self.method.jitter
+
+    def readable_by(self, rule: StoppingConfig) -> bool:
+        """Whether a rule can say anything of such a fit: some need several stages, or the observed picture as input."""
+        if isinstance(rule, SureConfig):
+            return self.net_input == "observed"
+        return self.staged or not isinstance(rule, StageGainConfig)
+
+    @property
+    def reading(self) -> dict[str, StoppingConfig]:
+        """The rules that read along, less those that can say nothing of such a fit."""
+        return {label: rule for label, rule in self.readers.rules.items() if self.readable_by(rule)}
 
     def stage_numbers(self) -> tuple[tuple[float, ...], tuple[int, ...]]:
         """Return the stages' betas, noisiest first, and their iterations.

@@ -1,6 +1,6 @@
-"""The LightningModules: :class:`BaselineDIP` and :class:`StagedDIP` over one base, driven in chunks of iterations."""
+"""The LightningModules: baseline, staged and aSeqDIP over one base, driven in chunks of iterations."""
 
-from dip_stages.modules.dip import BaselineDIP, DIPModule, StagedDIP
+from dip_stages.modules.dip import AseqDIP, BaselineDIP, DIPModule, StagedDIP
 from dip_stages.modules.settings import FitSettings
 
-__all__ = ["BaselineDIP", "DIPModule", "FitSettings", "StagedDIP"]
+__all__ = ["AseqDIP", "BaselineDIP", "DIPModule", "FitSettings", "StagedDIP"]

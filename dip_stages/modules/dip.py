@@ -6,21 +6,25 @@ from typing import TYPE_CHECKING, Any
 
 import pytorch_lightning as pl
 import torch
+from torch.nn import functional as F
 
+from dip_stages.averages import Average, Exponential
 from dip_stages.errors import ConfigError, Interrupted
 from dip_stages.modules.rollback import Rollback, copied
 from dip_stages.noise import generator
+from dip_stages.stopping import Choice, View
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from torch import Tensor, nn
 
     from dip_stages.losses import Loss
     from dip_stages.modules.settings import FitSettings
     from dip_stages.stages import Chunk, StagePlan
+    from dip_stages.stopping import Rule
 
-__all__ = ["BaselineDIP", "DIPModule", "StagedDIP", "input_channels"]
+__all__ = ["AseqDIP", "BaselineDIP", "DIPModule", "StagedDIP", "input_channels"]
 
 _INPUT_STREAM, _JITTER_STREAM = 1, 2
 
@@ -31,6 +35,8 @@ def input_channels(net_input: str, noise_channels: int, picture_channels: int) -
         "fixed_noise": noise_channels,
         "previous_output": picture_channels,
         "noise_and_previous": noise_channels + picture_channels,
+        "observed": picture_channels,
+        "own_output": picture_channels,
     }[net_input]
 
 
@@ -38,9 +44,12 @@ class DIPModule(pl.LightningModule):
     """Fits an untrained network to the targets of a plan, stage after stage.
 
     A training step is one :class:`~dip_stages.stages.Chunk` of iterations, under manual optimisation; inside it
-    nothing waits for the device. Weights, optimiser and average go on across stages; the network's input, the target
+    nothing waits for a GPU. Weights, optimiser and average go on across stages; the network's input, the target
     and the reference of the rollback are new in each. The clean picture is unknown here but for what a plan under the
     protocol ``clean`` holds.
+
+    Rules read along; the one that governs ends the fit as soon as it has decided, on the CPU at that very iteration, on
+    other devices at the end of the chunk.
 
     Args:
         network: From :meth:`net_input`'s shape to the picture's.
@@ -48,10 +57,14 @@ class DIPModule(pl.LightningModule):
         loss: Its target is set at each stage.
         settings: How to fit.
         seed: Seeds the network's input and its jitter.
+        average: Of the outputs; exponential by default.
+        rule: Ends the fit, and chooses what to keep of it; None for all iterations.
+        readers: Rules that only read along, by name.
 
     Attributes:
+        rule: The rule that governs.
+        readers: The rules that read along.
         output: The picture of the last iteration, ``(1, C, H, W)`` float32.
-        average: The exponential average of the outputs so far, the same shape.
         loss_value: The last iteration's loss, a scalar tensor on the device.
         iteration: Iterations done; those that were rolled back do not count.
         stopping: Asked before each iteration; where it says so, the fit ends with
@@ -59,10 +72,20 @@ class DIPModule(pl.LightningModule):
     """
 
     output: Tensor
-    average: Tensor
     loss_value: Tensor
 
-    def __init__(self, network: nn.Module, plan: StagePlan, loss: Loss, settings: FitSettings, seed: int) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        plan: StagePlan,
+        loss: Loss,
+        settings: FitSettings,
+        seed: int,
+        *,
+        average: Average | None = None,
+        rule: Rule | None = None,
+        readers: Mapping[str, Rule] | None = None,
+    ) -> None:
         super().__init__()
         self.automatic_optimization = False
         self.network = network
@@ -73,9 +96,28 @@ class DIPModule(pl.LightningModule):
         self.iteration = 0
         self.stage = -1
         self.stopping: Callable[[], bool] = lambda: False
-        self._averaged = 0
+        self._average = average or Exponential()
+        self.rule = rule
+        self.readers = dict(readers or {})
         self._saved: dict[str, Any] | None = None
         self._rollback = Rollback(self._state, self._restore, settings.jump_db, settings.attempts)
+
+    @property
+    def average(self) -> Tensor:
+        """The average of the outputs so far, ``(1, C, H, W)``."""
+        return self._average.value
+
+    @property
+    def chosen(self) -> Choice:
+        """What the fit comes to: what its rule chose, or its last iteration."""
+        if self.rule is not None:
+            return self.rule.choice(self._view())
+        return Choice(self.iteration, self.iteration, decided=False, output=self.output, average=self.average)
+
+    @property
+    def read(self) -> dict[str, Choice]:
+        """What each of the readers would have chosen, by name."""
+        return {name: rule.choice(self._view()) for name, rule in self.readers.items()}
 
     @property
     def rollbacks(self) -> int:
@@ -94,6 +136,12 @@ class DIPModule(pl.LightningModule):
         self._saved = saved
         self.iteration = saved["iteration"]
 
+    @property
+    def edge(self) -> int:
+        """The iteration from which a fit that resumes goes on: behind the last one where its rule had ended it."""
+        decided = self.rule is not None and self._saved and self._saved["good"]["rules"][0]["tensors"]["ended"]
+        return self.plan.iterations if decided else self.iteration
+
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Return Adam over the network alone."""
         return torch.optim.Adam(self.network.parameters(), lr=self.settings.lr, fused=True)
@@ -107,10 +155,13 @@ class DIPModule(pl.LightningModule):
             for module in (self.network, self.loss):
                 module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack it
         draws = torch.rand(shape, generator=generator(self.seed, _INPUT_STREAM)) * self.settings.input_scale
-        self._net_input = self._placed(draws)
-        self._jitter = torch.empty(shape, device=self.device)  # contiguous: normal_ is slow on channels-last
+        self._net_input = self._placed(draws if self.plan.first_input is None else self.plan.first_input)
+        self._jitter = torch.zeros(shape, device=self.device)  # contiguous: normal_ is slow on channels-last
         self._draws = generator(self.seed, _JITTER_STREAM, device=self.device)
-        self.output, self.average = torch.zeros(2, *picture.shape, device=self.device)
+        self.output = torch.zeros_like(picture, device=self.device)
+        self._average.begin(self.output)
+        for rule in self._rules:
+            rule.begin(self.output)
         self.loss_value = torch.tensor(torch.inf, device=self.device)
         if self._saved is not None:
             self._go_on(self._saved)
@@ -120,14 +171,45 @@ class DIPModule(pl.LightningModule):
         del batch_idx
         if chunk.stage != self.stage:
             self._enter(chunk)
-        good = False
-        while not good:
-            for _ in range(chunk.start, chunk.stop):
-                if self.stopping():
-                    raise Interrupted(f"asked to stop; iterations done: {self.iteration}")
-                self._iterate()
-            good = self._rollback.accepts(chunk.stop, self.loss_value.item())
-        self.iteration = chunk.stop
+        stop = self._run(chunk)
+        while not self._rollback.accepts(stop, self.loss_value.item()):
+            stop = self._run(chunk)
+        self.iteration = stop
+        if self._decided():
+            self.trainer.should_stop = True
+
+    def _run(self, chunk: Chunk) -> int:
+        """Run the iterations of a chunk, or fewer where the rule decides; return the number of iterations done."""
+        for number in range(chunk.start + 1, chunk.stop + 1):
+            if self.stopping():
+                raise Interrupted(f"asked to stop; iterations done: {self.iteration}")
+            self._iterate()
+            view = self._view(last_of_stage=number == self._stage_ends)
+            for rule in self._rules:
+                rule.see(view)
+            if self.device.type == "cpu" and self._decided():
+                return number
+        return chunk.stop
+
+    def _decided(self) -> bool:
+        return self.rule is not None and bool(self.rule.ended)
+
+    @property
+    def _rules(self) -> list[Rule]:
+        return [*([self.rule] if self.rule else []), *self.readers.values()]
+
+    def _view(self, *, last_of_stage: bool = False) -> View:
+        return View(self.output, self.average, self.loss.target, last_of_stage, self._look)
+
+    def _look(self, perturbation: Tensor | None) -> Tensor:
+        """Return what the network gives for its present input, leaving no trace: statistics are put back."""
+        kept = {name: buffer.clone() for name, buffer in self.network.named_buffers()}
+        fed = self._net_input + self._jitter
+        with torch.no_grad():
+            output: Tensor = self.network(fed if perturbation is None else fed + perturbation)
+            for name, buffer in self.network.named_buffers():
+                buffer.copy_(kept[name])
+        return output.float()
 
     @property
     def _optimiser(self) -> torch.optim.Optimizer:
@@ -140,30 +222,34 @@ class DIPModule(pl.LightningModule):
         self._jitter.normal_(std=self.settings.jitter, generator=self._draws)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.bfloat16):
             output = self.network(self._net_input + self._jitter)
-            loss = self.loss(output)
+            loss = self._objective(output)
         optimiser.zero_grad()
-        loss.backward()
+        torch.autograd.backward(loss)
         optimiser.step()
         self.output, self.loss_value = output.detach(), loss.detach()
-        new = 1 - self.settings.average_decay if self._averaged else 1.0
-        self.average.lerp_(self.output, new)
-        self._averaged += 1
+        self._average.take(self.output)
+
+    def _objective(self, output: Tensor) -> Tensor:
+        value: Tensor = self.loss(output)
+        return value
 
     def _enter(self, chunk: Chunk) -> None:
         if self.stage >= 0:
             self._feed_back()
+            for rule in self._rules:
+                rule.begin_stage()
         self._aim(chunk.stage)
         self._rollback.restart(chunk.start)
 
     def _aim(self, index: int) -> None:
         self.stage = index
         stage = self.plan.stages[index]
+        self._stage_ends = sum(each.budget for each in self.plan.stages[: index + 1])
         self.loss.set_target(self._placed(stage.target), self._placed(stage.reference))
 
     def _go_on(self, saved: dict[str, Any]) -> None:
         state = saved["good"]
         self._restore(copied(state))
-        self._net_input = self._placed(state["net_input"])
         self._draws.set_state(state["draws"].cpu())
         self._aim(state["stage"])
         self._rollback.resume(saved)
@@ -188,10 +274,10 @@ class DIPModule(pl.LightningModule):
             "optimiser": self._optimiser.state_dict(),
             "loss_value": self.loss_value,
             "output": self.output,
-            "average": self.average,
-            "averaged": self._averaged,
-            # What a rollback leaves alone, and only a resumed fit needs:
+            "average": self._average.state(),
+            "rules": [rule.state() for rule in self._rules],
             "net_input": self._net_input,
+            # What a rollback leaves alone, and only a resumed fit needs:
             "draws": self._draws.get_state(),
             "stage": self.stage,
         }
@@ -199,10 +285,11 @@ class DIPModule(pl.LightningModule):
     def _restore(self, state: dict[str, Any]) -> None:
         self.network.load_state_dict(state["network"])
         self._optimiser.load_state_dict(state["optimiser"])
-        self.loss_value, self.output, self.average = (
-            state[name].to(self.device) for name in ("loss_value", "output", "average")
-        )
-        self._averaged = state["averaged"]
+        self.loss_value, self.output = (state[name].to(self.device) for name in ("loss_value", "output"))
+        self._net_input = self._placed(state["net_input"])
+        self._average.restore(state["average"])
+        for rule, kept in zip(self._rules, state["rules"], strict=True):
+            rule.restore(kept)
 
 
 class BaselineDIP(DIPModule):
@@ -212,11 +299,53 @@ class BaselineDIP(DIPModule):
         ConfigError: If the plan has several stages, or one made from the clean picture.
     """
 
-    def __init__(self, network: nn.Module, plan: StagePlan, loss: Loss, settings: FitSettings, seed: int) -> None:
+    def __init__(
+        self, network: nn.Module, plan: StagePlan, loss: Loss, settings: FitSettings, seed: int, **readers: Any
+    ) -> None:
         if len(plan.stages) != 1 or plan.sees_clean:
-            raise ConfigError(f"method=baseline: got a plan of {len(plan.stages)} stages; allowed: one blind stage")
-        super().__init__(network, plan, loss, settings, seed)
+            raise ConfigError(f"got a plan of {len(plan.stages)} stages; allowed: one blind stage")
+        super().__init__(network, plan, loss, settings, seed, **readers)
 
 
 class StagedDIP(DIPModule):
     """Deep Image Prior guided from noisy targets to cleaner ones, the course report's method; any plan."""
+
+
+class AseqDIP(BaselineDIP):
+    r"""Deep Image Prior that is fed its own output: aSeqDIP (Alkhouri et al., NeurIPS 2024, arXiv 2402.04097).
+
+    .. math:: \min_\theta \|f_\theta(z) - y\|^2 + \lambda \|f_\theta(z) - z\|^2,\quad
+              z \leftarrow f_\theta(z)\ \text{every few steps}
+
+    from z = y; both norms are means over pixels here.
+
+    Args:
+        network: From the picture's shape to the picture's.
+        plan: Of one blind stage, whose first input is the observed picture.
+        loss: The first term.
+        settings: How to fit; ``penalty`` is :math:`\lambda`, ``refresh`` the steps between two inputs.
+        seed: Seeds the jitter, which the paper has not.
+        readers: As :class:`DIPModule`.
+    """
+
+    def __init__(
+        self, network: nn.Module, plan: StagePlan, loss: Loss, settings: FitSettings, seed: int, **readers: Any
+    ) -> None:
+        super().__init__(network, plan, loss, settings, seed, **readers)
+        self._steps = 0
+
+    def _objective(self, output: Tensor) -> Tensor:
+        return super()._objective(output) + self.settings.penalty * F.mse_loss(output, self._net_input)
+
+    def _iterate(self) -> None:
+        super()._iterate()
+        self._steps += 1
+        if self._steps % self.settings.refresh == 0:
+            self._net_input = self._placed(self.output.clone())
+
+    def _state(self) -> dict[str, Any]:
+        return {**super()._state(), "steps": self._steps}
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        super()._restore(state)
+        self._steps = state["steps"]

@@ -14,9 +14,10 @@ class FitSettings:
     Attributes:
         lr: Learning rate of Adam.
         jitter: Standard deviation of the noise added to the input at each iteration.
-        average_decay: Share kept by the exponential average of the outputs, in [0, 1).
         input_channels: Channels of a fixed noise input.
         input_scale: The noise input is uniform on [0, ``input_scale``).
+        penalty: Weight of the distance between output and input, for :class:`~dip_stages.modules.AseqDIP` alone.
+        refresh: Iterations after which that method takes its output for its input.
         carry: What the next stage is fed: ``output``, the raw output, or ``average``.
         bfloat16: Whether the network runs under bfloat16 autocast.
         channels_last: Whether tensors are laid out with the channels last.
@@ -26,10 +27,11 @@ class FitSettings:
 
     lr: float = 0.01
     jitter: float = 1 / 30
-    average_decay: float = 0.99
     input_channels: int = 32
     input_scale: float = 0.1
     carry: str = "output"
+    penalty: float = 1.0
+    refresh: int = 2
     bfloat16: bool = False
     channels_last: bool = True
     jump_db: float = 5.0

@@ -16,11 +16,18 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from dip_stages.report.frame import load
     from dip_stages.report.gather import gather
+    from dip_stages.report.readings import load_readings
     from dip_stages.report.write import describe, report_sweep
 
-__all__ = ["describe", "gather", "load", "report_sweep"]
+__all__ = ["describe", "gather", "load", "load_readings", "report_sweep"]
 
-_ROOMS = {"describe": "write", "gather": "gather", "load": "frame", "report_sweep": "write"}
+_ROOMS = {
+    "describe": "write",
+    "gather": "gather",
+    "load": "frame",
+    "load_readings": "readings",
+    "report_sweep": "write",
+}
 
 
 def __getattr__(name: str) -> Any:

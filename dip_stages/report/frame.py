@@ -26,10 +26,14 @@ FIGURES = (
     "output_peak_iteration",
     "average_peak_psnr",
     "average_peak_iteration",
+    "result_psnr",
+    "result_ssim",
+    "result_iteration",
+    "result_gap",
     "observed_psnr",
     "observed_ssim",
 )
-"""Columns of numbers. Those with ``peak`` were chosen with the clean picture."""
+"""Columns of numbers. Those with ``peak`` or ``gap`` needed the clean picture, and the result if ``sees_clean``."""
 
 
 def load(folder: str | os.PathLike[str]) -> pd.DataFrame:
@@ -55,7 +59,7 @@ def load(folder: str | os.PathLike[str]) -> pd.DataFrame:
         )
     settings = pd.DataFrame([row.pop("settings") for row in rows])
     frame = pd.DataFrame(rows)
-    frame["sees_clean"] = frame.protocol == "clean"
+    frame["sees_clean"] = (frame.protocol == "clean") | (frame.stopping == "oracle")
     varying = [key for key in settings if _varies(settings[key], frame)]
     return frame.join(settings[varying])
 
@@ -123,8 +127,11 @@ def _figures(record: Record) -> dict[str, Any]:
     for picture in ("output", "average"):
         end, peak = record.metrics[picture]["end"], record.metrics[picture]["peak"]
         numbers |= {f"{picture}_psnr": end["psnr"], f"{picture}_ssim": end["ssim"]}
-        numbers |= {f"{picture}_peak_psnr": peak["psnr"], f"{picture}_peak_iteration": peak["iteration"]}
-    return {**observed, **numbers}
+        if peak:  # an ensemble has none
+            numbers |= {f"{picture}_peak_psnr": peak["psnr"], f"{picture}_peak_iteration": peak["iteration"]}
+    result = record.metrics["result"]
+    numbers |= {f"result_{key}": result[key] for key in ("psnr", "ssim", "iteration")}
+    return {**observed, **numbers, "result_gap": (result["gap_psnr"] or {}).get("value")}
 
 
 def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -137,12 +144,15 @@ def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 _SHOWN_AS_AXES = {
     "method.name", "method.input", "arch.name", "protocol.name", "scheduler.name", "budget.name", "loss.name",
     "loss.features", "loss.reference", "noise.beta_max", "data.picture", "seed", "noise_seed",
+    "average.name", "stopping.name", "stopping.sigma",
 }  # fmt: skip
 
 
 def _varies(column: pd.Series, frame: pd.DataFrame) -> bool:
     """Whether a setting differs between cells that have it, beyond what method, network and loss explain."""
     if column.name in _SHOWN_AS_AXES:
+        return False
+    if str(column.name).startswith("readers."):  # they change no figure of the cell
         return False
     known = column[column.notna()].map(repr)
     group = [frame[axis].fillna("") for axis in ("method", "arch", "loss")]

@@ -72,7 +72,9 @@ def to_markdown(table: pd.DataFrame) -> str:
 
 
 def _form(column: str) -> str:
-    if not column.startswith(("PSNR", "SSIM", "peak", "±")):
+    if column in ("chosen", "spent", "at the peak"):
+        return "{:.0f}"
+    if not column.startswith(("PSNR", "SSIM", "peak", "±", "gap")):
         return "{:g}"
     return "{" + (":+" if "diff." in column else ":") + (".3f" if "SSIM" in column else ".2f") + "}"
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dip_stages.files import write_text
 from dip_stages.report.frame import load
 from dip_stages.report.plots import plot_curves, plot_sheet
+from dip_stages.report.readings import load_readings, stopping_table
 from dip_stages.report.tables import comparison, protocols, to_markdown
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def report_sweep(root: str | os.PathLike[str]) -> str:
     """Gather a sweep from disk and write ``<sweep>/report/``.
 
     Written: ``cells.csv`` (a row a cell), ``table_<protocol>.csv`` and ``.md``, ``report.md``, ``curves.png``,
-    ``pictures.png``.
+    ``pictures.png``; and where rules read along, ``readings.csv`` (a row a cell and rule) and ``stopping.md``.
 
     Args:
         root: The sweep's folder.
@@ -62,6 +63,8 @@ def report_sweep(root: str | os.PathLike[str]) -> str:
         write_text(folder / f"table_{protocol}.csv", table.to_csv(index=False))
         write_text(folder / f"table_{protocol}.md", to_markdown(table) + "\n")
         sections.append(f"## {_TITLES.get(protocol, protocol)}\n\n{to_markdown(table)}\n")
+    if section := _stopping(root, folder):
+        sections.append(section)
     notes = _NOTES + ("" if frame.reports_picture.all() else _OTHER_PICTURE)
     text = "\n".join([f"# {root.name}: {_summary(frame)}\n", *sections, notes, _holes(frame)])
     drawn = [name for name, draw in _FIGURES.items() if draw(root, frame, folder / name)]
@@ -69,22 +72,63 @@ def report_sweep(root: str | os.PathLike[str]) -> str:
     return f"{text}Written to {folder}: report.md, tables, {', '.join(drawn) or 'no figures'}\n"
 
 
+_STOPPING_NOTES = """\
+Rules that read along the same fits, and the iteration that each would have chosen. gap: PSNR of the average at the best
+iteration of the same fit, found with the clean picture, less that at the iteration chosen, in dB; mean and worst over
+pictures, noise levels and seeds. PSNR and SSIM are the average's there. spent: iterations after which the rule knew.
+Rules marked * look at the clean picture: nobody who denoises has it.
+"""
+
+
+def _stopping(root: Path, folder: Path) -> str | None:
+    """Write what readers chose, and return the section for the report; None where none read along."""
+    readings = load_readings(root)
+    if readings.empty:
+        return None
+    write_text(folder / "readings.csv", readings.to_csv(index=False))
+    if "average_gap" not in readings:
+        return None
+    table = stopping_table(readings)
+    marked = table.assign(reader=table.reader + table["needs clean"].map({True: " *", False: ""}))
+    shown = to_markdown(marked.drop(columns="needs clean"))
+    write_text(folder / "stopping.md", f"{shown}\n")
+    return f"## Where each rule would have stopped\n\n{shown}\n\n{_STOPPING_NOTES}"
+
+
 def describe(record: Record, folder: Path) -> str:
     """Return a single cell's figures and folder, for the terminal."""
     if record.metrics is None:
         error = record.error or {}
         return f"failed: {error.get('message')}\n{folder}\n"
-    observed = record.observation
+    observed, result = record.observation, record.metrics["result"]
     lines = [f"{'observed':10} PSNR {observed['psnr']:6.2f} dB  SSIM {observed['ssim']:.4f}"]
     for picture in ("output", "average"):
         end, peak = record.metrics[picture]["end"], record.metrics[picture]["peak"]
-        lines.append(
-            f"{picture:10} PSNR {end['psnr']:6.2f} dB  SSIM {end['ssim']:.4f}  after {end['iteration']} iterations"
-            f"  (peak {peak['psnr']:.2f} dB at {peak['iteration']}, found with the clean picture)"
-        )
+        lines.append(f"{picture:10} PSNR {end['psnr']:6.2f} dB  SSIM {end['ssim']:.4f}  {_where(record, end, peak)}")
+    where = f"the {result['of']}" + ("" if record.members else f" at iteration {result['iteration']}")
+    lines.append(
+        f"{'result':10} PSNR {result['psnr']:6.2f} dB  SSIM {result['ssim']:.4f}  {where}, {_by(record.stopping or {})}"
+    )
     if record.sees_clean:
         lines.append("This cell was guided by the clean picture: a reproduction of the report, no denoiser.")
     return "\n".join([*lines, f"{record.timing['seconds']:.0f} s, {folder}", ""])
+
+
+def _where(record: Record, end: dict[str, Any], peak: dict[str, Any] | None) -> str:
+    if peak is None:
+        each = ", ".join(f"{member['metrics']['result']['psnr']:.2f}" for member in record.members)
+        return f"mean of {len(record.members)} members, whose results have {each} dB"
+    found = f"(peak {peak['psnr']:.2f} dB at {peak['iteration']}, found with the clean picture)"
+    return f"after {end['iteration']} iterations  {found}"
+
+
+def _by(stopping: dict[str, Any]) -> str:
+    if stopping["rule"] == "none":
+        return "the last"
+    sigma = stopping["sigma"]
+    level = f", sigma {sigma['value'] * 255:.1f}/255 {sigma['source']}" if sigma else ""
+    end = "" if stopping["decided"] else ", which came to no decision"
+    return f"by the rule {stopping['rule']}{level}{end}"
 
 
 def _summary(frame: pd.DataFrame) -> str:

@@ -62,7 +62,7 @@ def test_a_baseline_is_one_cell_whatever_it_ignores(
 
 WORTH_A_CELL = st.fixed_dictionaries(
     {
-        "method": st.sampled_from(["baseline", "staged"]),
+        "method": st.sampled_from(["baseline", "staged", "aseqdip"]),
         "arch": st.sampled_from(["unet", "dncnn", "resnet"]),
         "scheduler": st.sampled_from(["linear", "scaled_linear"]),
         "budget": st.sampled_from(["saturating", "decaying", "constant"]),
@@ -140,6 +140,10 @@ IGNORED = [
     ("method.input=fixed_noise", "method.carry=average"),
     ("method.input=noise_and_previous", "method.carry=average"),
     ("method=staged method.input=previous_output", "method.input_channels=7"),
+    ("method=staged method.input=observed", "method.input_scale=7"),
+    ("method=aseqdip", "trainer.lr=0.5"),
+    ("method=aseqdip", "trainer.jitter=0.5"),
+    ("method=aseqdip", "scheduler.stages=3"),
     ("loss=perceptual_pretrained", "loss.seed=5"),
     ("loss=perceptual_pretrained", "loss.path=elsewhere.pth"),
     ("budget=constant", "budget.alpha=0.3"),
@@ -169,7 +173,12 @@ COUNTED = {
     "method.input_scale": 0.3,
     "trainer.lr": 0.003,
     "trainer.jitter": 0.5,
-    "trainer.average_decay": 0.5,
+    "average.decay": 0.5,
+    "average": "window",
+    "stopping": "es_emv",
+    "stopping.tau": 1.1,
+    "stopping.sigma": "estimate",
+    "readers": "all",
     "trainer.chunk": 3,
     "trainer.precision": "float32",
     "trainer.channels_last": "false",

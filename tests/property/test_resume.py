@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from dip_stages.cell import Cell
     from tests.conftest import MakeCell
 
+READ = ("readers.rules.es_wmv.window=3", "readers.rules.es_wmv.patience=5", "readers.rules.es_emv.patience=5")
 FITS = {
     "staged": ("trainer.chunk=4", "trainer.precision=float32"),
     "fixed noise": ("trainer.chunk=4", "method.input=fixed_noise", "trainer.precision=bfloat16"),
@@ -41,6 +42,10 @@ FITS = {
         "trainer.lr=0.1",
     ),
     "perceptual": ("trainer.chunk=4", "loss=perceptual"),
+    "read by every rule": ("trainer.chunk=4", "stopping=none", "readers=all", "method.input=observed", *READ),
+    "stopped, of a window": ("trainer.chunk=4", "average=window", "stopping.tau=4", "trainer.lr=0.05"),
+    "ensemble": ("trainer.chunk=4", "ensemble.members=2", "method=baseline", "arch=dncnn", "arch.depth=3"),
+    "aseqdip": ("trainer.chunk=4", "method=aseqdip", "method.refresh=3"),
 }
 ITERATIONS = 24
 CELLS: dict[str, Cell] = {}
@@ -53,9 +58,14 @@ def stopping_after(calls: int) -> Callable[[], bool]:
 
 def what_counts(record: Record, folder: Path) -> dict[str, Any]:
     values = dataclasses.asdict(record)
-    kept = {key: values[key] for key in ("status", "cell", "settings", "metrics", "stages", "observation")}
+    kept = {
+        key: values[key]
+        for key in ("status", "cell", "settings", "metrics", "stopping", "members", "stages", "observation")
+    }
     kept["rollbacks"] = record.iterations["rollbacks"]
-    kept["files"] = {name: (folder / name).read_bytes() for name in ("curves.csv", "output.png", "average.png")}
+    kept["files"] = {
+        name: (folder / name).read_bytes() for name in ("curves.csv", "output.png", "average.png", "result.png")
+    }
     kept["log"] = (folder / "logs" / "metrics.csv").read_bytes()
     return kept
 
@@ -68,7 +78,7 @@ def undisturbed(cell_id: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("fit", FITS)
 @settings(deadline=None, max_examples=3, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(calls=st.lists(st.integers(0, ITERATIONS + 6), min_size=1, max_size=3))
+@given(calls=st.lists(st.integers(0, 2 * ITERATIONS + 6), min_size=1, max_size=3))
 def test_an_interrupted_fit_gives_the_same_bits(make_cell: MakeCell, fit: str, calls: list[int]) -> None:
     cell = make_cell(f"trainer.iterations={ITERATIONS}", "scheduler.stages=4", *FITS[fit])
     CELLS[cell.id] = cell

@@ -54,7 +54,8 @@ def test_the_method_chooses_the_module_and_the_loss(make_cell: MakeCell) -> None
         (("method=staged", "loss=perceptual"), StagedDIP, True),
     ):
         config = make_cell(*overrides).config
-        module = build_module(config, build_plan(config, build_observation(config)), accelerator="cpu")
+        observation = build_observation(config)
+        module = build_module(config, build_plan(config, observation), observation, accelerator="cpu")
         assert type(module) is kind
         assert isinstance(module.loss, PerceptualLoss) is perceptual
 
@@ -63,7 +64,8 @@ def test_weights_depend_on_the_seed_alone(make_cell: MakeCell) -> None:
     weights = []
     for override in ("seed=0", "noise_seed=9", "seed=1"):
         config = make_cell(override).config
-        module = build_module(config, build_plan(config, build_observation(config)), accelerator="cpu")
+        observation = build_observation(config)
+        module = build_module(config, build_plan(config, observation), observation, accelerator="cpu")
         weights.append(next(module.network.parameters()))
     assert torch.equal(weights[0], weights[1])
     assert not torch.equal(weights[0], weights[2])

@@ -20,7 +20,7 @@ def fitted(make_cell: MakeCell) -> tuple[QualityCurve, object, list[tuple[int, i
 
     config = make_cell("scheduler.stages=3", "budget=constant", "trainer.chunk=10").config
     observation = build_observation(config)
-    module = build_module(config, build_plan(config, observation), accelerator="cpu")
+    module = build_module(config, build_plan(config, observation), observation, accelerator="cpu")
     curve, ticks = QualityCurve(observation.clean), []
     ticker = Ticker(curve, lambda *state: ticks.append(state), every=1e9)
     trainer = pl.Trainer(

@@ -89,7 +89,7 @@ def test_a_flipped_bit_is_noticed(cell: Cell, expected: Any, tmp_path: Path, whe
 
 def test_no_bit_may_be_flipped_anywhere_not_even_in_the_directory_of_the_archive(tmp_path: Path) -> None:
     values = {"cell": "abc", "made_with": {}, "module": {"a": torch.arange(4.0), "b": torch.ones(3)}}
-    rest = {"rows": [], "stages": [], "seconds": 1.0, "fit_seconds": 1.0, "resumed_at": [4]}
+    rest = {"members": [], "rows": [], "stages": [], "seconds": 1.0, "fit_seconds": 1.0, "resumed_at": [4]}
     write_checkpoint(tmp_path, values | rest)
     content = (tmp_path / CHECKPOINT).read_bytes()
     assert resume_from(tmp_path, "abc", {})[0] is not None

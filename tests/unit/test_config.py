@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from importlib.machinery import ModuleSpec
 from typing import TYPE_CHECKING, Any
 
@@ -27,8 +28,38 @@ EXTRAS = ("tensorboard", "wandb", "mlflow")
 def test_every_option_file_parses(composing: Compose, group: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda _: ModuleSpec("there", None))
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://localhost:5000")
-    config = parse(composing(group, *(["data.path=x.png"] if group == "data=file" else [])))
+    needs = {"data=file": ["data.path=x.png"], "stopping=sure": ["method.input=observed"]}
+    config = parse(composing(group, *needs.get(group, [])))
     assert config.trainer.iterations > 0
+
+
+def test_a_rule_that_can_say_nothing_of_a_fit_is_refused_and_left_out_of_the_readers(composing: Compose) -> None:
+    with pytest.raises(ConfigError, match=r"stopping=sure: got method.input=previous_output; allowed: .*=observed"):
+        parse(composing("stopping=sure"))
+    with pytest.raises(ConfigError, match=r"stopping=stage_gain: got method=baseline; allowed: method=staged"):
+        parse(composing("stopping=stage_gain", "method=baseline"))
+    everything = set(parse(composing("readers=all")).readers.rules)
+    assert set(parse(composing("readers=all")).reading) == everything - {"sure"}
+    observed = parse(composing("readers=all", "method=baseline", "method.input=observed"))
+    assert set(observed.reading) == everything - {"stage_gain"}
+    assert observed.readers.rules["oracle_of_output"].of == "output"
+    assert observed.readers.rules["discrepancy_estimated"].sigma == "estimate"
+
+
+@pytest.mark.parametrize(
+    ("rule", "says"),
+    [
+        ("{name: es_wmv, window: 1}", "readers.rules.mine.window: got 1"),
+        ("{name: none}", "readers.rules.mine: got the rule 'none'"),
+        ("{name: nothing}", "readers.rules.mine.name: got 'nothing'; allowed"),
+        ("{window: 3}", "readers.rules.mine.name: got None"),
+        ("{name: es_wmv, windows: 3}", "readers.rules.mine.windows: no such setting; allowed: name, window, patience"),
+        ("3", "readers.rules.mine.name: got None"),
+    ],
+)
+def test_a_bad_reader_is_named(composing: Compose, rule: str, says: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(says)):
+        parse(composing(f"+readers.rules.mine={rule}"))
 
 
 @pytest.mark.parametrize("extra", EXTRAS)
@@ -85,7 +116,7 @@ def test_every_option_file_opens_with_the_command_that_uses_it() -> None:
         ("trainer.iterations=0", "trainer.iterations", "0"),
         ("trainer.iterations=many", "trainer.iterations", "many"),
         ("trainer.lr=0", "trainer.lr", "0"),
-        ("trainer.average_decay=1", "trainer.average_decay", "1"),
+        ("average.decay=1", "average.decay", "1"),
         ("trainer.chunk=0", "trainer.chunk", "0"),
         ("trainer.precision=float16", "trainer.precision", "float16"),
         ("trainer.rollback.jump_db=0", "trainer.rollback.jump_db", "0"),
@@ -219,7 +250,7 @@ def test_a_typed_configuration_cannot_be_changed_by_one_cell_for_another(composi
         inner = [getattr(value, field.name) for field in dataclasses.fields(value)]
         return [value, *(part for v in inner if dataclasses.is_dataclass(v) for part in parts(v))]
 
-    assert len(parts(first)) == 13
+    assert len(parts(first)) == 17
     for part in parts(first):
         with pytest.raises(dataclasses.FrozenInstanceError):
             setattr(part, dataclasses.fields(part)[0].name, "other")

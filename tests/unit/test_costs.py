@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def counted(config: Config) -> int:
     """Operations of one iteration as torch counts them while it computes them."""
     observation = build_observation(config)
-    module = build_module(config, build_plan(config, observation), accelerator="cpu")
+    module = build_module(config, build_plan(config, observation), observation, accelerator="cpu")
     shape = picture_shape(config.data)
     channels = {"fixed_noise": 0, "previous_output": shape[2], "noise_and_previous": shape[2]}[config.net_input]
     channels += 0 if config.net_input == "previous_output" else config.method.input_channels

@@ -67,7 +67,7 @@ def test_what_is_set_aside_replaces_what_was_before(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"schema": 99}, "got schema 99; allowed: 2"),
+        ({"schema": 99}, "got schema 99; allowed: 3"),
         ({"extra": 1}, r"unknown \['extra'\]"),
         ({"status": "half"}, "got status 'half'"),
         ({"metrics": None}, "got status 'done'"),

@@ -4,6 +4,7 @@ import csv
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -23,7 +24,8 @@ def test_a_cell_leaves_record_curves_pictures_and_plot(make_cell: MakeCell, tmp_
     record = run_cell(cell, tmp_path / "cell", threads=1)
     assert read_record(tmp_path / "cell") == record
     assert {p.name for p in (tmp_path / "cell").iterdir()} == {
-        "record.json", "curves.csv", "curve.png", "clean.png", "observed.png", "output.png", "average.png", "logs",
+        "record.json", "curves.csv", "curve.png", "clean.png", "observed.png", "output.png", "average.png",
+        "result.png", "logs",
     }  # fmt: skip
     for name in ("clean", "observed", "output", "average"):
         with Image.open(tmp_path / "cell" / f"{name}.png") as picture:
@@ -149,3 +151,54 @@ def test_grey_pictures_of_odd_sizes_are_fitted_too(make_cell: MakeCell, tmp_path
     record = run_cell(cell, tmp_path, threads=1)
     assert (record.observation["channels"], record.observation["height"], record.observation["width"]) == (1, 45, 45)
     assert record.status == "done"
+
+
+def pixels(path: Path) -> Any:
+    return np.asarray(Image.open(path), dtype=np.float64) / 255
+
+
+def test_an_ensemble_is_the_mean_of_fits_with_seeds_of_their_own(make_cell: MakeCell, tmp_path: Path) -> None:
+    few = ("method=baseline", "trainer.iterations=8", "trainer.chunk=4", "stopping=none")
+    alone = run_cell(make_cell(*few), tmp_path / "alone", threads=1)
+    three = run_cell(make_cell(*few, "ensemble.members=3"), tmp_path / "three", threads=1)
+    first, *others = three.members
+    assert (first["metrics"], first["stopping"]) == (alone.metrics, alone.stopping)
+    assert len({member["seed"] for member in three.members}) == 3
+    results = []
+    for number, member in enumerate(others, 1):
+        found = run_cell(make_cell(*few, f"seed={member['seed']}"), tmp_path / str(number), threads=1)
+        assert found.metrics == member["metrics"]
+        results.append(pixels(tmp_path / str(number) / "result.png"))
+    mean = np.mean([pixels(tmp_path / "alone" / "result.png"), *results], axis=0)
+    np.testing.assert_allclose(pixels(tmp_path / "three" / "result.png"), mean, atol=1.01 / 255)
+    clean = pixels(tmp_path / "three" / "clean.png")
+    assert three.metrics is not None
+    expected = -10 * np.log10(((mean - clean) ** 2).mean())
+    assert three.metrics["result"]["psnr"] == pytest.approx(expected, abs=0.05)
+    errors = [10 ** (-member["metrics"]["result"]["psnr"] / 10) for member in three.members]
+    assert 10 ** (-three.metrics["result"]["psnr"] / 10) < np.mean(errors)
+    assert three.iterations == {"planned": 24, "run": 24, "rollbacks": 0, "resumed_at": []}
+    rows = (tmp_path / "three" / "curves.csv").read_text().splitlines()[1:]
+    assert [row.split(",")[:2] for row in rows] == [[m, i] for m in "012" for i in ("4", "8")]
+    with (tmp_path / "three" / "logs" / "metrics.csv").open() as file:
+        assert [row["step"] for row in csv.DictReader(file)] == ["4", "8", "12", "16", "20", "24"]
+
+
+def test_a_rule_ends_the_cell_and_what_it_chose_is_the_result(make_cell: MakeCell, tmp_path: Path) -> None:
+    settings = ("method=baseline", "trainer.chunk=10", "trainer.lr=0.05")
+    record = run_cell(make_cell(*settings, "stopping.tau=6"), tmp_path / "stopped", threads=1)
+    assert record.stopping is not None
+    assert record.metrics is not None
+    stop = record.stopping["iteration"]
+    assert record.stopping["decided"]
+    assert 1 < stop == record.iterations["run"] < record.iterations["planned"] == 40
+    assert record.stopping["sigma"] == {"source": "known", "value": pytest.approx(0.1)}
+    same = run_cell(make_cell(*settings, f"trainer.iterations={stop}", "stopping=none"), tmp_path / "same", threads=1)
+    assert same.metrics is not None
+    assert same.metrics["average"]["end"] == {k: record.metrics["result"][k] for k in ("iteration", "psnr", "ssim")}
+    assert (tmp_path / "stopped" / "result.png").read_bytes() == (tmp_path / "same" / "average.png").read_bytes()
+    assert record.metrics["result"]["needs_clean"] is False
+    oracle = run_cell(make_cell("method=baseline", "stopping=oracle"), tmp_path / "oracle", threads=1)
+    assert oracle.sees_clean
+    assert oracle.stopping is not None
+    assert oracle.stopping["needs_clean"] is True

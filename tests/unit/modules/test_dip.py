@@ -8,10 +8,12 @@ import torch
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from torch import nn
 
+from dip_stages.averages import Average, Exponential
 from dip_stages.errors import ConfigError, DivergenceError, Interrupted
 from dip_stages.losses import MSELoss
-from dip_stages.modules import BaselineDIP, DIPModule, FitSettings, StagedDIP
+from dip_stages.modules import AseqDIP, BaselineDIP, DIPModule, FitSettings, StagedDIP
 from dip_stages.stages import Chunks, Stage, StagePlan, baseline_plan, level_noise, staged_plan
+from dip_stages.stopping import Discrepancy, EsEmv, EsWmv, Oracle, Rule, StageGain, Sure
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -70,10 +72,21 @@ def fit(module: DIPModule, chunk: int = 4, start: int = 0) -> DIPModule:
     return module
 
 
-def a_module(plan: StagePlan, channels: int, seed: int = 0, **settings: object) -> tuple[DIPModule, Tiny]:
+def a_module(
+    plan: StagePlan,
+    channels: int,
+    seed: int = 0,
+    average: Average | None = None,
+    rule: Rule | None = None,
+    readers: dict[str, Rule] | None = None,
+    **settings: object,
+) -> tuple[DIPModule, Tiny]:
     network = Tiny(channels)
-    kind = BaselineDIP if len(plan.stages) == 1 else StagedDIP
-    return kind(network, plan, MSELoss(), FitSettings(input_channels=8, **settings), seed), network  # type: ignore[arg-type]
+    kind: type[DIPModule] = BaselineDIP if len(plan.stages) == 1 else StagedDIP
+    if plan.net_input == "own_output":
+        kind = AseqDIP
+    fitted = FitSettings(input_channels=8, **settings)  # type: ignore[arg-type]
+    return kind(network, plan, MSELoss(), fitted, seed, average=average, rule=rule, readers=readers), network
 
 
 def test_the_baseline_is_a_staged_fit_of_one_stage() -> None:
@@ -119,7 +132,7 @@ def test_global_random_state_is_left_alone() -> None:
 
 
 def test_the_average_is_the_exponential_average_of_the_outputs_across_stages() -> None:
-    module, network = a_module(a_staged_plan("previous_output"), 3, average_decay=0.8)
+    module, network = a_module(a_staged_plan("previous_output"), 3, average=Exponential(0.8))
     fit(module)
     average = network.gave[0]
     for output in network.gave[1:]:
@@ -131,7 +144,7 @@ def test_the_average_is_the_exponential_average_of_the_outputs_across_stages() -
 
 @pytest.mark.parametrize("carry", ["output", "average"])
 def test_previous_output_feeds_each_stage_with_the_last_ones_picture(carry: str) -> None:
-    module, network = a_module(a_staged_plan("previous_output"), 3, jitter=0.0, carry=carry, average_decay=0.5)
+    module, network = a_module(a_staged_plan("previous_output"), 3, jitter=0.0, carry=carry, average=Exponential(0.5))
     fit(module)
     if carry == "output":
         expected = network.gave[4]
@@ -145,7 +158,7 @@ def test_previous_output_feeds_each_stage_with_the_last_ones_picture(carry: str)
 
 
 def test_noise_and_previous_keeps_the_noise_and_feeds_the_average() -> None:
-    module, network = a_module(a_staged_plan("noise_and_previous"), 11, jitter=0.0, average_decay=0.5)
+    module, network = a_module(a_staged_plan("noise_and_previous"), 11, jitter=0.0, average=Exponential(0.5))
     fit(module)
     average = network.gave[0]
     for output in network.gave[1:5]:
@@ -263,4 +276,116 @@ def test_a_rollback_before_the_stop_happens_again_with_the_same_jitter() -> None
     second.resume(saved)
     fit(second, start=4)
     assert second.rollbacks == whole.rollbacks == 1
+    assert torch.equal(second.output, whole.output)
+
+
+def every_reader() -> dict[str, Rule]:
+    observed = a_picture()
+    return {
+        "discrepancy": Discrepancy(observed, 0.2),
+        "es_wmv": EsWmv(3, patience=4),
+        "es_emv": EsEmv(patience=4),
+        "sure": Sure(observed, 0.1, 0, every=2),
+        "stage_gain": StageGain(),
+        "oracle": Oracle(observed, "average"),
+    }
+
+
+def test_readers_alter_nothing_and_choose_what_they_would_choose_alone() -> None:
+    def module(**reading: Any) -> DIPModule:
+        network = nn.Sequential(Tiny(3).body, nn.BatchNorm2d(3), nn.Sigmoid())
+        plan = a_staged_plan("observed")
+        return fit(StagedDIP(network, plan, MSELoss(), FitSettings(lr=0.1), 0, **reading))
+
+    alone, watched = module(), module(readers=every_reader())
+    assert torch.equal(alone.output, watched.output)
+    assert torch.equal(alone.average, watched.average)
+    for ours, theirs in zip(watched.network.state_dict().values(), alone.network.state_dict().values(), strict=True):
+        assert torch.equal(ours, theirs)
+    for name in every_reader():
+        governed = module(rule=every_reader()[name])
+        assert (governed.chosen.iteration, governed.chosen.decided) == (
+            watched.read[name].iteration,
+            watched.read[name].decided,
+        )
+        assert governed.iteration == watched.read[name].spent
+        assert torch.equal(governed.chosen.output, watched.read[name].output)
+        assert torch.equal(governed.chosen.average, watched.read[name].average)
+
+
+def a_rule_that_decides_at(number: int) -> tuple[DIPModule, Tiny]:
+    flat = torch.full(SHAPE, 0.25)
+    plan = baseline_plan(flat, 60)
+    module, network = a_module(plan, 8, jitter=0.0)
+    fit(module, chunk=20)
+    errors = [float((output - flat).square().mean()) for output in network.gave]
+    assert min(errors[: number - 1]) > errors[number - 1]
+    return a_module(plan, 8, jitter=0.0, rule=Discrepancy(flat, errors[number - 1] ** 0.5 * 1.000001))
+
+
+@pytest.mark.parametrize("chunk", [1, 10, 50])
+def test_a_rule_that_decides_ends_the_fit_at_that_very_iteration(chunk: int) -> None:
+    module, network = a_rule_that_decides_at(15)
+    fit(module, chunk)
+    assert module.iteration == module.chosen.iteration == module.chosen.spent == len(network.gave) == 15
+    assert torch.equal(module.chosen.output, network.gave[14])
+
+
+def test_a_fit_that_its_rule_ended_is_not_gone_on_with() -> None:
+    module, _ = a_rule_that_decides_at(15)
+    fit(module, 10)
+    saved = module.saved()
+    assert saved is not None
+    again, network = a_rule_that_decides_at(15)
+    again.resume(saved)
+    assert again.edge == 60
+    fit(again, 10, again.edge)
+    assert network.gave == []
+    assert again.chosen.iteration == 15
+    assert torch.equal(again.chosen.average, module.chosen.average)
+
+
+def test_what_was_rolled_back_no_rule_has_seen() -> None:
+    whole, _ = a_module(a_staged_plan("previous_output"), 3, readers={"last": EsEmv(patience=4)})
+    fit(whole)
+    rolled, network = a_module(a_staged_plan("previous_output"), 3, readers={"last": EsEmv(patience=4)})
+    network.broken_calls = {6}
+    fit(rolled)
+    assert rolled.rollbacks == 1
+    assert len(network.gave) > 15
+    assert rolled.readers["last"].state()["counts"] == whole.readers["last"].state()["counts"] == {"seen": 15}
+
+
+def test_the_observed_picture_may_be_fed_throughout() -> None:
+    module, network = a_module(a_staged_plan("observed"), 3, jitter=0.0)
+    fit(module)
+    assert all(torch.equal(fed, a_picture()) for fed in network.fed)
+
+
+def test_aseqdip_is_fed_its_own_output_and_held_near_to_it() -> None:
+    plan = baseline_plan(a_picture(), 12, net_input="own_output")
+    module, network = a_module(plan, 3, jitter=0.0, refresh=3, penalty=2.0)
+    fit(module)
+    assert all(torch.equal(fed, a_picture()) for fed in network.fed[:3])
+    for number in range(3, 12):
+        assert torch.equal(network.fed[number], network.gave[number - number % 3 - 1])
+    gave, fed = network.gave[-1], network.fed[-1]
+    expected = (gave - a_picture()).square().mean() + 2.0 * (gave - fed).square().mean()
+    torch.testing.assert_close(module.loss_value, expected)
+
+
+@pytest.mark.parametrize("edge", [4, 8])
+def test_a_resumed_aseqdip_gives_what_an_undisturbed_one_does(edge: int) -> None:
+    def made() -> tuple[DIPModule, Tiny]:
+        return a_module(baseline_plan(a_picture(), 12, net_input="own_output"), 3, refresh=3)
+
+    whole, everything = made()
+    fit(whole)
+    first, _ = made()
+    saved = stop_after(first, edge + 1)
+    second, after = made()
+    second.resume(saved)
+    fit(second, start=edge)
+    for ours, theirs in zip(after.fed, everything.fed[edge:], strict=True):
+        assert torch.equal(ours, theirs)
     assert torch.equal(second.output, whole.output)

@@ -23,6 +23,9 @@ def axes(method: str, **changes: Any) -> dict[str, Any]:
         "arch": "unet",
         "beta_max": 0.01,
         "loss": "mse",
+        "average": "exponential",
+        "stopping": "none",
+        "members": 1,
         "picture": "rocket",
         "seed": 0,
         "noise_seed": 0,
@@ -33,6 +36,8 @@ def axes(method: str, **changes: Any) -> dict[str, Any]:
 def a_record(folder: str, axes: dict[str, Any], psnr: float | None, **changes: Any) -> Record:
     at = {"iteration": 40, "psnr": psnr, "ssim": 0.5}
     peak = {"iteration": 20, "psnr": (psnr or 0) + 1, "ssim": 0.6, "needs_clean": True}
+    pair = {"end": at, "peak": peak}
+    result = {"of": "average", **at, "gap_psnr": {"value": 1.0, "needs_clean": True}}
     values: dict[str, Any] = {
         "status": "failed" if psnr is None else "done",
         "cell": {"id": folder, "folder": folder, "axes": axes},
@@ -43,7 +48,8 @@ def a_record(folder: str, axes: dict[str, Any], psnr: float | None, **changes: A
         "timing": {"seconds": 1.5},
         "iterations": {"planned": 40, "run": 40, "rollbacks": 0},
         "observation": {"source": "bundled", "psnr": 20.0, "ssim": 0.3},
-        "metrics": None if psnr is None else {name: {"end": at, "peak": peak} for name in ("output", "average")},
+        "metrics": None if psnr is None else {"output": pair, "average": pair, "result": result},
+        "stopping": {"rule": "none", "decided": False, "sigma": None, "readers": {}},
         "error": {"message": "diverged"} if psnr is None else None,
     }
     return Record(**(values | changes))

@@ -1,0 +1,178 @@
+"""The schemas of what a fit's outputs are read with: the groups ``average``, ``stopping`` and ``readers``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from dip_stages.errors import ConfigError, check_choice, check_range
+
+__all__ = [
+    "AVERAGES",
+    "STOPPING",
+    "AverageConfig",
+    "DiscrepancyConfig",
+    "EsEmvConfig",
+    "EsWmvConfig",
+    "ExponentialConfig",
+    "NoAverageConfig",
+    "NoStoppingConfig",
+    "OracleConfig",
+    "ReadersConfig",
+    "StageGainConfig",
+    "StoppingConfig",
+    "SureConfig",
+    "WindowConfig",
+]
+
+SIGMAS = ("known", "estimate")
+"""Where a rule has the noise level from: what the noise was made with, or the observed picture."""
+
+
+@dataclass(frozen=True)
+class NoAverageConfig:
+    """See :class:`dip_stages.averages.Last`."""
+
+    name: str = "none"
+
+
+@dataclass(frozen=True)
+class ExponentialConfig:
+    """See :class:`dip_stages.averages.Exponential`."""
+
+    name: str = "exponential"
+    decay: float = 0.99
+    debias: bool = True
+
+    def __post_init__(self) -> None:
+        check_range("average.decay", self.decay, at_least=0, below=1)
+
+
+@dataclass(frozen=True)
+class WindowConfig:
+    """See :class:`dip_stages.averages.Window`."""
+
+    name: str = "window"
+    window: int = 100
+
+    def __post_init__(self) -> None:
+        check_range("average.window", self.window, at_least=1)
+
+
+@dataclass(frozen=True)
+class NoStoppingConfig:
+    """All iterations."""
+
+    name: str = "none"
+
+
+@dataclass(frozen=True)
+class DiscrepancyConfig:
+    """See :class:`dip_stages.stopping.Discrepancy`."""
+
+    name: str = "discrepancy"
+    sigma: str = "known"
+    tau: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_choice("stopping.sigma", self.sigma, SIGMAS)
+        check_range("stopping.tau", self.tau, above=0)
+
+
+@dataclass(frozen=True)
+class EsWmvConfig:
+    """See :class:`dip_stages.stopping.EsWmv`."""
+
+    name: str = "es_wmv"
+    window: int = 100
+    patience: int = 1000
+
+    def __post_init__(self) -> None:
+        check_range("stopping.window", self.window, at_least=2)
+        check_range("stopping.patience", self.patience, at_least=1)
+
+
+@dataclass(frozen=True)
+class EsEmvConfig:
+    """See :class:`dip_stages.stopping.EsEmv`."""
+
+    name: str = "es_emv"
+    alpha: float = 0.1
+    patience: int = 1000
+
+    def __post_init__(self) -> None:
+        check_range("stopping.alpha", self.alpha, above=0, below=1)
+        check_range("stopping.patience", self.patience, at_least=1)
+
+
+@dataclass(frozen=True)
+class SureConfig:
+    """See :class:`dip_stages.stopping.Sure`."""
+
+    name: str = "sure"
+    sigma: str = "known"
+    every: int = 10
+    epsilon: float = 0.001
+    patience: int = 1000
+
+    def __post_init__(self) -> None:
+        check_choice("stopping.sigma", self.sigma, SIGMAS)
+        check_range("stopping.every", self.every, at_least=1)
+        check_range("stopping.epsilon", self.epsilon, above=0)
+        check_range("stopping.patience", self.patience, at_least=1)
+
+
+@dataclass(frozen=True)
+class StageGainConfig:
+    """See :class:`dip_stages.stopping.StageGain`."""
+
+    name: str = "stage_gain"
+    psnr_gain: float = 0.05
+    ssim_gain: float = 0.001
+
+    def __post_init__(self) -> None:
+        check_range("stopping.psnr_gain", self.psnr_gain)
+        check_range("stopping.ssim_gain", self.ssim_gain)
+
+
+@dataclass(frozen=True)
+class OracleConfig:
+    """See :class:`dip_stages.stopping.Oracle`: analysis alone, since it looks at the clean picture."""
+
+    name: str = "oracle"
+    of: str = "average"
+
+    def __post_init__(self) -> None:
+        check_choice("stopping.of", self.of, ("output", "average"))
+
+
+AverageConfig = NoAverageConfig | ExponentialConfig | WindowConfig
+StoppingConfig = (
+    NoStoppingConfig | DiscrepancyConfig | EsWmvConfig | EsEmvConfig | SureConfig | StageGainConfig | OracleConfig
+)
+
+AVERAGES = {"none": NoAverageConfig, "exponential": ExponentialConfig, "window": WindowConfig}
+STOPPING = {
+    "none": NoStoppingConfig,
+    "discrepancy": DiscrepancyConfig,
+    "es_wmv": EsWmvConfig,
+    "es_emv": EsEmvConfig,
+    "sure": SureConfig,
+    "stage_gain": StageGainConfig,
+    "oracle": OracleConfig,
+}
+
+
+@dataclass(frozen=True)
+class ReadersConfig:
+    """Rules that read along and end nothing, by the names under which reports show them."""
+
+    rules: dict[str, Any] = field(default_factory=dict)
+
+    def __hash__(self) -> int:
+        return hash(tuple(self.rules.items()))
+
+    def __post_init__(self) -> None:
+        for label, rule in self.rules.items():
+            if isinstance(rule, NoStoppingConfig):
+                raise ConfigError(f"readers.rules.{label}: got the rule 'none'; allowed: a rule that chooses")

@@ -1,0 +1,104 @@
+"""What the rules that read along would have chosen: one row a cell and rule, and the table of how far off they were."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from dip_stages.cell import AXES
+from dip_stages.errors import RecordError
+from dip_stages.records import RECORD, Record, read_record
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterator
+
+__all__ = ["load_readings", "stopping_table"]
+
+ORACLES = {"output": "oracle_of_output", "average": "oracle"}
+"""The readers that find the peaks, as ``conf/readers/all.yaml`` names them."""
+
+
+def load_readings(folder: str | os.PathLike[str]) -> pd.DataFrame:
+    """Load what the readers of a sweep's cells chose.
+
+    Args:
+        folder: A sweep's folder.
+
+    Returns:
+        A row a cell that is done and a reader of it, empty if no cell was read. Columns: ``folder``, the axes,
+        ``reader``, ``rule``, ``needs_clean``, ``sigma``, ``sigma_source``, ``decided``, ``iteration`` (chosen),
+        ``spent``, ``output_psnr``, ``output_ssim``, ``average_psnr``, ``average_ssim`` at that iteration; and, where
+        oracles read along, ``output_gap``, ``average_gap`` to the best iteration of the same fit in dB, and
+        ``peak_iteration`` of the average.
+    """
+    rows = [row for path in sorted(Path(folder).glob(f"*/{RECORD}")) for row in _rows(path.parent)]
+    return pd.DataFrame(rows)
+
+
+def _rows(folder: Path) -> Iterator[dict[str, Any]]:
+    try:
+        record = read_record(folder)
+    except RecordError:  # the frame of cells says so
+        return
+    readers = (record.stopping or {}).get("readers", {})
+    for label, read in readers.items():
+        yield {
+            "folder": folder.name,
+            **record.cell["axes"],
+            "reader": label,
+            **{key: read[key] for key in ("rule", "needs_clean", "decided", "iteration", "spent")},
+            "sigma": (read["sigma"] or {}).get("value"),
+            "sigma_source": (read["sigma"] or {}).get("source"),
+            **{f"{of}_{metric}": read[of][metric] for of in ORACLES for metric in ("psnr", "ssim")},
+            **_gaps(record, read),
+        }
+
+
+def _gaps(record: Record, read: dict[str, Any]) -> dict[str, Any]:
+    readers = record.stopping["readers"] if record.stopping else {}
+    found: dict[str, Any] = {}
+    for of, oracle in ORACLES.items():
+        if oracle in readers:
+            found[f"{of}_gap"] = readers[oracle][of]["psnr"] - read[of]["psnr"]
+    if ORACLES["average"] in readers:
+        found["peak_iteration"] = readers[ORACLES["average"]]["iteration"]
+    return found
+
+
+def stopping_table(readings: pd.DataFrame) -> pd.DataFrame:
+    """Return how far from the peak each rule stopped, by method: means over pictures, noise levels and seeds.
+
+    Args:
+        readings: From :func:`load_readings`, with oracles.
+
+    Returns:
+        A row a method and reader, the readers of a method by their mean gap. PSNR and SSIM are the average's at the
+        iteration chosen; ``spent`` is the mean number of iterations after which the rule knew, beside that of the
+        peak; ``decided`` how many of the cells it came to a decision in.
+    """
+    keys = [key for key in AXES if key not in _REPEATS and readings[key].nunique(dropna=False) > 1]
+    keys = ["method", *(key for key in keys if key != "method")]
+    groups = readings.groupby([*keys, "reader"], dropna=False, sort=False)
+    table = groups.agg(
+        **{
+            "gap mean": ("average_gap", "mean"),
+            "gap worst": ("average_gap", "max"),
+            "PSNR": ("average_psnr", "mean"),
+            "SSIM": ("average_ssim", "mean"),
+            "gap of output mean": ("output_gap", "mean"),
+            "PSNR of output": ("output_psnr", "mean"),
+            "chosen": ("iteration", "mean"),
+            "spent": ("spent", "mean"),
+            "at the peak": ("peak_iteration", "mean"),
+            "decided": ("decided", "sum"),
+            "cells": ("decided", "size"),
+            "needs clean": ("needs_clean", "max"),
+        }
+    ).reset_index()
+    return table.sort_values([*keys, "gap mean"], kind="stable", ignore_index=True)
+
+
+_REPEATS = ("picture", "beta_max", "seed", "noise_seed", "arch", "average", "stopping")

@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from dip_stages import report
+from dip_stages.records import write_json, write_record
+from dip_stages.report.readings import load_readings, stopping_table
+from tests.unit.report.test_report import a_record, axes
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def reading(rule: str, iteration: int, output: float, average: float, **changes: Any) -> dict[str, Any]:
+    return {
+        "rule": rule,
+        "needs_clean": rule == "oracle",
+        "sigma": None,
+        "decided": True,
+        "iteration": iteration,
+        "spent": iteration + 5,
+        "output": {"psnr": output, "ssim": 0.5},
+        "average": {"psnr": average, "ssim": 0.75},
+    } | changes
+
+
+def a_read_cell(root: Path, name: str, seed: int, readers: dict[str, Any], method: str = "baseline") -> dict[str, Any]:
+    cell = axes(method, seed=seed)
+    (root / name).mkdir()
+    stopping = {"rule": "none", "decided": False, "sigma": None, "readers": readers}
+    write_record(root / name, a_record(name, cell, 25.0, stopping=stopping))
+    return {"id": name, "folder": name, "axes": cell}
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    known = {"sigma": {"source": "known", "value": 0.1}}
+    cells = [
+        a_read_cell(
+            tmp_path,
+            f"cell{seed}",
+            seed,
+            {
+                "discrepancy": reading("discrepancy", 100, 27.0, 30.0 - seed, **known),
+                "es_wmv": reading("es_wmv", 200, 26.0, 29.0, decided=seed == 0),
+                "oracle": reading("oracle", 120, 26.5, 30.5),
+                "oracle_of_output": reading("oracle", 90, 28.0, 29.5),
+            },
+        )
+        for seed in (0, 1)
+    ]
+    cells.append(a_read_cell(tmp_path, "unread", 2, {}, method="staged"))
+    write_json(tmp_path / "plan.json", {"schema": 2, "name": "x", "command": "", "cells": cells})
+    return tmp_path
+
+
+def test_a_row_a_cell_and_reader_with_its_gap_to_the_peak_of_the_same_fit(root: Path) -> None:
+    frame = load_readings(root)
+    assert len(frame) == 8
+    row = frame[(frame.reader == "discrepancy") & (frame.seed == 1)].iloc[0]
+    assert (row.average_psnr, row.average_gap, row.output_gap, row.peak_iteration) == (29.0, 1.5, 1.0, 120)
+    assert (row.sigma, row.sigma_source, row.spent, row.method) == (0.1, "known", 105, "baseline")
+
+
+def test_the_table_has_means_and_the_worst_the_nearest_rule_first(root: Path) -> None:
+    table = stopping_table(load_readings(root))
+    assert list(table.reader) == ["oracle", "discrepancy", "oracle_of_output", "es_wmv"]
+    row = table.set_index("reader").loc["discrepancy"]
+    assert (row["gap mean"], row["gap worst"], row["PSNR"], row["SSIM"]) == (1.0, 1.5, 29.5, 0.75)
+    assert (row["spent"], row["chosen"], row["at the peak"], row["cells"], row["decided"]) == (105, 100, 120, 2, 2)
+    assert table.set_index("reader").loc["es_wmv", "decided"] == 1
+
+
+def test_the_report_shows_it_and_marks_what_needs_the_clean_picture(root: Path) -> None:
+    text = report.report_sweep(root)
+    assert "## Where each rule would have stopped" in text
+    assert "| oracle *" in text
+    assert "| discrepancy  " in text
+    assert (root / "report" / "readings.csv").exists()
+    assert (root / "report" / "stopping.md").read_text() in text
+
+
+def test_a_sweep_that_nobody_read_has_no_such_table(tmp_path: Path) -> None:
+    a_read_cell(tmp_path, "unread", 0, {})
+    assert load_readings(tmp_path).empty
+    assert "would have stopped" not in report.report_sweep(tmp_path)
+
+
+def test_without_oracles_there_is_no_gap_and_no_table(tmp_path: Path) -> None:
+    a_read_cell(tmp_path, "cell", 0, {"es_wmv": reading("es_wmv", 200, 26.0, 29.0)})
+    assert "average_gap" not in load_readings(tmp_path)
+    assert "would have stopped" not in report.report_sweep(tmp_path)
+    assert (tmp_path / "report" / "readings.csv").exists()
