@@ -28,7 +28,7 @@ sweep: $(VENV)/.run ## the full grid of 30 cells (see the README for its cost)
 	$(BIN)/python -m dip_stages -m $(ARGS)
 
 test: $(VENV)/.dev ## the tests, in a few minutes
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 -m "not slow" $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal -m "not slow" $(ARGS)
 
 test-slow: $(VENV)/.dev ## trainings, an installation from the wheel, the README's commands
 	$(BIN)/python -m pytest -q -m slow $(ARGS)

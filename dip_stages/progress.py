@@ -204,12 +204,12 @@ class SweepProgress:
 
 
 def outcome(found: Look) -> str:
-    """Return a line's worth of what came of a cell that ended."""
+    """Return a line's worth of what came of a cell that ended: of its result, where it has one."""
     record = found.record
     if record is None or record.metrics is None:
         return f"failed: {found.reason.splitlines()[0] if found.reason else 'for an unknown reason'}"
-    end = record.metrics["output"]["end"]
-    return f"PSNR {end['psnr']:.2f} dB, SSIM {end['ssim']:.3f}, {duration(record.timing['seconds'])}"
+    result = record.metrics["result"]
+    return f"PSNR {result['psnr']:.2f} dB, SSIM {result['ssim']:.3f}, {duration(record.timing['seconds'])}"
 
 
 def duration(seconds: float) -> str:

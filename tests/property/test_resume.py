@@ -77,7 +77,7 @@ def undisturbed(cell_id: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("fit", FITS)
-@settings(deadline=None, max_examples=3, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, max_examples=2, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(calls=st.lists(st.integers(0, 2 * ITERATIONS + 6), min_size=1, max_size=3))
 def test_an_interrupted_fit_gives_the_same_bits(make_cell: MakeCell, fit: str, calls: list[int]) -> None:
     cell = make_cell(f"trainer.iterations={ITERATIONS}", "scheduler.stages=4", *FITS[fit])

@@ -154,7 +154,7 @@ def test_a_grid_may_have_rules_of_its_own(planned: MakePlan) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("sweep.exclude=[{arhc: dncnn}]",), "sweep.exclude: arhc: no such axis; allowed: arch, beta_max"),
+        (("sweep.exclude=[{arhc: dncnn}]",), "sweep.exclude: arhc: no such axis; allowed: arch, average, beta_max"),
         (("sweep.exclude=[{noise_seed: 0}]",), "leaves out all 30 points"),
         (("sweep.exclude=all",), "sweep.exclude: got 'all'; allowed: a list of mappings"),
         (("sweep=custom", "sweep.grids=[{exclude: [3]}]"), "sweep.exclude: got [3]; allowed: a list of mappings"),

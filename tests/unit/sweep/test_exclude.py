@@ -90,7 +90,7 @@ def test_a_grids_rules_are_its_own(composing: Compose) -> None:
     [
         (
             {"arhc": "unet"},
-            r"sweep\.exclude: arhc: no such axis; allowed: arch, beta_max, .*seed, noise_seed, and sett",
+            r"sweep\.exclude: arhc: no such axis; allowed: arch, average, beta_max, .*seed, noise_seed, and sett",
         ),
         ({"arch": "dncn"}, r"sweep\.exclude: arch: got 'dncn'; allowed: dncnn, resnet, unet"),
         ({"arch.widht": 3}, r"sweep\.exclude: arch\.widht: no such setting; allowed: name, width"),
