@@ -22,7 +22,9 @@ NO_TIME = {"seconds": None, "seconds_per_iteration": None}
 
 def a_done_record(psnr: float = 25.0) -> object:
     end = {"iteration": 40, "psnr": psnr, "ssim": 0.5}
-    return a_record(metrics={"output": {"end": end}, "result": end}, timing={"seconds": 75.0, "seconds_per_iteration": 0.5})
+    return a_record(
+        metrics={"output": {"end": end}, "result": end}, timing={"seconds": 75.0, "seconds_per_iteration": 0.5}
+    )
 
 
 def waiting(folders: list[Path]) -> list[tuple[Path, str, int, str | None]]:
