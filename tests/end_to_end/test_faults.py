@@ -39,20 +39,20 @@ def sweep(folder: Path, *arguments: str, fault: str = "") -> tuple[int, str]:
     return process.returncode, said
 
 
-KILLS = [kind for kind in KINDS if kind.startswith("kill")]
+BOTH = ["kill -9 of both"]
 
 
 @pytest.mark.parametrize(
     "kinds",
     [
-        pytest.param(KILLS, id="kills"),
+        pytest.param(BOTH, id="kills"),
         # But for the full disk, which needs root for its file system.
-        pytest.param([k for k in KINDS if k not in (*KILLS, "full disk")], id="others", marks=pytest.mark.slow),
+        pytest.param([k for k in KINDS if k not in (*BOTH, "full disk")], id="others", marks=pytest.mark.slow),
     ],
 )
 def test_a_short_campaign_loses_and_doubles_nothing(kinds: list[str]) -> None:
     wanted = dict.fromkeys(kinds, 1)
-    struck, broken = campaign(wanted, seed=int(time.time()), lanes=1, minutes=9, in_a_row=2)
+    struck, broken = campaign(wanted, seed=int(time.time()), lanes=1, minutes=9, in_a_row=1)
     assert not any(broken.values()), dict(broken)
     assert all(struck[kind] >= 1 for kind in wanted), struck
 
@@ -131,7 +131,7 @@ def test_status_shows_a_running_sweep_and_one_that_was_interrupted(tmp_path: Pat
 
 
 def test_a_single_cell_that_is_interrupted_goes_on(tmp_path: Path) -> None:
-    arguments = ["preset=smoke", "trainer.iterations=300", "trainer.chunk=2", "runtime.checkpoint_every=0"]
+    arguments = ["preset=smoke", "trainer.iterations=150", "trainer.chunk=3", "runtime.checkpoint_every=0"]
     process = start(tmp_path, arguments)
     deadline = time.monotonic() + 120
     while not list(tmp_path.glob("outputs/single/*/checkpoint.pt")) and time.monotonic() < deadline:

@@ -193,7 +193,8 @@ COUNTED = {
 @composed
 @given(overrides=WORTH_A_CELL, key=st.sampled_from(sorted(COUNTED)))
 def test_what_changes_any_cell_counts(composing: Compose, overrides: tuple[str, ...], key: str) -> None:
-    cell = tuple(override for override in overrides if not override.startswith(f"{key}="))
+    # aSeqDIP has a learning rate and a jitter of its own, and no noise to scale.
+    cell = tuple(o for o in overrides if not o.startswith(f"{key}=") and o != "method=aseqdip")
     assert identity(composing, *cell, f"{key}={COUNTED[key]}") != identity(composing, *cell)
 
 

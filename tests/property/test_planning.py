@@ -42,7 +42,7 @@ def hydra(composing: Compose) -> tuple[CountingLoader, DictConfig]:
 
 
 @settings(
-    max_examples=6,
+    max_examples=4,
     suppress_health_check=list(HealthCheck),
     phases=[Phase.explicit, Phase.reuse, Phase.generate],  # Hydra takes its time: shrinking would take minutes
 )
