@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from dip_stages.records import read_record
-from tests.faults.campaign import INJECTED, KINDS, ROOT, campaign
+from tests.faults.campaign import INJECTED, ROOT, campaign
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,20 +39,15 @@ def sweep(folder: Path, *arguments: str, fault: str = "") -> tuple[int, str]:
     return process.returncode, said
 
 
-BOTH = ["kill -9 of both"]
+OTHERS = ["kill -9 of a worker", "kill -9 of the driver", "SIGTERM", "truncated checkpoint", "two drivers"]
 
 
 @pytest.mark.parametrize(
-    "kinds",
-    [
-        pytest.param(BOTH, id="kills"),
-        # But for the full disk, which needs root for its file system.
-        pytest.param([k for k in KINDS if k not in (*BOTH, "full disk")], id="others", marks=pytest.mark.slow),
-    ],
+    "kinds", [["kill -9 of both"], pytest.param(OTHERS, marks=pytest.mark.slow)], ids=["kills", "others"]
 )
 def test_a_short_campaign_loses_and_doubles_nothing(kinds: list[str]) -> None:
     wanted = dict.fromkeys(kinds, 1)
-    struck, broken = campaign(wanted, seed=int(time.time()), lanes=1, minutes=9, in_a_row=1)
+    struck, broken = campaign(wanted, seed=int(time.time()), lanes=min(2, len(kinds)), minutes=8, in_a_row=1)
     assert not any(broken.values()), dict(broken)
     assert all(struck[kind] >= 1 for kind in wanted), struck
 
