@@ -20,14 +20,18 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def records(composing: Compose, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Record]:
-    """The quick preset on a tuning picture: the baseline and the staged method under each protocol."""
+    """All iterations of the quick preset on a tuning picture: baseline, and the staged method under each protocol."""
     root: Path = tmp_path_factory.mktemp("training")
     overrides = {
         "baseline": ["method=baseline"],
         **{protocol: ["method=staged", f"protocol={protocol}"] for protocol in ("clean", "renoised", "observed")},
     }
     return {
-        name: run_cell(cell_of(parse(composing("preset=quick", "data.name=coffee", *o))), root / name, threads=None)
+        name: run_cell(
+            cell_of(parse(composing("preset=quick", "data.name=coffee", "stopping=none", *o))),
+            root / name,
+            threads=None,
+        )
         for name, o in overrides.items()
     }
 
@@ -46,10 +50,12 @@ def test_stages_made_from_the_clean_picture_leak_it(records: dict[str, Record]) 
 
 
 def test_every_network_denoises_on_its_way_to_the_noise(composing: Compose, tmp_path: Path) -> None:
-    small = ("preset=quick", "data.name=coffee", "data.size=64", "method=baseline", "trainer.iterations=600")
+    small = ("preset=quick", "data.name=coffee", "data.size=64", "method=baseline", "stopping=none")
     gains = {}
     for arch in ARCHS:
-        record = run_cell(cell_of(parse(composing(*small, f"arch={arch}"))), tmp_path / arch, threads=1)
+        record = run_cell(
+            cell_of(parse(composing(*small, "trainer.iterations=600", f"arch={arch}"))), tmp_path / arch, threads=1
+        )
         assert record.metrics is not None
         gains[arch] = record.metrics["output"]["peak"]["psnr"] - record.observation["psnr"]
     assert min(gains.values()) > 1, gains
