@@ -109,9 +109,8 @@ def _result_is(config: Config) -> str:
 
 def _stopping_of(config: Config, module: DIPModule, clean: Tensor) -> dict[str, Any]:
     """Return what rule and readers chose, and how near to the clean picture that is."""
-    readers = {
-        label: _read(config.reading[label], rule, module.read[label], clean) for label, rule in module.readers.items()
-    }
+    rules, read = config.reading, module.read  # both are made anew at each look
+    readers = {label: _read(rules[label], rule, read[label], clean) for label, rule in module.readers.items()}
     return {**_read(config.stopping, module.rule, module.chosen, clean), "readers": readers}
 
 
