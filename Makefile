@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_OPTIONS) -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help install report report-paper sweep test test-slow faults bench-sweep check clean
+.PHONY: help install report report-paper sweep stopping test test-slow faults bench-sweep check clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,11 +27,16 @@ report-paper: $(VENV)/.run ## the same at 512x512 and the published width, one c
 sweep: $(VENV)/.run ## the full grid of 30 cells (see the README for its cost)
 	$(BIN)/python -m dip_stages -m $(ARGS)
 
+stopping: $(VENV)/.dev ## the study of stopping rules into docs/stopping.md: up to 3 hours on 2 cores; goes on where it was broken off
+	$(BIN)/python -m dip_stages -m sweep=stopping_tuning
+	$(BIN)/python -m dip_stages -m sweep=stopping
+	$(BIN)/python -m tests.bench.study outputs/stopping_tuning outputs/stopping --into docs/stopping.md
+
 test: $(VENV)/.dev ## the tests, in a few minutes
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal -m "not slow" $(ARGS)
 
 test-slow: $(VENV)/.dev ## trainings, an installation from the wheel, the README's commands
-	$(BIN)/python -m pytest -q -m slow $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadscope -m slow $(ARGS)
 
 faults: $(VENV)/.dev ## the fault campaign: 200 kills and 140 other faults, the better part of an hour; as root, for its small disk
 	$(BIN)/python -m tests.faults.campaign --kills 200 --each 20 --lanes 3 --table docs/faults.md $(ARGS)

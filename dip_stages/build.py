@@ -10,7 +10,14 @@ import torch
 
 from dip_stages import archs, stopping
 from dip_stages.averages import AVERAGES
-from dip_stages.config import DiscrepancyConfig, NoStoppingConfig, OracleConfig, PerceptualConfig, SureConfig
+from dip_stages.config import (
+    DiscrepancyConfig,
+    NoStoppingConfig,
+    OracleConfig,
+    PerceptualConfig,
+    ResidualConfig,
+    SureConfig,
+)
 from dip_stages.data import Observation, observe, to_array
 from dip_stages.errors import ConfigError
 from dip_stages.losses import Loss, MSELoss, PerceptualLoss, VGG16Features, vgg16_state
@@ -66,6 +73,8 @@ def build_plan(config: Config, observation: Observation) -> StagePlan:
         level_eps=level_noise(tuple(observation.observed.shape), len(betas), config.noise_seed),
         clean=observation.clean if config.protocol.name == "clean" else None,
         perceptual_reference=reference,
+        alphas=config.alphas if config.recorrupted else None,
+        sigma=build_sigma(config.protocol.sigma, observation) if config.recorrupted else None,
     )
 
 
@@ -94,13 +103,15 @@ def build_rule(config: StoppingConfig, observation: Observation, seed: int) -> s
         if isinstance(config, SureConfig):
             return stopping.Sure(observation.observed, sigma, seed, **settings)
         return stopping.Discrepancy(observation.observed, sigma, **settings)
+    if isinstance(config, ResidualConfig):
+        return stopping.Residual(observation.observed, **settings)
     blind = {"es_wmv": stopping.EsWmv, "es_emv": stopping.EsEmv, "stage_gain": stopping.StageGain}
     rule: stopping.Rule = blind[config.name](**settings)
     return rule
 
 
 def build_sigma(source: str, observation: Observation) -> float:
-    """Return the noise level that a rule goes by: ``known``, or ``estimate``, from the observed picture alone."""
+    """Return the noise level to go by: ``known``, or ``estimate``, from the observed picture alone."""
     return observation.sigma if source == "known" else estimate_sigma(to_array(observation.observed))
 
 

@@ -171,11 +171,17 @@ def _ignored(config: Config) -> dict[str, Iterable[str]]:
         ignored["budget"] = ("alpha", "k", "max_epochs") if config.budget.rescale else ("alpha", "k")
     if _levels_do_not_matter(config):
         ignored["scheduler"] = ("name", "beta_start")
+    if config.stages_alike:
+        ignored |= {section: vars(getattr(config, section)) for section in ("scheduler", "budget")}
+    if not config.recorrupted:
+        ignored["protocol"] = ("alpha", "last_alpha", "sigma")
     return ignored
 
 
 def _ignored_of_method(config: Config) -> tuple[str, ...]:
-    own = () if config.method.name == "aseqdip" else ("penalty", "refresh")
+    own: tuple[str, ...] = () if config.method.name == "aseqdip" else ("penalty", "refresh")
+    if config.recorrupted:
+        own = (*own, "jitter")
     if config.net_input == "previous_output":
         return (*own, "input_channels")
     if config.net_input in ("observed", "own_output"):
@@ -186,12 +192,17 @@ def _ignored_of_method(config: Config) -> tuple[str, ...]:
 
 def _ignored_of_trainer(config: Config) -> tuple[str, ...]:
     own = tuple(name for name in ("lr", "jitter") if getattr(config.method, name) is not None)
-    return own if not config.staged or config.budget.rescale else (*own, "iterations")
+    if config.recorrupted and "jitter" not in own:
+        own = (*own, "jitter")
+    own_budget = config.staged and not config.stages_alike and not config.budget.rescale
+    return (*own, "iterations") if own_budget else own
 
 
 def _levels_do_not_matter(config: Config) -> bool:
     """Whether the stages' betas change neither targets nor budgets."""
-    return config.protocol.name == "observed" and config.budget.name == "constant"
+    if config.stages_alike:
+        return True
+    return config.protocol.name in ("observed", "recorrupted") and config.budget.name == "constant"
 
 
 def _axes(config: Config) -> dict[str, Any]:
@@ -203,7 +214,7 @@ def _axes(config: Config) -> dict[str, Any]:
         "beta_max": config.noise.beta_max,
         "scheduler": config.scheduler.name if staged and not _levels_do_not_matter(config) else None,
         "loss": _loss(config) if staged else "mse",
-        "budget": config.budget.name if staged else None,
+        "budget": config.budget.name if staged and not config.stages_alike else None,
         "input": config.net_input,
         "average": config.average.name,
         "stopping": _stopping(config),

@@ -32,8 +32,8 @@ __all__ = [
 INPUTS = ("fixed_noise", "previous_output", "noise_and_previous", "observed", "own_output")
 """Where a stage's input comes from; ``own_output`` is aSeqDIP's, which takes it anew within the stage."""
 
-PROTOCOLS = ("clean", "renoised", "observed")
-"""Which picture the stage targets are made from."""
+PROTOCOLS = ("clean", "renoised", "observed", "recorrupted")
+"""Which picture the stage targets are made from, and how."""
 
 STAGE_STREAM = 2
 """Stream of the stages' noise; the observation's is another (see :mod:`dip_stages.data`)."""
@@ -41,19 +41,21 @@ STAGE_STREAM = 2
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage of a plan.
+    r"""One stage of a plan.
 
     Attributes:
         beta: Noise variance of the level, on the [0, 1] scale; 0 for the baseline's only stage.
         budget: Iterations, >= 0; 0 skips the stage.
         target: ``(1, C, H, W)``, what the output is fitted to, unclipped.
         reference: What a perceptual loss compares with: the target, or the clean picture where that was asked for.
+        alpha: :math:`\alpha`, > 0, of a recorrupted stage; None for a stage whose target stands still.
     """
 
     beta: float
     budget: int
     target: Tensor
     reference: Tensor
+    alpha: float | None = None
 
 
 class Chunk(NamedTuple):
@@ -74,12 +76,14 @@ class StagePlan:
         sees_clean: Whether any target or reference was made from the clean picture: such a fit is a reproduction
             and no denoiser.
         first_input: What the network is fed at first, ``(1, C, H, W)``; None for noise.
+        sigma: Standard deviation of the noise with which stages are recorrupted; 0 where none is.
     """
 
     stages: tuple[Stage, ...]
     net_input: str
     sees_clean: bool
     first_input: Tensor | None = None
+    sigma: float = 0.0
 
     def __post_init__(self) -> None:
         check_choice("method.input", self.net_input, INPUTS)
@@ -143,14 +147,20 @@ def staged_plan(
     level_eps: Sequence[Tensor],
     clean: Tensor | None = None,
     perceptual_reference: str = "target",
+    alphas: Sequence[float] | None = None,
+    sigma: float | None = None,
 ) -> StagePlan:
     r"""Return the stages of guided DIP, noisiest first.
 
-    A level made from a picture x is :math:`\sqrt{1-\beta}\,x + \sqrt{\beta}\,\epsilon`.
+    A level made from a picture x is :math:`\sqrt{1-\beta}\,x + \sqrt{\beta}\,\epsilon`. A recorrupted stage has none:
+    at each iteration its input is :math:`y + \alpha n` and its target :math:`y - n / \alpha`, with n drawn anew like
+    the observation's noise, which makes the noises of the two independent (Pang et al., CVPR 2021). So the noise of
+    its target, :math:`\sigma^2 (1 + 1 / \alpha^2)`, falls as :math:`\alpha` rises.
 
     Args:
         protocol: ``clean``: x is the clean picture, which leaks the answer. ``renoised``: x is the observed picture,
             and the last stage that has iterations has the observed picture itself. ``observed``: all of them have.
+            ``recorrupted``: as above.
         net_input: One of :data:`INPUTS`.
         betas: Noise variances, descending.
         budgets: Iterations of each stage.
@@ -158,32 +168,40 @@ def staged_plan(
         level_eps: Standard normal draws of each stage, independent of the observation's.
         clean: ``(1, C, H, W)``; needed by, and allowed under, the protocol ``clean`` alone.
         perceptual_reference: ``target``, or ``clean`` under the protocol ``clean`` alone.
+        alphas: Of each stage, ascending; needed by ``recorrupted`` and by no other.
+        sigma: Of the noise n; likewise.
 
     Raises:
         ConfigError: If the protocol is unknown, the lengths differ, or ``clean`` is given to a blind protocol.
     """
     check_choice("protocol.name", protocol, PROTOCOLS)
     check_choice("loss.reference", perceptual_reference, ("target", "clean") if protocol == "clean" else ("target",))
-    if not len(betas) == len(budgets) == len(level_eps):
-        raise ConfigError(
-            f"stages: got {len(betas)} betas, {len(budgets)} budgets, {len(level_eps)} draws; allowed: equal"
-        )
+    numbers = {"betas": len(betas), "budgets": len(budgets), "draws": len(level_eps)}
+    if alphas is not None:
+        numbers["alphas"] = len(alphas)
+    if len(set(numbers.values())) != 1:
+        got = ", ".join(f"{number} {what}" for what, number in numbers.items())
+        raise ConfigError(f"stages: got {got}; allowed: equal")
     if (clean is None) == (protocol == "clean"):
         raise ConfigError(f"protocol={protocol}: the clean picture belongs to protocol=clean and to no other")
+    if len({protocol == "recorrupted", alphas is not None, sigma is not None}) != 1:
+        raise ConfigError(f"protocol={protocol}: alphas and sigma belong to protocol=recorrupted and to no other")
     source = observed if clean is None else clean
     targets = [
-        observed if protocol == "observed" else noised(source, beta, eps, keep_variance=True)
+        observed if protocol in ("observed", "recorrupted") else noised(source, beta, eps, keep_variance=True)
         for beta, eps in zip(betas, level_eps, strict=True)
     ]
     if protocol == "renoised":
         last = max((index for index, budget in enumerate(budgets) if budget), default=len(targets) - 1)
         targets[last:] = [observed] * (len(targets) - last)
     references = targets if perceptual_reference == "target" or clean is None else [clean] * len(targets)
+    each: Sequence[float | None] = [None] * len(betas) if alphas is None else alphas
     return StagePlan(
-        tuple(Stage(*stage) for stage in zip(betas, budgets, targets, references, strict=True)),
+        tuple(Stage(*stage) for stage in zip(betas, budgets, targets, references, each, strict=True)),
         net_input,
         sees_clean=protocol == "clean",
         first_input=_first_input(net_input, observed),
+        sigma=sigma or 0.0,
     )
 
 

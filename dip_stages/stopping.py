@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-__all__ = ["Choice", "Discrepancy", "EsEmv", "EsWmv", "Oracle", "Rule", "StageGain", "Sure", "View"]
+__all__ = ["Choice", "Discrepancy", "EsEmv", "EsWmv", "Oracle", "Residual", "Rule", "StageGain", "Sure", "View"]
 
 
 @dataclass(frozen=True)
@@ -210,6 +210,44 @@ class _Lowest(Rule):
         if self._patience is not None:
             waited = self._seen - self._state["at"] >= self._patience
             self._end(waited & self._state["lowest"].isfinite() & ~self.ended)
+
+
+class Residual(_Lowest):
+    r"""Stop where the outputs are nearest to the observed picture, in a fit that leaves it when it begins to overfit.
+
+    .. math:: r \leftarrow \gamma r + (1-\gamma)\,\mathrm{mean}\,(f_t - y)^2
+
+    over :math:`1-\gamma^t`, at its lowest. Where the target stands still, r falls to zero and its lowest value says
+    nothing: that is what :class:`Discrepancy` is for. A recorrupted target, :math:`y - n/\alpha` with n drawn anew at
+    each iteration and known from the input, is another matter: while the network denoises, r falls towards the
+    observation's own noise; when it begins to fit n, its outputs move away from y, by up to
+    :math:`\sigma^2/\alpha^2`, and r rises. It needs no noise level. Ours; measured in ``docs/stopping.md``. A new
+    stage changes nothing: the observed picture stays the same.
+
+    Args:
+        observed: y, ``(1, C, H, W)``.
+        decay: :math:`\gamma` in [0, 1).
+        patience: Iterations >= 1.
+    """
+
+    def __init__(self, observed: Tensor, decay: float = 0.98, patience: int = 20) -> None:
+        super().__init__(patience)
+        self._observed, self._decay = observed, decay
+
+    def begin(self, like: Tensor) -> None:
+        """Make the state."""
+        super().begin(like)
+        self._observed = self._observed.to(like.device)
+        self._state["residual"] = torch.zeros((), device=like.device)
+
+    def begin_stage(self) -> None:
+        """Go on: the observed picture stays the same."""
+
+    def _watch(self, view: View) -> None:
+        now = (view.output - self._observed).square().mean()
+        self._state["residual"].mul_(self._decay).add_(now, alpha=1 - self._decay)
+        self._offer(view, self._state["residual"] / (1 - self._decay**self._seen))
+        self._wait()
 
 
 class EsWmv(_Lowest):

@@ -13,6 +13,7 @@ from dip_stages.config.reading import (
     DiscrepancyConfig,
     NoStoppingConfig,
     OracleConfig,
+    ResidualConfig,
     StoppingConfig,
     SureConfig,
 )
@@ -42,6 +43,7 @@ __all__ = [
     "NoStoppingConfig",
     "OracleConfig",
     "PerceptualConfig",
+    "ResidualConfig",
     "StoppingConfig",
     "SureConfig",
     "SweepOptions",

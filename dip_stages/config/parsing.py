@@ -13,7 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from dip_stages.config.options import SweepOptions
 from dip_stages.config.paths import CONF_DIR
-from dip_stages.config.reading import AVERAGES, STOPPING, ReadersConfig
+from dip_stages.config.reading import AVERAGES, STOPPING, AutoConfig, ReadersConfig, StoppingConfig
 from dip_stages.config.schema import (
     ARCHS,
     LOSSES,
@@ -77,9 +77,10 @@ def parse(composed: DictConfig | Mapping[str, Any]) -> Config:
         "stopping": _choose(config, "stopping", "name", STOPPING),
     }
     sections = {key: _section(config, key, chosen.get(key) or next(iter(_SECTIONS[key]))) for key in _SECTIONS}
+    recorrupted = sections["method"].name == "staged" and sections["protocol"].name == "recorrupted"
     return Config(
-        **sections,
-        readers=_readers(config),
+        **sections | {"stopping": _rule(sections["stopping"], recorrupted=recorrupted)},
+        readers=_readers(config, recorrupted=recorrupted),
         seed=_seed(config, "seed"),
         noise_seed=_seed(config, "noise_seed"),
     )
@@ -140,7 +141,11 @@ def _choose(config: Mapping[str, Any], section: str, key: str, schemas: Mapping[
     return schemas[str(value)]
 
 
-def _readers(config: Mapping[str, Any]) -> ReadersConfig:
+def _rule(section: AutoConfig | StoppingConfig, *, recorrupted: bool) -> StoppingConfig:
+    return section.rule(recorrupted=recorrupted) if isinstance(section, AutoConfig) else section
+
+
+def _readers(config: Mapping[str, Any], *, recorrupted: bool) -> ReadersConfig:
     section = config.get("readers")
     rules = section.get("rules") if isinstance(section, dict) and section.keys() == {"rules"} else None
     if not isinstance(rules, dict):
@@ -150,7 +155,7 @@ def _readers(config: Mapping[str, Any]) -> ReadersConfig:
         key = f"readers.rules.{label}"
         schema = _choose({key: rules[label]}, key, "name", STOPPING)
         try:
-            typed[str(label)] = _section({key: rules[label]}, key, schema)
+            typed[str(label)] = _rule(_section({key: rules[label]}, key, schema), recorrupted=recorrupted)
         except ConfigError as error:  # a rule knows itself as stopping
             raise ConfigError(str(error).replace("stopping.", f"{key}.", 1)) from error
     return ReadersConfig(typed)

@@ -9,7 +9,9 @@ from dip_stages.errors import ConfigError, check_choice, check_range
 
 __all__ = [
     "AVERAGES",
+    "SIGMAS",
     "STOPPING",
+    "AutoConfig",
     "AverageConfig",
     "DiscrepancyConfig",
     "EsEmvConfig",
@@ -19,6 +21,7 @@ __all__ = [
     "NoStoppingConfig",
     "OracleConfig",
     "ReadersConfig",
+    "ResidualConfig",
     "StageGainConfig",
     "StoppingConfig",
     "SureConfig",
@@ -26,7 +29,7 @@ __all__ = [
 ]
 
 SIGMAS = ("known", "estimate")
-"""Where a rule has the noise level from: what the noise was made with, or the observed picture."""
+"""Where the noise level is from: what the noise was made with, or the observed picture."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,19 @@ class NoStoppingConfig:
 
 
 @dataclass(frozen=True)
+class AutoConfig:
+    """The rule that fits the plan: ``residual`` for a recorrupted one, else ``discrepancy`` with these settings."""
+
+    name: str = "auto"
+    sigma: str = "known"
+    tau: float = 1.0
+
+    def rule(self, *, recorrupted: bool) -> ResidualConfig | DiscrepancyConfig:
+        """Return the rule that it stands for; a typed configuration holds that one."""
+        return ResidualConfig() if recorrupted else DiscrepancyConfig(sigma=self.sigma, tau=self.tau)
+
+
+@dataclass(frozen=True)
 class DiscrepancyConfig:
     """See :class:`dip_stages.stopping.Discrepancy`."""
 
@@ -77,6 +93,19 @@ class DiscrepancyConfig:
     def __post_init__(self) -> None:
         check_choice("stopping.sigma", self.sigma, SIGMAS)
         check_range("stopping.tau", self.tau, above=0)
+
+
+@dataclass(frozen=True)
+class ResidualConfig:
+    """See :class:`dip_stages.stopping.Residual`."""
+
+    name: str = "residual"
+    decay: float = 0.98
+    patience: int = 20
+
+    def __post_init__(self) -> None:
+        check_range("stopping.decay", self.decay, at_least=0, below=1)
+        check_range("stopping.patience", self.patience, at_least=1)
 
 
 @dataclass(frozen=True)
@@ -148,13 +177,22 @@ class OracleConfig:
 
 AverageConfig = NoAverageConfig | ExponentialConfig | WindowConfig
 StoppingConfig = (
-    NoStoppingConfig | DiscrepancyConfig | EsWmvConfig | EsEmvConfig | SureConfig | StageGainConfig | OracleConfig
+    NoStoppingConfig
+    | DiscrepancyConfig
+    | ResidualConfig
+    | EsWmvConfig
+    | EsEmvConfig
+    | SureConfig
+    | StageGainConfig
+    | OracleConfig
 )
 
 AVERAGES = {"none": NoAverageConfig, "exponential": ExponentialConfig, "window": WindowConfig}
 STOPPING = {
     "none": NoStoppingConfig,
+    "auto": AutoConfig,
     "discrepancy": DiscrepancyConfig,
+    "residual": ResidualConfig,
     "es_wmv": EsWmvConfig,
     "es_emv": EsEmvConfig,
     "sure": SureConfig,

@@ -14,9 +14,11 @@ from pathlib import Path
 
 from dip_stages.budgets import BUDGETS, allocate
 from dip_stages.config.reading import (
+    SIGMAS,
     AverageConfig,
     OracleConfig,
     ReadersConfig,
+    ResidualConfig,
     StageGainConfig,
     StoppingConfig,
     SureConfig,
@@ -158,12 +160,19 @@ class BudgetConfig:
 
 @dataclass(frozen=True)
 class ProtocolConfig:
-    """What the stage targets are made from; see :func:`dip_stages.stages.staged_plan`."""
+    """What the stage targets are made from, and how; see :func:`dip_stages.stages.staged_plan`."""
 
     name: str = "renoised"
+    alpha: float = 0.5
+    last_alpha: float | None = None
+    sigma: str = "known"
 
     def __post_init__(self) -> None:
-        check_choice("protocol.name", self.name, ("clean", "renoised", "observed"))
+        check_choice("protocol.name", self.name, ("clean", "renoised", "observed", "recorrupted"))
+        check_range("protocol.alpha", self.alpha, above=0)
+        if self.last_alpha is not None:
+            check_range("protocol.last_alpha", self.last_alpha, above=0)
+        check_choice("protocol.sigma", self.sigma, SIGMAS)
 
 
 @dataclass(frozen=True)
@@ -371,11 +380,7 @@ class Config:
         check_range("noise_seed", self.noise_seed, at_least=0)
         self.logger.check_machine()
         if not self.readable_by(self.stopping):
-            what, allowed = (
-                (f"method.input={self.net_input}", "method.input=observed")
-                if isinstance(self.stopping, SureConfig)
-                else (f"method={self.method.name}", "method=staged")
-            )
+            what, allowed = self._what_it_would_read(self.stopping)
             raise ConfigError(f"stopping={self.stopping.name}: got {what}; allowed: {allowed}")
         if self.staged:
             self.stage_numbers()
@@ -392,6 +397,11 @@ class Config:
         return self.method.name == "staged"
 
     @property
+    def recorrupted(self) -> bool:
+        """Whether input and target get noise anew at each iteration."""
+        return self.staged and self.protocol.name == "recorrupted"
+
+    @property
     def sees_clean(self) -> bool:
         """Whether fit or stop is guided by the clean picture: a reproduction or an analysis, and no denoiser."""
         return (self.staged and self.protocol.name == "clean") or isinstance(self.stopping, OracleConfig)
@@ -406,6 +416,8 @@ class Config:
         """Where the network's input comes from; the baseline has no previous output to feed on."""
         if self.method.name == "aseqdip":
             return "own_output"
+        if self.recorrupted:
+            return "observed"
         return self.method.input if self.staged or self.method.input == "observed" else "fixed_noise"
 
     @property
@@ -419,15 +431,39 @@ class Config:
         return self.trainer.jitter if self.method.jitter is None else self.method.jitter
 
     def readable_by(self, rule: StoppingConfig) -> bool:
-        """Whether a rule can say anything of such a fit: some need several stages, or the observed picture as input."""
+        """Whether a rule can say anything of such a fit: some need several stages, or a certain input or target."""
         if isinstance(rule, SureConfig):
             return self.net_input == "observed"
+        if isinstance(rule, ResidualConfig):
+            return self.recorrupted
         return self.staged or not isinstance(rule, StageGainConfig)
+
+    def _what_it_would_read(self, rule: StoppingConfig) -> tuple[str, str]:
+        """Return what there is and what there should be, of a rule that can say nothing of this fit."""
+        if isinstance(rule, SureConfig):
+            return f"method.input={self.net_input}", "method.input=observed"
+        if isinstance(rule, ResidualConfig) and self.staged:
+            return f"protocol={self.protocol.name}", "protocol=recorrupted"
+        return f"method={self.method.name}", "method=staged"
 
     @property
     def reading(self) -> dict[str, StoppingConfig]:
         """The rules that read along, less those that can say nothing of such a fit."""
         return {label: rule for label, rule in self.readers.rules.items() if self.readable_by(rule)}
+
+    @property
+    def stages_alike(self) -> bool:
+        """Whether stages would not differ in anything, and there is therefore but one."""
+        return self.recorrupted and self.protocol.last_alpha is None
+
+    @property
+    def alphas(self) -> list[float]:
+        """The recorruption of each stage, from the first to the last in equal ratios."""
+        first, last = self.protocol.alpha, self.protocol.last_alpha
+        if last is None:
+            return [first]
+        steps = max(1, self.scheduler.stages - 1)
+        return [first * (last / first) ** (stage / steps) for stage in range(self.scheduler.stages)]
 
     def stage_numbers(self) -> tuple[tuple[float, ...], tuple[int, ...]]:
         """Return the stages' betas, noisiest first, and their iterations.
@@ -435,6 +471,8 @@ class Config:
         Raises:
             ConfigError: If the schedule is out of range or no iteration is left.
         """
+        if self.stages_alike:
+            return (self.noise.beta_max,), (self.trainer.iterations,)
         total = self.trainer.iterations if self.budget.rescale else None
         return _stage_numbers(self.scheduler, self.noise.beta_max, self.budget, total)
 

@@ -199,7 +199,7 @@ class DIPModule(pl.LightningModule):
         return [*([self.rule] if self.rule else []), *self.readers.values()]
 
     def _view(self, *, last_of_stage: bool = False) -> View:
-        return View(self.output, self.average, self.loss.target, last_of_stage, self._look)
+        return View(self.output, self.average, self._target, last_of_stage, self._look)
 
     def _look(self, perturbation: Tensor | None) -> Tensor:
         """Return what the network gives for its present input, leaving no trace: statistics are put back."""
@@ -219,7 +219,9 @@ class DIPModule(pl.LightningModule):
 
     def _iterate(self) -> None:
         optimiser = self._optimiser
-        self._jitter.normal_(std=self.settings.jitter, generator=self._draws)
+        self._jitter.normal_(std=self._std, generator=self._draws)
+        if self._alpha is not None:  # what the input gets is taken, over alpha squared, from the target
+            self.loss.target = torch.sub(self._target, self._jitter, alpha=self._alpha**-2)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.bfloat16):
             output = self.network(self._net_input + self._jitter)
             loss = self._objective(output)
@@ -245,7 +247,9 @@ class DIPModule(pl.LightningModule):
         self.stage = index
         stage = self.plan.stages[index]
         self._stage_ends = sum(each.budget for each in self.plan.stages[: index + 1])
-        self.loss.set_target(self._placed(stage.target), self._placed(stage.reference))
+        self._target, self._alpha = self._placed(stage.target), stage.alpha
+        self._std = self.settings.jitter if stage.alpha is None else stage.alpha * self.plan.sigma
+        self.loss.set_target(self._target, self._placed(stage.reference))
 
     def _go_on(self, saved: dict[str, Any]) -> None:
         state = saved["good"]

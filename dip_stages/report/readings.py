@@ -10,10 +10,11 @@ import pandas as pd
 from dip_stages.cell import AXES
 from dip_stages.errors import RecordError
 from dip_stages.records import RECORD, Record, read_record
+from dip_stages.report.frame import load
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 __all__ = ["load_readings", "stopping_table"]
 
@@ -32,10 +33,17 @@ def load_readings(folder: str | os.PathLike[str]) -> pd.DataFrame:
         ``reader``, ``rule``, ``needs_clean``, ``sigma``, ``sigma_source``, ``decided``, ``iteration`` (chosen),
         ``spent``, ``output_psnr``, ``output_ssim``, ``average_psnr``, ``average_ssim`` at that iteration; and, where
         oracles read along, ``output_gap``, ``average_gap`` to the best iteration of the same fit in dB, and
-        ``peak_iteration`` of the average.
+        ``peak_iteration`` of the average; and any further setting that differs between cells, by its key.
     """
     rows = [row for path in sorted(Path(folder).glob(f"*/{RECORD}")) for row in _rows(path.parent)]
-    return pd.DataFrame(rows)
+    if not rows:
+        return pd.DataFrame()
+    cells = load(folder)
+    return pd.DataFrame(rows).merge(cells[["folder", *_settings(cells)]], how="left", on="folder")
+
+
+def _settings(frame: pd.DataFrame) -> list[str]:
+    return [str(column) for column in frame if "." in str(column)]
 
 
 def _rows(folder: Path) -> Iterator[dict[str, Any]]:
@@ -68,19 +76,23 @@ def _gaps(record: Record, read: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def stopping_table(readings: pd.DataFrame) -> pd.DataFrame:
+def stopping_table(readings: pd.DataFrame, by: Sequence[str] = ()) -> pd.DataFrame:
     """Return how far from the peak each rule stopped, by method: means over pictures, noise levels and seeds.
 
     Args:
         readings: From :func:`load_readings`, with oracles.
+        by: Further axes to tell apart, such as ``beta_max``.
 
     Returns:
         A row a method and reader, the readers of a method by their mean gap. PSNR and SSIM are the average's at the
         iteration chosen; ``spent`` is the mean number of iterations after which the rule knew, beside that of the
-        peak; ``decided`` how many of the cells it came to a decision in.
+        peak; ``decided`` how many of the cells it came to a decision in. Where plain baselines are among the cells,
+        ``PSNR vs baseline`` is the mean difference to theirs under the same rule, paired by picture, noise level and
+        seeds, and ``better`` in how many of the pairs it is positive.
     """
-    keys = [key for key in AXES if key not in _REPEATS and readings[key].nunique(dropna=False) > 1]
-    keys = ["method", *(key for key in keys if key != "method")]
+    axes = [axis for axis in AXES if axis not in ("method", *by, *_REPEATS) and _told(readings, axis)]
+    keys = ["method", *by, *axes, *_settings(readings)]
+    readings = _against_baseline(readings)
     groups = readings.groupby([*keys, "reader"], dropna=False, sort=False)
     table = groups.agg(
         **{
@@ -88,6 +100,8 @@ def stopping_table(readings: pd.DataFrame) -> pd.DataFrame:
             "gap worst": ("average_gap", "max"),
             "PSNR": ("average_psnr", "mean"),
             "SSIM": ("average_ssim", "mean"),
+            "PSNR vs baseline": ("against", "mean"),
+            "better": ("against", _better),
             "gap of output mean": ("output_gap", "mean"),
             "PSNR of output": ("output_psnr", "mean"),
             "chosen": ("iteration", "mean"),
@@ -98,7 +112,30 @@ def stopping_table(readings: pd.DataFrame) -> pd.DataFrame:
             "needs clean": ("needs_clean", "max"),
         }
     ).reset_index()
+    if table["PSNR vs baseline"].isna().all():
+        table = table.drop(columns=["PSNR vs baseline", "better"])
     return table.sort_values([*keys, "gap mean"], kind="stable", ignore_index=True)
 
 
+def _told(readings: pd.DataFrame, axis: str) -> bool:
+    """Whether an axis differs within a method: the baseline's lack of it is no difference."""
+    return bool((readings.groupby("method")[axis].nunique() > 1).any())
+
+
+def _against_baseline(readings: pd.DataFrame) -> pd.DataFrame:
+    """Return the readings with the PSNR's difference to the plain baseline's of the same observation, seed and rule."""
+    pairing = [*(axis for axis in _PAIRED if axis in readings), "reader"]
+    plain = readings[(readings.method == "baseline") & (readings.input == "fixed_noise")]
+    plain = plain.drop_duplicates(pairing, keep=False)[[*pairing, "average_psnr"]]
+    merged = readings.merge(plain.rename(columns={"average_psnr": "of_baseline"}), how="left", on=pairing)
+    is_plain = (merged.method == "baseline") & (merged.input == "fixed_noise")
+    return merged.assign(against=(merged.average_psnr - merged.of_baseline).mask(is_plain))
+
+
+def _better(differences: pd.Series) -> str | None:
+    pairs = differences.dropna()
+    return f"{(pairs > 0).sum()} of {len(pairs)}" if len(pairs) else None
+
+
 _REPEATS = ("picture", "beta_max", "seed", "noise_seed", "arch", "average", "stopping")
+_PAIRED = ("picture", "beta_max", "seed", "noise_seed", "arch", "average")

@@ -72,11 +72,12 @@ def to_markdown(table: pd.DataFrame) -> str:
 
 
 def _form(column: str) -> str:
-    if column in ("chosen", "spent", "at the peak"):
+    if column in ("chosen", "spent", "at the peak", "iterations"):
         return "{:.0f}"
-    if not column.startswith(("PSNR", "SSIM", "peak", "±", "gap")):
+    if not column.startswith(("PSNR", "SSIM", "peak", "±", "gap", "gain")):
         return "{:g}"
-    return "{" + (":+" if "diff." in column else ":") + (".3f" if "SSIM" in column else ".2f") + "}"
+    signed = "diff." in column or " vs " in column
+    return "{" + (":+" if signed else ":") + (".3f" if "SSIM" in column else ".2f") + "}"
 
 
 def _keys(cells: pd.DataFrame) -> list[str]:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dip_stages.files import write_text
+from dip_stages.report.ensembles import ensemble_table, load_ensembles
 from dip_stages.report.frame import load
 from dip_stages.report.plots import plot_curves, plot_sheet
 from dip_stages.report.readings import load_readings, stopping_table
@@ -24,6 +25,7 @@ _TITLES = {
     "clean": "protocol clean – SEES THE CLEAN PICTURE: the report's own procedure, a reproduction and no denoiser",
     "renoised": "protocol renoised – blind: stage targets are the observed picture plus extra noise",
     "observed": "protocol observed – blind: every stage is fitted to the observed picture",
+    "recorrupted": "protocol recorrupted – blind: the input gets noise and the target loses it, anew each time",
     "none": "baselines",
 }
 
@@ -39,7 +41,8 @@ def report_sweep(root: str | os.PathLike[str]) -> str:
     """Gather a sweep from disk and write ``<sweep>/report/``.
 
     Written: ``cells.csv`` (a row a cell), ``table_<protocol>.csv`` and ``.md``, ``report.md``, ``curves.png``,
-    ``pictures.png``; and where rules read along, ``readings.csv`` (a row a cell and rule) and ``stopping.md``.
+    ``pictures.png``; where rules read along, ``readings.csv`` (a row a cell and rule) and ``stopping.md``; and of
+    ensembles, ``ensembles.csv`` and ``ensembles.md``.
 
     Args:
         root: The sweep's folder.
@@ -65,6 +68,8 @@ def report_sweep(root: str | os.PathLike[str]) -> str:
         sections.append(f"## {_TITLES.get(protocol, protocol)}\n\n{to_markdown(table)}\n")
     if section := _stopping(root, folder):
         sections.append(section)
+    if section := _ensembles(root, folder):
+        sections.append(section)
     notes = _NOTES + ("" if frame.reports_picture.all() else _OTHER_PICTURE)
     text = "\n".join([f"# {root.name}: {_summary(frame)}\n", *sections, notes, _holes(frame)])
     drawn = [name for name, draw in _FIGURES.items() if draw(root, frame, folder / name)]
@@ -75,7 +80,8 @@ def report_sweep(root: str | os.PathLike[str]) -> str:
 _STOPPING_NOTES = """\
 Rules that read along the same fits, and the iteration that each would have chosen. gap: PSNR of the average at the best
 iteration of the same fit, found with the clean picture, less that at the iteration chosen, in dB; mean and worst over
-pictures, noise levels and seeds. PSNR and SSIM are the average's there. spent: iterations after which the rule knew.
+pictures, noise levels and seeds. PSNR and SSIM are the average's there; vs baseline: the difference to the plain
+baseline under the same rule, on the same observation with the same seed. spent: iterations after which the rule knew.
 Rules marked * look at the clean picture: nobody who denoises has it.
 """
 
@@ -93,6 +99,22 @@ def _stopping(root: Path, folder: Path) -> str | None:
     shown = to_markdown(marked.drop(columns="needs clean"))
     write_text(folder / "stopping.md", f"{shown}\n")
     return f"## Where each rule would have stopped\n\n{shown}\n\n{_STOPPING_NOTES}"
+
+
+def _ensembles(root: Path, folder: Path) -> str | None:
+    """Write what ensembles gained, and return the section for the report; None where there are none."""
+    ensembles = load_ensembles(root)
+    if ensembles.empty:
+        return None
+    write_text(folder / "ensembles.csv", ensembles.to_csv(index=False))
+    shown = to_markdown(ensemble_table(ensembles))
+    write_text(folder / "ensembles.md", f"{shown}\n")
+    return f"## Ensembles\n\n{shown}\n\n{_ENSEMBLE_NOTES}"
+
+
+_ENSEMBLE_NOTES = """\
+The mean of independent fits of the same observation, beside the mean of its members' own figures; gain in dB.
+"""
 
 
 def describe(record: Record, folder: Path) -> str:

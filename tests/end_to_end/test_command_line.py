@@ -34,13 +34,13 @@ def test_without_m_one_cell_is_run_and_found_again(run: CommandLine, tmp_path: P
 def test_the_smoke_sweep_runs_reports_and_is_not_run_twice(run: CommandLine, tmp_path: Path) -> None:
     first = run("-m", "sweep=smoke", "trainer.iterations=8")
     assert first.returncode == 0, first.stderr
-    assert "7 done of 7 cells" in first.stdout
+    assert "8 done of 8 cells" in first.stdout
     assert "SEES THE CLEAN PICTURE" in first.stdout
-    assert "[7/7]" in first.stderr
+    assert "[8/8]" in first.stderr
     assert "Traceback" not in first.stderr
     again = run("-m", "sweep=smoke", "trainer.iterations=8")
     assert again.returncode == 0
-    assert "nothing to do: all 7 cells" in again.stderr
+    assert "nothing to do: all 8 cells" in again.stderr
     assert again.stdout == first.stdout
     report = run("outputs/smoke", module="dip_stages.report")
     assert report.returncode == 0

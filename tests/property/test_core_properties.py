@@ -139,11 +139,13 @@ def test_targets_are_the_protocols_levels(
         observed=observed,
         level_eps=eps,
         clean=clean if protocol == "clean" else None,
+        alphas=[0.5] * len(budgets) if protocol == "recorrupted" else None,
+        sigma=0.1 if protocol == "recorrupted" else None,
     )
     source = clean if protocol == "clean" else observed
     last = max(index for index, budget in enumerate(budgets) if budget)
     for index, (stage, beta, draw) in enumerate(zip(plan.stages, betas, eps, strict=True)):
-        if protocol == "observed" or (protocol == "renoised" and index >= last):
+        if protocol in ("observed", "recorrupted") or (protocol == "renoised" and index >= last):
             assert stage.target is observed
         else:
             torch.testing.assert_close(stage.target, math.sqrt(1 - beta) * source + math.sqrt(beta) * draw)

@@ -42,7 +42,7 @@ def test_the_order_of_keys_does_not_count(composing: Compose, random: Any) -> No
 @quickly
 @given(
     scheduler=st.sampled_from(["linear", "scaled_linear"]),
-    protocol=st.sampled_from(["clean", "renoised", "observed"]),
+    protocol=st.sampled_from(["clean", "renoised", "observed", "recorrupted"]),
     budget=st.sampled_from(["saturating", "decaying", "constant"]),
     stages=st.integers(1, 50),
     alpha=st.floats(0, 0.99),
@@ -66,7 +66,7 @@ WORTH_A_CELL = st.fixed_dictionaries(
         "arch": st.sampled_from(["unet", "dncnn", "resnet"]),
         "scheduler": st.sampled_from(["linear", "scaled_linear"]),
         "budget": st.sampled_from(["saturating", "decaying", "constant"]),
-        "protocol": st.sampled_from(["clean", "renoised", "observed"]),
+        "protocol": st.sampled_from(["clean", "renoised", "observed", "recorrupted"]),
         "loss": st.sampled_from(["mse", "perceptual", "perceptual_pretrained"]),
     },
     optional={
@@ -149,9 +149,13 @@ IGNORED = [
     ("budget=constant", "budget.alpha=0.3"),
     ("budget=constant", "budget.k=3"),
     ("budget=constant budget.rescale=true", "budget.max_epochs=9"),
-    ("method=staged budget.rescale=false", "trainer.iterations=9"),
+    ("method=staged protocol=renoised budget.rescale=false", "trainer.iterations=9"),
     ("protocol=observed budget=constant", "scheduler=scaled_linear"),
     ("protocol=observed budget=constant", "scheduler.beta_start=0.005"),
+    ("method=staged protocol=recorrupted", "scheduler.stages=3"),
+    ("method=staged protocol=recorrupted", "budget=decaying"),
+    ("method=staged protocol=recorrupted", "trainer.jitter=0.5"),
+    ("protocol=observed", "protocol.alpha=0.7"),
     ("data.size=null", "data.fit=crop"),
 ]
 
@@ -193,8 +197,9 @@ COUNTED = {
 @composed
 @given(overrides=WORTH_A_CELL, key=st.sampled_from(sorted(COUNTED)))
 def test_what_changes_any_cell_counts(composing: Compose, overrides: tuple[str, ...], key: str) -> None:
-    # aSeqDIP has a learning rate and a jitter of its own, and no noise to scale.
-    cell = tuple(o for o in overrides if not o.startswith(f"{key}=") and o != "method=aseqdip")
+    # aSeqDIP and what is recorrupted have no noise to scale, and a learning rate, a jitter or a rule of their own.
+    others = ("method=aseqdip", "protocol=recorrupted")
+    cell = tuple(o for o in overrides if not o.startswith(f"{key}=") and o not in others)
     assert identity(composing, *cell, f"{key}={COUNTED[key]}") != identity(composing, *cell)
 
 

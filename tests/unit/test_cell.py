@@ -103,6 +103,18 @@ IGNORED = {
         ("budget=constant", "budget.rescale=false", "budget.max_epochs=3"),
         ("trainer.iterations=5",),
     ),
+    "stages that would all be alike": (
+        ("protocol=recorrupted",),
+        ("scheduler=scaled_linear", "scheduler.stages=2", "budget=decaying", "budget.rescale=false"),
+    ),
+    "input and jitter of a recorrupted fit": (
+        ("protocol=recorrupted",),
+        ("method.input=fixed_noise", "method.input_scale=9", "trainer.jitter=0.3"),
+    ),
+    "recorruption of another protocol": (
+        ("protocol=observed",),
+        ("protocol.alpha=3", "protocol.last_alpha=2", "protocol.sigma=estimate"),
+    ),
     "levels that no target shows": (
         ("protocol=observed", "budget=constant"),
         ("scheduler=scaled_linear", "scheduler.beta_start=0.002"),
@@ -125,6 +137,9 @@ COUNTED = {
     "number of stages that all are alike": (("protocol=observed", "budget=constant"), ("scheduler.stages=2",)),
     "levels that targets show": (("protocol=renoised", "budget=constant"), ("scheduler.beta_start=0.002",)),
     "levels that budgets follow": (("protocol=observed", "budget=saturating"), ("scheduler.beta_start=0.008",)),
+    "how much is recorrupted": (("protocol=recorrupted",), ("protocol.alpha=1",)),
+    "how much is recorrupted in the end": (("protocol=recorrupted",), ("protocol.last_alpha=1",)),
+    "with what it is recorrupted": (("protocol=recorrupted",), ("protocol.sigma=estimate",)),
     "iterations of a baseline": (("method=baseline", "budget.rescale=false"), ("trainer.iterations=6",)),
     "channels of a baseline": (("method=baseline", "method.input=previous_output"), ("method.input_channels=5",)),
 }

@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from omegaconf import OmegaConf
 
-from dip_stages.config import CONF_DIR, SWEEPS_DIR, Config, check_keys, parse, parse_sweep
+from dip_stages.config import (
+    CONF_DIR,
+    SWEEPS_DIR,
+    Config,
+    DiscrepancyConfig,
+    ResidualConfig,
+    StoppingConfig,
+    check_keys,
+    parse,
+    parse_sweep,
+)
 from dip_stages.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -28,7 +38,11 @@ EXTRAS = ("tensorboard", "wandb", "mlflow")
 def test_every_option_file_parses(composing: Compose, group: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda _: ModuleSpec("there", None))
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://localhost:5000")
-    needs = {"data=file": ["data.path=x.png"], "stopping=sure": ["method.input=observed"]}
+    needs = {
+        "data=file": ["data.path=x.png"],
+        "stopping=sure": ["method.input=observed"],
+        "stopping=residual": ["protocol=recorrupted"],
+    }
     config = parse(composing(group, *needs.get(group, [])))
     assert config.trainer.iterations > 0
 
@@ -38,12 +52,44 @@ def test_a_rule_that_can_say_nothing_of_a_fit_is_refused_and_left_out_of_the_rea
         parse(composing("stopping=sure"))
     with pytest.raises(ConfigError, match=r"stopping=stage_gain: got method=baseline; allowed: method=staged"):
         parse(composing("stopping=stage_gain", "method=baseline"))
+    with pytest.raises(ConfigError, match=r"stopping=residual: got protocol=renoised; allowed: protocol=recorrupted"):
+        parse(composing("stopping=residual"))
     everything = set(parse(composing("readers=all")).readers.rules)
-    assert set(parse(composing("readers=all")).reading) == everything - {"sure"}
+    assert set(parse(composing("readers=all")).reading) == everything - {"sure", "residual"}
     observed = parse(composing("readers=all", "method=baseline", "method.input=observed"))
-    assert set(observed.reading) == everything - {"stage_gain"}
+    assert set(observed.reading) == everything - {"stage_gain", "residual"}
+    assert set(parse(composing("readers=all", "protocol=recorrupted")).reading) == everything
     assert observed.readers.rules["oracle_of_output"].of == "output"
     assert observed.readers.rules["discrepancy_estimated"].sigma == "estimate"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "rule"),
+    [
+        ((), DiscrepancyConfig()),
+        (("stopping.sigma=estimate", "stopping.tau=1.1"), DiscrepancyConfig(sigma="estimate", tau=1.1)),
+        (("stopping=auto_estimated",), DiscrepancyConfig(sigma="estimate")),
+        (("protocol=recorrupted",), ResidualConfig()),
+        (("protocol=recorrupted", "method=baseline"), DiscrepancyConfig()),
+        (("protocol=recorrupted", "stopping=discrepancy"), DiscrepancyConfig()),
+    ],
+)
+def test_auto_stands_for_the_rule_that_fits_the_plan(
+    composing: Compose, overrides: tuple[str, ...], rule: StoppingConfig
+) -> None:
+    config = parse(composing(*overrides, "readers=all"))
+    assert config.stopping == rule
+    governing = parse(composing(*(o for o in overrides if not o.startswith("stopping")), "readers=all"))
+    assert governing.readers.rules["auto"] == governing.stopping
+
+
+def test_recorruption_rises_in_equal_ratios_and_one_alpha_is_one_stage(composing: Compose) -> None:
+    one = parse(composing("protocol=recorrupted", "protocol.alpha=0.4", "trainer.iterations=70"))
+    assert (one.alphas, one.stage_numbers(), one.iterations) == ([0.4], ((0.01,), (70,)), 70)
+    several = parse(composing("protocol=recorrupted", "protocol.last_alpha=2", "scheduler.stages=3"))
+    assert several.alphas == pytest.approx([0.5, 1, 2])
+    assert len(several.stage_numbers()[1]) == 3
+    assert several.net_input == one.net_input == "observed"
 
 
 @pytest.mark.parametrize(

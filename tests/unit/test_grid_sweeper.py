@@ -66,9 +66,9 @@ def test_the_reports_table_is_its_8_rows_under_two_protocols_and_2_baselines(pla
 
 def test_smoke_has_every_network_and_protocol_once(planned: MakePlan) -> None:
     plan = planned("sweep=smoke")
-    assert len(plan.cells) == 7
+    assert len(plan.cells) == 8
     assert set(axis(plan, "arch")) == {"unet", "dncnn", "resnet"}
-    assert set(axis(plan, "protocol")) == {None, "clean", "renoised", "observed"}
+    assert set(axis(plan, "protocol")) == {None, "clean", "renoised", "observed", "recorrupted"}
 
 
 def test_values_on_the_command_line_narrow_and_widen(planned: MakePlan) -> None:

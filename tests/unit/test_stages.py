@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -61,6 +62,30 @@ def test_observed_fits_the_observed_picture_throughout() -> None:
     assert all(stage.target is OBSERVED for stage in plan.stages)
 
 
+def test_recorrupted_stages_start_from_the_observed_picture_and_have_their_alphas() -> None:
+    plan = a_plan("recorrupted", net_input="observed", alphas=(0.3, 0.6, 1.2), sigma=0.1)
+    assert not plan.sees_clean
+    assert [stage.alpha for stage in plan.stages] == [0.3, 0.6, 1.2]
+    assert all(stage.target is OBSERVED for stage in plan.stages)
+    assert plan.first_input is OBSERVED
+    assert plan.sigma == 0.1
+    assert all(stage.alpha is None for stage in a_plan("renoised").stages)
+
+
+@pytest.mark.parametrize(
+    ("protocol", "changes"),
+    [
+        ("recorrupted", {}),
+        ("recorrupted", {"alphas": (1.0, 1.0, 1.0)}),
+        ("recorrupted", {"sigma": 0.1}),
+        ("renoised", {"sigma": 0.1, "alphas": (1.0, 1.0, 1.0)}),
+    ],
+)
+def test_alphas_and_sigma_belong_to_the_recorrupted_protocol(protocol: str, changes: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="alphas and sigma belong to protocol=recorrupted and to no other"):
+        a_plan(protocol, **changes)
+
+
 def test_the_baseline_is_one_stage_on_the_observed_picture() -> None:
     plan = baseline_plan(OBSERVED, 30)
     assert [(stage.budget, stage.target is OBSERVED) for stage in plan.stages] == [(30, True)]
@@ -107,6 +132,7 @@ def test_each_stage_has_a_draw_of_its_own() -> None:
         ({"protocol": "leaky"}, r"protocol\.name: got 'leaky'; allowed: clean, renoised, observed"),
         ({"net_input": "picture"}, r"method\.input: got 'picture'"),
         ({"betas": BETAS[:2]}, "got 2 betas, 3 budgets, 3 draws"),
+        ({"protocol": "recorrupted", "alphas": (1.0,), "sigma": 0.1}, "got 3 betas, 3 budgets, 3 draws, 1 alphas"),
         ({"budgets": (0, 0, 0)}, "allowed: at least one iteration"),
     ],
 )

@@ -8,7 +8,7 @@ import pytest
 import torch
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from dip_stages.stopping import Choice, Discrepancy, EsEmv, EsWmv, Oracle, Rule, StageGain, Sure, View
+from dip_stages.stopping import Choice, Discrepancy, EsEmv, EsWmv, Oracle, Residual, Rule, StageGain, Sure, View
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -70,6 +70,23 @@ def test_discrepancy_that_never_comes_keeps_the_last() -> None:
     seen = views(pictures(4))
     choice = read(Discrepancy(torch.full(SHAPE, 9.0), 0.1), seen)
     assert (choice.iteration, choice.spent, choice.decided) == (4, 4, False)
+    kept(choice, seen)
+
+
+def test_residual_takes_the_lowest_smoothed_distance_to_the_observed_picture() -> None:
+    observed, decay = torch.full(SHAPE, 0.5), 0.7
+    wobble = pictures(30, seed=4) * 0.02
+    distances = torch.cat([torch.linspace(0.5, 0.1, 18), torch.linspace(0.1, 0.3, 12)])
+    outputs = observed + distances.view(-1, 1, 1, 1, 1) + wobble
+    smooth, values = 0.0, []
+    for number, output in enumerate(outputs.numpy().astype(np.float64), 1):
+        smooth = decay * smooth + (1 - decay) * float(((output - 0.5) ** 2).mean())
+        values.append(smooth / (1 - decay**number))
+    lowest = int(np.argmin(values)) + 1
+    assert 18 < lowest < 23
+    seen = views(outputs, ends=[6, 20])
+    choice = read(Residual(observed, decay, patience=5), seen)
+    assert (choice.iteration, choice.spent, choice.decided) == (lowest, lowest + 5, True)
     kept(choice, seen)
 
 
@@ -207,6 +224,7 @@ def rules() -> dict[str, Rule]:
     observed = torch.full(SHAPE, 0.5)
     return {
         "discrepancy": Discrepancy(observed, 0.1),
+        "residual": Residual(observed, 0.8, patience=6),
         "es_wmv": EsWmv(4, patience=6),
         "es_emv": EsEmv(patience=6),
         "sure": Sure(observed, 0.1, 3, every=2, patience=6),

@@ -175,6 +175,34 @@ def test_fixed_noise_is_fed_throughout_with_fresh_jitter() -> None:
     assert torch.stack(network.fed).mean(0).std() < 0.06
 
 
+def test_a_recorrupted_stage_feeds_more_noise_and_aims_at_less_anew_each_time() -> None:
+    observed, sigma, alphas = a_picture(), 0.2, (0.5, 2.0)
+    plan = staged_plan(
+        protocol="recorrupted",
+        net_input="observed",
+        betas=(0.04, 0.001),
+        budgets=(60, 60),
+        observed=observed,
+        level_eps=level_noise(SHAPE, 2, 0),
+        alphas=alphas,
+        sigma=sigma,
+    )
+    module, network = a_module(plan, 3, rule=None, readers={"gain": StageGain(99, 99)}, lr=0.0)
+    targets: list[Tensor] = []
+    module.loss.register_forward_hook(lambda loss, *_: targets.append(loss.target.clone()))
+    fit(module)
+    for stage, alpha in enumerate(alphas):
+        here = slice(60 * stage, 60 * (stage + 1))
+        given = (torch.stack(network.fed[here]) - observed) / alpha
+        taken = (observed - torch.stack(targets[here])) * alpha
+        torch.testing.assert_close(given, taken, atol=1e-5, rtol=1e-4)
+        assert given.std().item() == pytest.approx(sigma, rel=0.02)
+        assert given.mean().item() == pytest.approx(0, abs=0.005)
+    # Rules are shown what the stage aims at, not one draw of it.
+    before = module.readers["gain"].state()["tensors"]["before"][0].item()
+    assert before == pytest.approx(-10 * ((module.output - observed) ** 2).mean().log10().item(), abs=1e-3)
+
+
 def test_a_stage_without_iterations_is_skipped() -> None:
     module, network = a_module(a_staged_plan("previous_output", (5, 0, 6)), 3)
     fit(module)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
 import pytest
 
 from dip_stages import report
@@ -71,6 +72,38 @@ def test_the_table_has_means_and_the_worst_the_nearest_rule_first(root: Path) ->
     assert (row["gap mean"], row["gap worst"], row["PSNR"], row["SSIM"]) == (1.0, 1.5, 29.5, 0.75)
     assert (row["spent"], row["chosen"], row["at the peak"], row["cells"], row["decided"]) == (105, 100, 120, 2, 2)
     assert table.set_index("reader").loc["es_wmv", "decided"] == 1
+
+
+def test_methods_are_compared_with_the_plain_baseline_under_the_same_rule_pair_by_pair(tmp_path: Path) -> None:
+    def read(psnr: float) -> dict[str, Any]:
+        rules = {"auto": psnr, "es_wmv": psnr - 1, "oracle": 31.0, "oracle_of_output": 31.0}
+        return {label: reading(label, 100, 27.0, average) for label, average in rules.items()}
+
+    for seed in (0, 1, 2):
+        a_read_cell(tmp_path, f"plain{seed}", seed, read(28.0 + seed))
+    for seed, psnr in ((0, 28.5), (1, 28.75), (7, 40.0)):
+        a_read_cell(tmp_path, f"staged{seed}", seed, read(psnr), method="staged")
+    table = stopping_table(load_readings(tmp_path)).set_index(["method", "reader"])
+    for reader in ("auto", "es_wmv"):
+        assert table.loc[("staged", reader), "PSNR vs baseline"] == 0.125
+        assert table.loc[("staged", reader), "better"] == "1 of 2"
+        assert pd.isna(table.loc[("baseline", reader), "better"])
+    assert table.loc[("staged", "auto"), "cells"] == 3
+    assert {"protocol", "input"}.isdisjoint(table.reset_index().columns)
+
+
+def test_settings_that_differ_are_told_apart(tmp_path: Path) -> None:
+    for seed, lr in enumerate((0.01, 0.01, 0.1)):
+        cell = axes("baseline", seed=seed)
+        (tmp_path / f"cell{seed}").mkdir()
+        settings = {"method": {"name": "baseline"}, "trainer": {"lr": lr}, "seed": seed}
+        readers = {name: reading("oracle", 9, 27.0, 30.0 + seed) for name in ("oracle", "oracle_of_output")}
+        stopping = {"rule": "none", "decided": False, "sigma": None, "readers": readers}
+        record = a_record(f"cell{seed}", cell, 25.0, stopping=stopping, settings=settings)
+        write_record(tmp_path / f"cell{seed}", record)
+    table = stopping_table(load_readings(tmp_path))
+    assert list(table["trainer.lr"]) == [0.01, 0.01, 0.1, 0.1]
+    assert list(table["PSNR"]) == [30.5, 30.5, 32.0, 32.0]
 
 
 def test_the_report_shows_it_and_marks_what_needs_the_clean_picture(root: Path) -> None:

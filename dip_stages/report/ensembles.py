@@ -1,0 +1,76 @@
+"""What averaging independent fits of the same observation brought: the mean's figures beside its members'."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from dip_stages.errors import RecordError
+from dip_stages.records import RECORD, read_record
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterator
+
+__all__ = ["ensemble_table", "load_ensembles"]
+
+
+def load_ensembles(folder: str | os.PathLike[str]) -> pd.DataFrame:
+    """Load the ensembles of a sweep.
+
+    Args:
+        folder: A sweep's folder.
+
+    Returns:
+        A row an ensemble that is done, empty if there is none. Columns: ``folder``, the axes, ``psnr`` and ``ssim`` of
+        the ensemble's result; ``member_psnr`` and ``member_ssim``, the means of its members' own; ``gain``, the
+        difference of the PSNRs in dB; and ``iterations``, of all members together.
+    """
+    return pd.DataFrame([row for path in sorted(Path(folder).glob(f"*/{RECORD}")) for row in _rows(path.parent)])
+
+
+def _rows(folder: Path) -> Iterator[dict[str, Any]]:
+    try:
+        record = read_record(folder)
+    except RecordError:  # the frame of cells says so
+        return
+    if record.metrics is None or len(record.members) < 2:
+        return
+    result = record.metrics["result"]
+    own = pd.DataFrame([member["metrics"]["result"] for member in record.members])
+    yield {
+        "folder": folder.name,
+        **record.cell["axes"],
+        "psnr": result["psnr"],
+        "ssim": result["ssim"],
+        "member_psnr": own.psnr.mean(),
+        "member_ssim": own.ssim.mean(),
+        "gain": result["psnr"] - own.psnr.mean(),
+        "iterations": record.iterations["run"],
+    }
+
+
+def ensemble_table(ensembles: pd.DataFrame) -> pd.DataFrame:
+    """Return what ensembles gain over one of their members, by method, rule and size.
+
+    Args:
+        ensembles: From :func:`load_ensembles`.
+
+    Returns:
+        A row a method, input, stopping rule and number of members; means over the rest, and the least gain.
+    """
+    groups = ensembles.groupby(["method", "input", "stopping", "members"], dropna=False, sort=False)
+    return groups.agg(
+        **{
+            "PSNR of a member": ("member_psnr", "mean"),
+            "PSNR": ("psnr", "mean"),
+            "gain mean": ("gain", "mean"),
+            "gain least": ("gain", "min"),
+            "SSIM of a member": ("member_ssim", "mean"),
+            "SSIM": ("ssim", "mean"),
+            "iterations": ("iterations", "mean"),
+            "cells": ("gain", "size"),
+        }
+    ).reset_index()

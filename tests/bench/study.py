@@ -1,0 +1,98 @@
+"""Writes the outcome of ``sweep=stopping_tuning`` and ``sweep=stopping`` into a document: ``make stopping``.
+
+``python -m tests.bench.study outputs/stopping_tuning outputs/stopping --into docs/stopping.md`` replaces what stands
+there between ``<!-- NAME -->`` and ``<!-- /NAME -->``, NAME being the sweep's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dip_stages.files import write_text
+from dip_stages.report.ensembles import ensemble_table, load_ensembles
+from dip_stages.report.frame import load
+from dip_stages.report.readings import load_readings, stopping_table
+from dip_stages.report.tables import to_markdown
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+DEFAULT, ESTIMATED = "auto", "auto_estimated"
+"""The readers that stand for the default rule, with sigma known and estimated."""
+
+
+def targets(readings: pd.DataFrame, ensembles: pd.DataFrame, check_every: int) -> list[str]:
+    """Return what was aimed at beside what came out, a line a target, for each method."""
+    lines = []
+    for names, cells in readings.groupby(["method", "protocol", "input"], dropna=False, sort=False):
+        known = cells[cells.reader == DEFAULT]
+        gap, worst = known.average_gap.mean(), known.average_gap.max()
+        estimated = cells[cells.reader == ESTIMATED].average_gap.mean()
+        spent, peak = known.spent.mean(), known.peak_iteration.mean()
+        facts = [
+            (f"mean gap {gap:.2f} dB", gap <= 0.10),
+            (f"worst {worst:.2f} dB", worst <= 0.5),
+            (f"mean gap with sigma estimated {estimated:.2f} dB", estimated <= 0.25),
+            (f"{spent:.0f} iterations spent, {peak:.0f} at the peak", spent <= peak + check_every),
+        ]
+        said = "; ".join(f"{text} ({'met' if met else 'missed'})" for text, met in facts)
+        lines.append(f"- {', '.join(str(name) for name in names if name == name and name is not None)}: {said}.")
+    if not ensembles.empty:
+        gain = ensembles.gain.mean()
+        lines.append(f"- Ensembles: {gain:.2f} dB over one run ({'met' if gain >= 0.5 else 'missed'}).")
+    return lines
+
+
+def section(folder: Path) -> str:
+    """Return a sweep's tables."""
+    frame = load(folder)
+    readings, ensembles = load_readings(folder), load_ensembles(folder)
+    counts = ", ".join(f"{count} {state}" for state, count in frame[frame.planned].status.value_counts().items())
+    pictures = ", ".join(sorted(frame.picture.dropna().unique()))
+    seconds = frame.seconds.sum()
+    parts = [f"{counts} of {int(frame.planned.sum())} cells, on {pictures}; {seconds / 3600:.1f} hours of one core."]
+    marked = readings.assign(reader=readings.reader + readings["needs_clean"].map({True: " *", False: ""}))
+    parts.append(to_markdown(stopping_table(marked).drop(columns="needs clean")))
+    default = readings[readings.reader == DEFAULT]
+    by_level = stopping_table(default, by=["beta_max"]).drop(columns=["needs clean", "reader"])
+    by_level.insert(1, "sigma", (by_level.pop("beta_max") ** 0.5 * 255).round().astype(int))
+    parts.append("The default rule by noise level, sigma of 255:")
+    parts.append(to_markdown(by_level))
+    if not ensembles.empty:
+        parts += ["Ensembles:", to_markdown(ensemble_table(ensembles))]
+    parts.append("\n".join(["Aimed at, and what came of it:", "", *targets(readings, ensembles, check_every=20)]))
+    return "\n\n".join(parts)
+
+
+def replaced(document: str, name: str, text: str) -> str:
+    """Return a document with what stands between the marks of that name replaced.
+
+    Raises:
+        ValueError: If the document has no such marks.
+    """
+    marks = re.compile(rf"(<!-- {re.escape(name)} -->\n).*?(<!-- /{re.escape(name)} -->)", flags=re.S)
+    if not marks.search(document):
+        raise ValueError(f"no <!-- {name} --> … <!-- /{name} --> in the document")
+    return marks.sub(lambda found: f"{found[1]}\n{text}\n\n{found[2]}", document)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folders", type=Path, nargs="+", help="sweeps' folders")
+    parser.add_argument("--into", type=Path, help="a Markdown file with marks; by default the tables are printed")
+    arguments = parser.parse_args()
+    for folder in arguments.folders:
+        text = section(folder)
+        if arguments.into is None:
+            sys.stdout.write(f"{text}\n\n")
+        else:
+            document = arguments.into.read_text(encoding="utf-8")
+            write_text(arguments.into, replaced(document, folder.name, text))
+
+
+if __name__ == "__main__":
+    main()

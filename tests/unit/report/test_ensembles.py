@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from dip_stages import report
+from dip_stages.records import write_json, write_record
+from dip_stages.report.ensembles import ensemble_table, load_ensembles
+from tests.unit.report.test_report import a_record, axes
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+
+def an_ensemble(root: Path, name: str, psnr: float, members: Sequence[float], **changes: Any) -> dict[str, Any]:
+    cell = axes("baseline", members=len(members), **changes)
+    (root / name).mkdir()
+    of_members = [{"metrics": {"result": {"psnr": own, "ssim": 0.25}}} for own in members]
+    write_record(root / name, a_record(name, cell, psnr, members=of_members))
+    return {"id": name, "folder": name, "axes": cell}
+
+
+def test_an_ensemble_is_compared_with_the_mean_of_its_members(tmp_path: Path) -> None:
+    cells = [
+        an_ensemble(tmp_path, "a", 31.0, [30.0, 30.5]),
+        an_ensemble(tmp_path, "b", 29.0, [28.0, 29.5], seed=1),
+        an_ensemble(tmp_path, "alone", 29.0, [29.0]),
+    ]
+    write_json(tmp_path / "plan.json", {"schema": 2, "name": "x", "command": "", "cells": cells})
+    frame = load_ensembles(tmp_path)
+    assert list(frame.folder) == ["a", "b"]
+    assert list(frame.gain) == [0.75, 0.25]
+    (row,) = ensemble_table(frame).to_dict("records")
+    assert (row["PSNR"], row["PSNR of a member"], row["gain mean"], row["gain least"]) == (30.0, 29.5, 0.5, 0.25)
+    assert (row["SSIM"], row["SSIM of a member"], row["cells"], row["members"]) == (0.5, 0.25, 2, 2)
+    text = report.report_sweep(tmp_path)
+    assert "## Ensembles" in text
+    assert (tmp_path / "report" / "ensembles.md").read_text() in text
+
+
+def test_without_ensembles_there_is_no_such_table(tmp_path: Path) -> None:
+    an_ensemble(tmp_path, "alone", 29.0, [29.0])
+    assert load_ensembles(tmp_path).empty
+    assert "Ensembles" not in report.report_sweep(tmp_path)
