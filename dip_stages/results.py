@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from dip_stages.build import member_seed
+from dip_stages.build import build_sigma, member_seed
 from dip_stages.metrics import quality
 
 if TYPE_CHECKING:
@@ -156,6 +156,7 @@ def observation_of(cell: Cell, observation: Observation | None) -> dict[str, Any
     known: dict[str, Any] = {
         "picture": cell.axes["picture"],
         "source": cell.config.data.source,
+        "index": getattr(cell.config.data, "index", None),
         "sha256": cell.settings["data"]["picture"],
         "beta_max": cell.config.noise.beta_max,
         "sigma": cell.config.noise.beta_max**0.5,
@@ -165,4 +166,7 @@ def observation_of(cell: Cell, observation: Observation | None) -> dict[str, Any
         _, channels, height, width = observation.clean.shape
         shown = quality(observation.observed.clamp(0, 1), observation.clean)
         known |= {"height": height, "width": width, "channels": channels, "psnr": shown.psnr, "ssim": shown.ssim}
+        if cell.config.recorrupted:
+            source = cell.config.protocol.sigma
+            known["recorruption"] = {"source": source, "value": build_sigma(source, observation)}
     return known

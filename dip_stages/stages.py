@@ -168,7 +168,7 @@ def staged_plan(
         level_eps: Standard normal draws of each stage, independent of the observation's.
         clean: ``(1, C, H, W)``; needed by, and allowed under, the protocol ``clean`` alone.
         perceptual_reference: ``target``, or ``clean`` under the protocol ``clean`` alone.
-        alphas: Of each stage, ascending; needed by ``recorrupted`` and by no other.
+        alphas: Of each stage; needed by ``recorrupted`` and by no other.
         sigma: Of the noise n; likewise.
 
     Raises:

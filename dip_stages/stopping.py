@@ -32,7 +32,7 @@ class View:
     Attributes:
         output: The iteration's raw output, ``(1, C, H, W)`` float32.
         average: The average of the outputs so far, the same shape.
-        target: What the stage is fitted to, the same shape.
+        target: What the stage is fitted to, the same shape; of a recorrupted stage, before noise is taken from it.
         last_of_stage: Whether the stage ends with this iteration.
         forward: Returns the network's output, in float32 and without a trace, for its present input plus a
             perturbation of the input's shape.
@@ -219,10 +219,13 @@ class Residual(_Lowest):
 
     over :math:`1-\gamma^t`, at its lowest. Where the target stands still, r falls to zero and its lowest value says
     nothing: that is what :class:`Discrepancy` is for. A recorrupted target, :math:`y - n/\alpha` with n drawn anew at
-    each iteration and known from the input, is another matter: while the network denoises, r falls towards the
-    observation's own noise; when it begins to fit n, its outputs move away from y, by up to
-    :math:`\sigma^2/\alpha^2`, and r rises. It needs no noise level. Ours; measured in ``docs/stopping.md``. A new
-    stage changes nothing: the observed picture stays the same.
+    each iteration, is another matter: while the network denoises, r falls towards the observation's own noise; when it
+    learns to tell n from its input, its outputs follow :math:`-n/\alpha` away from y, and r rises. A network that
+    learned y by heart first would never show that; ``docs/stopping.md`` has how often there was a lowest value, and how
+    near to the best iteration. It needs no noise level. Ours.
+
+    The first :math:`1/(1-\gamma)` values say too little and are left out. A stage begins r and its lowest value anew:
+    with another :math:`\alpha` the outputs are of another input.
 
     Args:
         observed: y, ``(1, C, H, W)``.
@@ -230,7 +233,7 @@ class Residual(_Lowest):
         patience: Iterations >= 1.
     """
 
-    def __init__(self, observed: Tensor, decay: float = 0.98, patience: int = 20) -> None:
+    def __init__(self, observed: Tensor, decay: float = 0.99, patience: int = 20) -> None:
         super().__init__(patience)
         self._observed, self._decay = observed, decay
 
@@ -239,14 +242,20 @@ class Residual(_Lowest):
         super().begin(like)
         self._observed = self._observed.to(like.device)
         self._state["residual"] = torch.zeros((), device=like.device)
+        self._counts["smoothed"] = 0
 
     def begin_stage(self) -> None:
-        """Go on: the observed picture stays the same."""
+        """Begin the distance and its lowest value anew."""
+        super().begin_stage()
+        self._state["residual"].zero_()
+        self._counts["smoothed"] = 0
 
     def _watch(self, view: View) -> None:
         now = (view.output - self._observed).square().mean()
         self._state["residual"].mul_(self._decay).add_(now, alpha=1 - self._decay)
-        self._offer(view, self._state["residual"] / (1 - self._decay**self._seen))
+        self._counts["smoothed"] += 1
+        if self._counts["smoothed"] * (1 - self._decay) >= 1:
+            self._offer(view, self._state["residual"] / (1 - self._decay ** self._counts["smoothed"]))
         self._wait()
 
 

@@ -78,6 +78,8 @@ def parse(composed: DictConfig | Mapping[str, Any]) -> Config:
     }
     sections = {key: _section(config, key, chosen.get(key) or next(iter(_SECTIONS[key]))) for key in _SECTIONS}
     recorrupted = sections["method"].name == "staged" and sections["protocol"].name == "recorrupted"
+    if recorrupted and getattr(sections["stopping"], "sigma", None) == "estimate" != sections["protocol"].sigma:
+        raise ConfigError("stopping.sigma: got 'estimate' where the fit knows sigma; allowed: protocol.sigma=estimate")
     return Config(
         **sections | {"stopping": _rule(sections["stopping"], recorrupted=recorrupted)},
         readers=_readers(config, recorrupted=recorrupted),

@@ -77,6 +77,10 @@ class AutoConfig:
     sigma: str = "known"
     tau: float = 1.0
 
+    def __post_init__(self) -> None:
+        check_choice("stopping.sigma", self.sigma, SIGMAS)
+        check_range("stopping.tau", self.tau, above=0)
+
     def rule(self, *, recorrupted: bool) -> ResidualConfig | DiscrepancyConfig:
         """Return the rule that it stands for; a typed configuration holds that one."""
         return ResidualConfig() if recorrupted else DiscrepancyConfig(sigma=self.sigma, tau=self.tau)
@@ -100,7 +104,7 @@ class ResidualConfig:
     """See :class:`dip_stages.stopping.Residual`."""
 
     name: str = "residual"
-    decay: float = 0.98
+    decay: float = 0.99
     patience: int = 20
 
     def __post_init__(self) -> None:

@@ -26,6 +26,7 @@ from dip_stages.config.reading import (
 from dip_stages.errors import ConfigError, check_choice, check_range
 from dip_stages.pictures import BUNDLED, FITS, MIN_SIDE, bundled_path
 from dip_stages.schedules import SCHEDULES, beta_schedule
+from dip_stages.sources import picture_in_folder, picture_of_dataset
 
 __all__ = [
     "ARCHS",
@@ -34,11 +35,13 @@ __all__ = [
     "ArchConfig",
     "BudgetConfig",
     "BundledData",
+    "ButterfliesData",
     "Config",
     "DataConfig",
     "DnCNNConfig",
     "EnsembleConfig",
     "FileData",
+    "FolderData",
     "LoggerConfig",
     "LossConfig",
     "MSEConfig",
@@ -169,9 +172,9 @@ class ProtocolConfig:
 
     def __post_init__(self) -> None:
         check_choice("protocol.name", self.name, ("clean", "renoised", "observed", "recorrupted"))
-        check_range("protocol.alpha", self.alpha, above=0)
+        check_range("protocol.alpha", self.alpha, at_least=0.001, at_most=1000)
         if self.last_alpha is not None:
-            check_range("protocol.last_alpha", self.last_alpha, above=0)
+            check_range("protocol.last_alpha", self.last_alpha, at_least=0.001, at_most=1000)
         check_choice("protocol.sigma", self.sigma, SIGMAS)
 
 
@@ -254,6 +257,55 @@ class FileData(_SizedData):
     def name(self) -> str:
         """The file's name without its ending."""
         return self.file.stem
+
+
+@dataclass(frozen=True)
+class FolderData(_SizedData):
+    """A clean picture of a folder; see :func:`dip_stages.sources.picture_in_folder`."""
+
+    source: str = "folder"
+    path: str = "???"
+    index: int = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_range("data.index", self.index, at_least=0)
+
+    @property
+    def file(self) -> Path:
+        """Where the picture is."""
+        return picture_in_folder(self.path, self.index)
+
+    @property
+    def name(self) -> str:
+        """The file's name without its ending."""
+        return self.file.stem
+
+
+@dataclass(frozen=True)
+class ButterfliesData(_SizedData):
+    """A picture of the course report's data set, or of another; see :func:`dip_stages.sources.picture_of_dataset`."""
+
+    source: str = "butterflies"
+    dataset: str = "huggan/smithsonian_butterflies_subset"
+    split: str = "train"
+    column: str = "image"
+    index: int = 0
+    streaming: bool = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_range("data.index", self.index, at_least=0)
+
+    @property
+    def file(self) -> Path:
+        """Where the picture is, once it has been fetched."""
+        return picture_of_dataset(self.dataset, self.split, self.column, self.index, streaming=self.streaming)
+
+    @property
+    def name(self) -> str:
+        """The data set's name without its owner's, and the row."""
+        return f"{Path(self.dataset).name}-{self.index}"
 
 
 @dataclass(frozen=True)
@@ -350,7 +402,7 @@ class RuntimeConfig:
 
 ArchConfig = UNetConfig | DnCNNConfig | ResNetConfig
 LossConfig = MSEConfig | PerceptualConfig
-DataConfig = BundledData | FileData
+DataConfig = BundledData | FileData | FolderData | ButterfliesData
 
 
 @dataclass(frozen=True)
@@ -382,6 +434,8 @@ class Config:
         if not self.readable_by(self.stopping):
             what, allowed = self._what_it_would_read(self.stopping)
             raise ConfigError(f"stopping={self.stopping.name}: got {what}; allowed: {allowed}")
+        if self.recorrupted:
+            self._check_recorruption()
         if self.staged:
             self.stage_numbers()
             blind = self.protocol.name != "clean"
@@ -436,7 +490,14 @@ class Config:
             return self.net_input == "observed"
         if isinstance(rule, ResidualConfig):
             return self.recorrupted
-        return self.staged or not isinstance(rule, StageGainConfig)
+        return (self.staged and not self.stages_alike) or not isinstance(rule, StageGainConfig)
+
+    def _check_recorruption(self) -> None:
+        if isinstance(self.loss, PerceptualConfig):
+            raise ConfigError(f"loss.name: got {self.loss.name!r} with protocol=recorrupted; allowed: mse")
+        if self.protocol.last_alpha is not None and self.scheduler.stages == 1:
+            got = self.protocol.last_alpha
+            raise ConfigError(f"protocol.last_alpha: got {got} with scheduler.stages=1; allowed: null, or more stages")
 
     def _what_it_would_read(self, rule: StoppingConfig) -> tuple[str, str]:
         """Return what there is and what there should be, of a rule that can say nothing of this fit."""
@@ -444,6 +505,8 @@ class Config:
             return f"method.input={self.net_input}", "method.input=observed"
         if isinstance(rule, ResidualConfig) and self.staged:
             return f"protocol={self.protocol.name}", "protocol=recorrupted"
+        if self.stages_alike:
+            return "protocol=recorrupted with one alpha, which has one stage", "protocol.last_alpha=…"
         return f"method={self.method.name}", "method=staged"
 
     @property
@@ -490,4 +553,4 @@ def _stage_numbers(
 
 ARCHS = {"unet": UNetConfig, "dncnn": DnCNNConfig, "resnet": ResNetConfig}
 LOSSES = {"mse": MSEConfig, "perceptual": PerceptualConfig}
-SOURCES = {"bundled": BundledData, "file": FileData}
+SOURCES = {"bundled": BundledData, "file": FileData, "folder": FolderData, "butterflies": ButterfliesData}

@@ -59,9 +59,11 @@ def ensemble_table(ensembles: pd.DataFrame) -> pd.DataFrame:
         ensembles: From :func:`load_ensembles`.
 
     Returns:
-        A row a method, input, stopping rule and number of members; means over the rest, and the least gain.
+        A row a network, method, protocol, input, stopping rule and number of members; means over the rest, and the
+        least gain.
     """
-    groups = ensembles.groupby(["method", "input", "stopping", "members"], dropna=False, sort=False)
+    keys = ["arch", "method", "protocol", "input", "stopping", "members"]
+    groups = ensembles.groupby(keys, dropna=False, sort=False)
     return groups.agg(
         **{
             "PSNR of a member": ("member_psnr", "mean"),

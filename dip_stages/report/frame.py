@@ -137,7 +137,10 @@ def _figures(record: Record) -> dict[str, Any]:
 def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for key, value in settings.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:  # null is a value; what is not there is none
+            flat[f"{prefix}{key}"] = "null" if value is None else value
     return flat
 
 

@@ -1,4 +1,4 @@
-"""Figures of a sweep: the curves, and the pictures side by side."""
+"""Figures of a sweep: the curves, the pictures side by side, and how far from the peak rules stopped."""
 
 from __future__ import annotations
 
@@ -12,16 +12,18 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from dip_stages.figures import save, style
+from dip_stages.report.readings import kinds, load_readings
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from matplotlib.axes import Axes
 
-__all__ = ["plot_curves", "plot_sheet"]
+__all__ = ["plot_curves", "plot_gaps", "plot_sheet"]
 
 _MOST_ROWS = 8
 _MOST_CURVES = 16
+_GAPS = (0, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20)
 
 
 def plot_curves(root: Path, frame: pd.DataFrame, path: Path) -> bool:
@@ -96,6 +98,41 @@ def plot_sheet(root: Path, frame: pd.DataFrame, path: Path) -> bool:
     return True
 
 
+def plot_gaps(root: Path, frame: pd.DataFrame, path: Path) -> bool:
+    """Draw how far from the peak each rule stopped that read along: a dot a fit, a mark their mean.
+
+    The gap, PSNR of the average at the best iteration of the same fit less that at the iteration chosen, needed the
+    clean picture. Rules that look at it themselves are left out.
+
+    Returns:
+        Whether there was anything to draw.
+    """
+    del frame
+    readings = load_readings(root)
+    if "average_gap" not in readings:
+        return False
+    blind = readings[~readings.needs_clean.astype(bool)]
+    if blind.empty:
+        return False
+    order = blind.groupby("reader").average_gap.mean().sort_values().index
+    kind = kinds(readings)[blind.index]
+    with style():
+        figure = Figure(figsize=(7.5, 0.55 * len(order) + 1.6), layout="constrained")
+        axes = figure.subplots()
+        shared: dict[str, Any] = {"x": blind.average_gap, "y": blind.reader, "hue": kind, "order": order, "ax": axes}
+        sns.stripplot(**shared, dodge=True, size=2.5, alpha=0.45, jitter=0.2, legend=False)
+        sns.pointplot(**shared, dodge=0.8 - 0.8 / kind.nunique(), linestyle="none", errorbar=None, markersize=5)
+        axes.set_xscale("symlog", linthresh=0.1)
+        axes.set_xlim(-0.01, 1.3 * max(0.5, blind.average_gap.max()))
+        axes.set_xticks([tick for tick in _GAPS if tick <= axes.get_xlim()[1]], minor=False)
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.set(xlabel="gap to the best iteration of the same fit (dB of PSNR, against the clean picture)", ylabel="")
+        axes.axvline(0.1, color="0.6", linewidth=0.8)
+        axes.legend(title="", fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
+        save(figure, path)
+    return True
+
+
 def _done(frame: pd.DataFrame) -> pd.DataFrame:
     return frame[frame.planned & (frame.status == "done")]
 
@@ -113,7 +150,8 @@ def _panel_name(arch: str, protocol: str) -> str:
 
 
 def _curve(root: Path, cell: Any, panel: str) -> pd.DataFrame:
-    name = "baseline" if cell.method == "baseline" else f"{cell.scheduler}, {cell.loss}"
+    parts = [cell.scheduler, cell.loss] if pd.notna(cell.scheduler) else [cell.protocol]
+    name = "baseline" if cell.method == "baseline" else ", ".join(parts)
     curve = pd.read_csv(root / cell.folder / "curves.csv", usecols=["iteration", "output_psnr"])
     return curve.assign(panel=panel, beta_max=cell.beta_max, cell=name)
 

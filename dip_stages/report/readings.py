@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Iterator, Sequence
 
-__all__ = ["load_readings", "stopping_table"]
+__all__ = ["kinds", "load_readings", "stopping_table"]
 
 ORACLES = {"output": "oracle_of_output", "average": "oracle"}
 """The readers that find the peaks, as ``conf/readers/all.yaml`` names them."""
@@ -30,7 +30,8 @@ def load_readings(folder: str | os.PathLike[str]) -> pd.DataFrame:
 
     Returns:
         A row a cell that is done and a reader of it, empty if no cell was read. Columns: ``folder``, the axes,
-        ``reader``, ``rule``, ``needs_clean``, ``sigma``, ``sigma_source``, ``decided``, ``iteration`` (chosen),
+        ``reader``, ``rule``, ``needs_clean``, ``sigma``, ``sigma_source``, ``fit_sigma`` (where a recorrupted fit
+        had its own from), ``decided``, ``iteration`` (chosen),
         ``spent``, ``output_psnr``, ``output_ssim``, ``average_psnr``, ``average_ssim`` at that iteration; and, where
         oracles read along, ``output_gap``, ``average_gap`` to the best iteration of the same fit in dB, and
         ``peak_iteration`` of the average; and any further setting that differs between cells, by its key.
@@ -60,6 +61,7 @@ def _rows(folder: Path) -> Iterator[dict[str, Any]]:
             **{key: read[key] for key in ("rule", "needs_clean", "decided", "iteration", "spent")},
             "sigma": (read["sigma"] or {}).get("value"),
             "sigma_source": (read["sigma"] or {}).get("source"),
+            "fit_sigma": (record.observation.get("recorruption") or {}).get("source"),
             **{f"{of}_{metric}": read[of][metric] for of in ORACLES for metric in ("psnr", "ssim")},
             **_gaps(record, read),
         }
@@ -87,11 +89,11 @@ def stopping_table(readings: pd.DataFrame, by: Sequence[str] = ()) -> pd.DataFra
         A row a method and reader, the readers of a method by their mean gap. PSNR and SSIM are the average's at the
         iteration chosen; ``spent`` is the mean number of iterations after which the rule knew, beside that of the
         peak; ``decided`` how many of the cells it came to a decision in. Where plain baselines are among the cells,
-        ``PSNR vs baseline`` is the mean difference to theirs under the same rule, paired by picture, noise level and
-        seeds, and ``better`` in how many of the pairs it is positive.
+        ``PSNR vs baseline`` is the mean difference to theirs under the reader of the same name, paired by observation,
+        seeds, network and what other settings both have, and ``better`` in how many of the pairs it is positive. There
+        is no pair where one knew sigma and the other estimated it.
     """
-    axes = [axis for axis in AXES if axis not in ("method", *by, *_REPEATS) and _told(readings, axis)]
-    keys = ["method", *by, *axes, *_settings(readings)]
+    keys = _kinds(readings, by)
     readings = _against_baseline(readings)
     groups = readings.groupby([*keys, "reader"], dropna=False, sort=False)
     table = groups.agg(
@@ -117,6 +119,22 @@ def stopping_table(readings: pd.DataFrame, by: Sequence[str] = ()) -> pd.DataFra
     return table.sort_values([*keys, "gap mean"], kind="stable", ignore_index=True)
 
 
+def kinds(readings: pd.DataFrame, *, but: Sequence[str] = ()) -> pd.Series:
+    """Return a name for the kind of cell of each reading: its method, and what tells its kind from the method's others.
+
+    Args:
+        readings: From :func:`load_readings`.
+        but: Axes and settings that are left out.
+    """
+    named = readings[[key for key in _kinds(readings) if key not in but]].astype(object)
+    return named.apply(lambda row: ", ".join(str(value) for value in row if pd.notna(value)), axis="columns")
+
+
+def _kinds(readings: pd.DataFrame, by: Sequence[str] = ()) -> list[str]:
+    axes = [axis for axis in AXES if axis not in ("method", *by, *_REPEATS) and _told(readings, axis)]
+    return ["method", *by, *axes, *_settings(readings)]
+
+
 def _told(readings: pd.DataFrame, axis: str) -> bool:
     """Whether an axis differs within a method: the baseline's lack of it is no difference."""
     return bool((readings.groupby("method")[axis].nunique() > 1).any())
@@ -124,12 +142,16 @@ def _told(readings: pd.DataFrame, axis: str) -> bool:
 
 def _against_baseline(readings: pd.DataFrame) -> pd.DataFrame:
     """Return the readings with the PSNR's difference to the plain baseline's of the same observation, seed and rule."""
-    pairing = [*(axis for axis in _PAIRED if axis in readings), "reader"]
-    plain = readings[(readings.method == "baseline") & (readings.input == "fixed_noise")]
-    plain = plain.drop_duplicates(pairing, keep=False)[[*pairing, "average_psnr"]]
-    merged = readings.merge(plain.rename(columns={"average_psnr": "of_baseline"}), how="left", on=pairing)
-    is_plain = (merged.method == "baseline") & (merged.input == "fixed_noise")
-    return merged.assign(against=(merged.average_psnr - merged.of_baseline).mask(is_plain))
+    is_plain = (readings.method == "baseline") & (readings.input == "fixed_noise")
+    plain = readings[is_plain]
+    shared = [setting for setting in _settings(readings) if plain[setting].notna().any()]
+    pairing = [*_PAIRED, *shared, "reader"]
+    plain = plain.drop_duplicates(pairing, keep=False)[[*pairing, "average_psnr", "sigma_source"]]
+    names = {"average_psnr": "of_baseline", "sigma_source": "baseline_sigma"}
+    merged = readings.merge(plain.rename(columns=names), how="left", on=pairing).set_index(readings.index)
+    sources = merged.fit_sigma.fillna(merged.sigma_source), merged.baseline_sigma
+    unlike = sources[0].notna() & sources[1].notna() & (sources[0] != sources[1])
+    return merged.assign(against=(merged.average_psnr - merged.of_baseline).mask(is_plain | unlike))
 
 
 def _better(differences: pd.Series) -> str | None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from dip_stages.files import write_text
 from dip_stages.report.ensembles import ensemble_table, load_ensembles
 from dip_stages.report.frame import load
-from dip_stages.report.plots import plot_curves, plot_sheet
+from dip_stages.report.plots import plot_curves, plot_gaps, plot_sheet
 from dip_stages.report.readings import load_readings, stopping_table
 from dip_stages.report.tables import comparison, protocols, to_markdown
 
@@ -41,8 +41,8 @@ def report_sweep(root: str | os.PathLike[str]) -> str:
     """Gather a sweep from disk and write ``<sweep>/report/``.
 
     Written: ``cells.csv`` (a row a cell), ``table_<protocol>.csv`` and ``.md``, ``report.md``, ``curves.png``,
-    ``pictures.png``; where rules read along, ``readings.csv`` (a row a cell and rule) and ``stopping.md``; and of
-    ensembles, ``ensembles.csv`` and ``ensembles.md``.
+    ``pictures.png``; where rules read along, ``readings.csv`` (a row a cell and rule), ``stopping.md`` and
+    ``gaps.png``; and of ensembles, ``ensembles.csv`` and ``ensembles.md``.
 
     Args:
         root: The sweep's folder.
@@ -81,7 +81,8 @@ _STOPPING_NOTES = """\
 Rules that read along the same fits, and the iteration that each would have chosen. gap: PSNR of the average at the best
 iteration of the same fit, found with the clean picture, less that at the iteration chosen, in dB; mean and worst over
 pictures, noise levels and seeds. PSNR and SSIM are the average's there; vs baseline: the difference to the plain
-baseline under the same rule, on the same observation with the same seed. spent: iterations after which the rule knew.
+baseline under the rule of the same name (auto is each method's own), on the same observation with the same seed. spent:
+iterations after which the rule knew.
 Rules marked * look at the clean picture: nobody who denoises has it.
 """
 
@@ -170,4 +171,4 @@ def _holes(frame: pd.DataFrame) -> str:
     return "\n".join(["Holes:", *lines, ""])
 
 
-_FIGURES = {"curves.png": plot_curves, "pictures.png": plot_sheet}
+_FIGURES = {"curves.png": plot_curves, "pictures.png": plot_sheet, "gaps.png": plot_gaps}

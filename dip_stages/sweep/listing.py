@@ -27,6 +27,7 @@ _AXIS_OF = {
     "data": "picture",
     "data.name": "picture",
     "data.path": "picture",
+    "data.index": "picture",
 }
 """What else an axis is called in overrides."""
 

@@ -1,7 +1,7 @@
 """Writes the outcome of ``sweep=stopping_tuning`` and ``sweep=stopping`` into a document: ``make stopping``.
 
 ``python -m tests.bench.study outputs/stopping_tuning outputs/stopping --into docs/stopping.md`` replaces what stands
-there between ``<!-- NAME -->`` and ``<!-- /NAME -->``, NAME being the sweep's.
+there between ``<!-- NAME -->`` and ``<!-- /NAME -->``, NAME being the sweep's, and puts the figure into ``docs/NAME``.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 from dip_stages.files import write_text
 from dip_stages.report.ensembles import ensemble_table, load_ensembles
 from dip_stages.report.frame import load
-from dip_stages.report.readings import load_readings, stopping_table
+from dip_stages.report.plots import plot_gaps
+from dip_stages.report.readings import kinds, load_readings, stopping_table
 from dip_stages.report.tables import to_markdown
 
 if TYPE_CHECKING:
@@ -26,21 +27,30 @@ DEFAULT, ESTIMATED = "auto", "auto_estimated"
 
 
 def targets(readings: pd.DataFrame, ensembles: pd.DataFrame, check_every: int) -> list[str]:
-    """Return what was aimed at beside what came out, a line a target, for each method."""
+    """Return what was aimed at beside what came out, a line a kind of cell.
+
+    A fit that is recorrupted knows or estimates sigma by itself, whatever the rule goes by.
+    """
     lines = []
-    for names, cells in readings.groupby(["method", "protocol", "input"], dropna=False, sort=False):
-        known = cells[cells.reader == DEFAULT]
-        gap, worst = known.average_gap.mean(), known.average_gap.max()
-        estimated = cells[cells.reader == ESTIMATED].average_gap.mean()
-        spent, peak = known.spent.mean(), known.peak_iteration.mean()
-        facts = [
-            (f"mean gap {gap:.2f} dB", gap <= 0.10),
-            (f"worst {worst:.2f} dB", worst <= 0.5),
-            (f"mean gap with sigma estimated {estimated:.2f} dB", estimated <= 0.25),
-            (f"{spent:.0f} iterations spent, {peak:.0f} at the peak", spent <= peak + check_every),
-        ]
+    for kind, cells in readings.groupby(kinds(readings, but=["protocol.sigma"]), sort=False):
+        own = cells.fit_sigma.notna()
+        known = cells[(cells.reader == DEFAULT) & (~own | (cells.fit_sigma == "known"))]
+        estimated = cells[(cells.reader == ESTIMATED) & (~own | (cells.fit_sigma == "estimate"))]
+        facts = []
+        if len(known):
+            gap, worst = known.average_gap.mean(), known.average_gap.max()
+            spent, peak = known.spent.mean(), known.peak_iteration.mean()
+            facts = [
+                (f"mean gap {gap:.2f} dB", gap <= 0.10),
+                (f"worst {worst:.2f} dB", worst <= 0.5),
+                (f"{spent:.0f} iterations spent, {peak:.0f} at the peak", spent <= peak + check_every),
+            ]
+        if len(estimated):
+            gap = estimated.average_gap.mean()
+            facts.append((f"mean gap with sigma estimated {gap:.2f} dB", gap <= 0.25))
         said = "; ".join(f"{text} ({'met' if met else 'missed'})" for text, met in facts)
-        lines.append(f"- {', '.join(str(name) for name in names if name == name and name is not None)}: {said}.")
+        if said:
+            lines.append(f"- {kind}: {said}.")
     if not ensembles.empty:
         gain = ensembles.gain.mean()
         lines.append(f"- Ensembles: {gain:.2f} dB over one run ({'met' if gain >= 0.5 else 'missed'}).")
@@ -51,6 +61,8 @@ def section(folder: Path) -> str:
     """Return a sweep's tables."""
     frame = load(folder)
     readings, ensembles = load_readings(folder), load_ensembles(folder)
+    if "average_gap" not in readings:
+        sys.exit(f"{folder}: no cell in it was read along; allowed: a sweep with readers=all, some of it done")
     counts = ", ".join(f"{count} {state}" for state, count in frame[frame.planned].status.value_counts().items())
     pictures = ", ".join(sorted(frame.picture.dropna().unique()))
     seconds = frame.seconds.sum()
@@ -90,6 +102,10 @@ def main() -> None:
         if arguments.into is None:
             sys.stdout.write(f"{text}\n\n")
         else:
+            figure = arguments.into.parent / folder.name / "gaps.png"
+            figure.parent.mkdir(exist_ok=True)
+            if plot_gaps(folder, load(folder), figure):
+                text += f"\n\n![gap to the peak, by rule and method]({folder.name}/{figure.name})"
             document = arguments.into.read_text(encoding="utf-8")
             write_text(arguments.into, replaced(document, folder.name, text))
 

@@ -52,7 +52,9 @@ def test_pictures_and_files_that_are_linked_are_there() -> None:
 @pytest.mark.parametrize("command", OURS)
 def test_every_command_runs_when_made_small(run: CommandLine, tmp_path: Path, command: str) -> None:
     """With a tiny picture and few iterations; a report is given a sweep to report on first."""
-    (tmp_path / "picture.png").write_bytes(bundled_path("coffee").read_bytes())
+    for name in ("picture.png", "pictures/a.png", "pictures/b.png", "pictures/c.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(bundled_path("coffee").read_bytes())
     module, *arguments = shlex.split(command)[2:]
     if module in ("dip_stages.report", "dip_stages.status"):
         run("-m", f"sweep={Path(arguments[0]).name}", "preset=smoke", "trainer.iterations=2", "arch=unet")

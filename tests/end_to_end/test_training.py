@@ -36,6 +36,18 @@ def records(composing: Compose, tmp_path_factory: pytest.TempPathFactory) -> dic
     }
 
 
+def test_a_recorrupted_fit_stops_by_itself_near_its_best(composing: Compose, tmp_path: Path) -> None:
+    cell = cell_of(parse(composing("preset=quick", "data.name=coffee", "protocol=recorrupted")))
+    record = run_cell(cell, tmp_path, threads=None)
+    assert record.metrics is not None
+    assert record.stopping is not None
+    assert record.stopping["rule"] == "residual"
+    assert record.stopping["decided"]
+    assert record.iterations["run"] < 600
+    assert record.metrics["result"]["psnr"] > record.observation["psnr"] + 7
+    assert record.metrics["result"]["gap_psnr"]["value"] < 0.5
+
+
 @pytest.mark.parametrize("name", ["baseline", "clean", "renoised", "observed"])
 def test_the_quick_preset_denoises_by_4_db(records: dict[str, Record], name: str) -> None:
     record = records[name]

@@ -60,7 +60,7 @@ def test_a_baseline_is_one_cell_whatever_it_ignores(
     assert cell_of(parse(values)).id == same
 
 
-WORTH_A_CELL = st.fixed_dictionaries(
+_CHOSEN = st.fixed_dictionaries(
     {
         "method": st.sampled_from(["baseline", "staged", "aseqdip"]),
         "arch": st.sampled_from(["unet", "dncnn", "resnet"]),
@@ -74,7 +74,16 @@ WORTH_A_CELL = st.fixed_dictionaries(
         "seed": st.integers(0, 9),
         "budget.rescale": st.sampled_from(["true", "false"]),
     },
-).map(lambda chosen: tuple(f"{key}={value}" for key, value in chosen.items()))
+)
+
+
+def _overrides(chosen: dict[str, object]) -> tuple[str, ...]:
+    if chosen["protocol"] == "recorrupted":  # with MSE alone
+        chosen = {**chosen, "loss": "mse"}
+    return tuple(f"{key}={value}" for key, value in chosen.items())
+
+
+WORTH_A_CELL = _CHOSEN.map(_overrides)
 """Overrides of any kind of cell."""
 
 
@@ -144,17 +153,17 @@ IGNORED = [
     ("method=aseqdip", "trainer.lr=0.5"),
     ("method=aseqdip", "trainer.jitter=0.5"),
     ("method=aseqdip", "scheduler.stages=3"),
-    ("loss=perceptual_pretrained", "loss.seed=5"),
-    ("loss=perceptual_pretrained", "loss.path=elsewhere.pth"),
+    ("protocol=renoised loss=perceptual_pretrained", "loss.seed=5"),
+    ("protocol=renoised loss=perceptual_pretrained", "loss.path=elsewhere.pth"),
     ("budget=constant", "budget.alpha=0.3"),
     ("budget=constant", "budget.k=3"),
     ("budget=constant budget.rescale=true", "budget.max_epochs=9"),
     ("method=staged protocol=renoised budget.rescale=false", "trainer.iterations=9"),
     ("protocol=observed budget=constant", "scheduler=scaled_linear"),
     ("protocol=observed budget=constant", "scheduler.beta_start=0.005"),
-    ("method=staged protocol=recorrupted", "scheduler.stages=3"),
-    ("method=staged protocol=recorrupted", "budget=decaying"),
-    ("method=staged protocol=recorrupted", "trainer.jitter=0.5"),
+    ("method=staged protocol=recorrupted loss=mse", "scheduler.stages=3"),
+    ("method=staged protocol=recorrupted loss=mse", "budget=decaying"),
+    ("method=staged protocol=recorrupted loss=mse", "trainer.jitter=0.5"),
     ("protocol=observed", "protocol.alpha=0.7"),
     ("data.size=null", "data.fit=crop"),
 ]

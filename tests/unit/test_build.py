@@ -81,7 +81,15 @@ def test_levels_and_observation_use_independent_noise(make_cell: MakeCell) -> No
     assert correlations.abs().max() < 0.06
 
 
-@pytest.mark.parametrize("overrides", [("protocol=renoised",), ("protocol=observed",), ("method=baseline",)])
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ("protocol=renoised",),
+        ("protocol=observed",),
+        ("protocol=recorrupted", "protocol.sigma=estimate"),
+        ("method=baseline",),
+    ],
+)
 def test_a_blind_plan_is_the_same_whatever_the_clean_picture(make_cell: MakeCell, overrides: tuple[str, ...]) -> None:
     config = make_cell(*overrides).config
     observation = build_observation(config)
@@ -90,5 +98,8 @@ def test_a_blind_plan_is_the_same_whatever_the_clean_picture(make_cell: MakeCell
     for ours, theirs in zip(plans[0].stages, plans[1].stages, strict=True):
         assert torch.equal(ours.target, theirs.target)
         assert torch.equal(ours.reference, theirs.reference)
+    assert plans[0].sigma == plans[1].sigma
+    if plans[0].first_input is not None and plans[1].first_input is not None:
+        assert torch.equal(plans[0].first_input, plans[1].first_input)
     leaky = make_cell("protocol=clean").config
     assert not torch.equal(build_plan(leaky, observation).stages[0].target, build_plan(leaky, other).stages[0].target)

@@ -40,6 +40,7 @@ def test_every_option_file_parses(composing: Compose, group: str, monkeypatch: p
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://localhost:5000")
     needs = {
         "data=file": ["data.path=x.png"],
+        "data=folder": ["data.path=x"],
         "stopping=sure": ["method.input=observed"],
         "stopping=residual": ["protocol=recorrupted"],
     }
@@ -58,7 +59,9 @@ def test_a_rule_that_can_say_nothing_of_a_fit_is_refused_and_left_out_of_the_rea
     assert set(parse(composing("readers=all")).reading) == everything - {"sure", "residual"}
     observed = parse(composing("readers=all", "method=baseline", "method.input=observed"))
     assert set(observed.reading) == everything - {"stage_gain", "residual"}
-    assert set(parse(composing("readers=all", "protocol=recorrupted")).reading) == everything
+    recorrupted = ("readers=all", "protocol=recorrupted")
+    assert set(parse(composing(*recorrupted)).reading) == everything - {"stage_gain"}
+    assert set(parse(composing(*recorrupted, "protocol.last_alpha=1")).reading) == everything
     assert observed.readers.rules["oracle_of_output"].of == "output"
     assert observed.readers.rules["discrepancy_estimated"].sigma == "estimate"
 
@@ -81,6 +84,33 @@ def test_auto_stands_for_the_rule_that_fits_the_plan(
     assert config.stopping == rule
     governing = parse(composing(*(o for o in overrides if not o.startswith("stopping")), "readers=all"))
     assert governing.readers.rules["auto"] == governing.stopping
+
+
+@pytest.mark.parametrize(
+    ("overrides", "says"),
+    [
+        (
+            ("stopping.sigma=estimate",),
+            "stopping.sigma: got 'estimate' where the fit knows sigma; allowed: ",
+        ),
+        (("stopping=auto_estimated",), "allowed: protocol.sigma=estimate"),
+        (("stopping.tau=-5",), "stopping.tau: got -5"),
+        (
+            ("stopping=stage_gain",),
+            "got protocol=recorrupted with one alpha, which has one stage; allowed: ",
+        ),
+        (("loss=perceptual",), "loss.name: got 'perceptual' with protocol=recorrupted; allowed: mse"),
+        (("protocol.alpha=0",), "protocol.alpha: got 0"),
+        (("protocol.last_alpha=1e9",), "protocol.last_alpha: got 1000000000"),
+        (("protocol.last_alpha=2", "scheduler.stages=1"), "protocol.last_alpha: got 2.0 with scheduler.stages=1"),
+        (("protocol.sigma=guess",), "protocol.sigma: got 'guess'; allowed: known, estimate"),
+    ],
+)
+def test_what_recorruption_cannot_be_is_refused(composing: Compose, overrides: tuple[str, ...], says: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(says)):
+        parse(composing("protocol=recorrupted", *overrides))
+    if overrides == ("stopping.sigma=estimate",):
+        parse(composing("protocol=recorrupted", "protocol.sigma=estimate", *overrides))
 
 
 def test_recorruption_rises_in_equal_ratios_and_one_alpha_is_one_stage(composing: Compose) -> None:

@@ -84,10 +84,32 @@ def test_residual_takes_the_lowest_smoothed_distance_to_the_observed_picture() -
         values.append(smooth / (1 - decay**number))
     lowest = int(np.argmin(values)) + 1
     assert 18 < lowest < 23
-    seen = views(outputs, ends=[6, 20])
+    seen = views(outputs)
     choice = read(Residual(observed, decay, patience=5), seen)
     assert (choice.iteration, choice.spent, choice.decided) == (lowest, lowest + 5, True)
     kept(choice, seen)
+
+
+def test_residual_begins_anew_with_a_stage_however_far_off_that_is() -> None:
+    observed = torch.full(SHAPE, 0.5)
+
+    def falling_and_rising(level: float) -> Tensor:
+        distances = torch.cat([torch.linspace(0.3, 0.1, 12), torch.linspace(0.1, 0.2, 8)]) + level
+        return observed + distances.view(-1, 1, 1, 1, 1)
+
+    first, second = falling_and_rising(0.0)[:12], falling_and_rising(0.5)
+    seen = views(torch.cat([first, second]), ends=[12])
+    choice = read(Residual(observed, 0.5, patience=4), seen)
+    alone = read(Residual(observed, 0.5, patience=4), views(second))
+    assert (choice.iteration, choice.spent) == (alone.iteration + 12, alone.spent + 12)
+
+
+def test_residual_does_not_go_by_its_first_values() -> None:
+    observed = torch.full(SHAPE, 0.5)
+    outputs = observed + torch.tensor([0.0, 0.4, 0.4, 0.4, 0.3, 0.2, 0.2]).view(-1, 1, 1, 1, 1)
+    assert read(Residual(observed, 0.75, patience=2), views(outputs)).iteration == 7
+    short = read(Residual(observed, 0.75, patience=2), views(outputs[:3]))
+    assert (short.iteration, short.decided) == (3, False)
 
 
 @pytest.mark.parametrize("window", [2, 7])

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from dip_stages.records import write_json
-from tests.bench.study import replaced, section
+from tests.bench.study import main, replaced, section
 from tests.unit.report.test_ensembles import an_ensemble
 from tests.unit.report.test_readings import a_read_cell, reading
 
@@ -24,6 +24,27 @@ def test_what_stands_between_the_marks_is_replaced_and_nothing_else() -> None:
         replaced(DOCUMENT, "three", "new")
 
 
+def test_a_sweep_that_nobody_read_is_no_study(tmp_path: Path) -> None:
+    cells = [a_read_cell(tmp_path, "unread", 0, {})]
+    write_json(tmp_path / "plan.json", {"schema": 2, "name": "x", "command": "", "cells": cells})
+    with pytest.raises(SystemExit, match="no cell in it was read along"):
+        section(tmp_path)
+
+
+def test_the_tables_and_the_figure_go_into_the_document(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, document = tmp_path / "one", tmp_path / "docs" / "study.md"
+    for path in (folder, document.parent):
+        path.mkdir()
+    document.write_text(DOCUMENT)
+    rules = {name: reading(name, 100, 27.0, 30.0) for name in ("es_wmv", "oracle", "oracle_of_output")}
+    a_read_cell(folder, "cell", 0, rules)
+    monkeypatch.setattr("sys.argv", ["study", str(folder), "--into", str(document)])
+    main()
+    assert "| es_wmv " in document.read_text()
+    assert "(one/gaps.png)" in document.read_text()
+    assert (document.parent / "one" / "gaps.png").exists()
+
+
 def test_a_study_says_which_targets_were_met(tmp_path: Path) -> None:
     cells = [
         a_read_cell(
@@ -40,10 +61,17 @@ def test_a_study_says_which_targets_were_met(tmp_path: Path) -> None:
         for seed in (0, 1)
     ]
     cells.append(an_ensemble(tmp_path, "together", 31.0, [30.0, 30.5]))
+    for name, source, gap in (("knows", "known", 0.25), ("estimates", "estimate", 0.5)):
+        rules = ("auto", "auto_estimated", "oracle", "oracle_of_output")
+        readers = {rule: reading(rule, 100, 27.0, 30.0 - gap * (rule[0] == "a")) for rule in rules}
+        cells.append(a_read_cell(tmp_path, name, 7, readers, method="staged", fit_sigma=source))
     write_json(tmp_path / "plan.json", {"schema": 2, "name": "x", "command": "", "cells": cells})
     text = section(tmp_path)
-    assert "3 done of 3 cells, on rocket" in text
+    assert "5 done of 5 cells, on rocket" in text
+    (staged,) = (line for line in text.splitlines() if line.startswith("- staged:"))
+    assert "mean gap 0.25 dB (missed)" in staged
+    assert "mean gap with sigma estimated 0.50 dB (missed)" in staged
     assert "| oracle *" in text
-    assert "mean gap 0.38 dB (missed); worst 0.62 dB (missed); mean gap with sigma estimated 0.12 dB (met)" in text
-    assert "105 iterations spent, 120 at the peak (met)" in text
+    assert "mean gap 0.38 dB (missed); worst 0.62 dB (missed); 105 iterations spent, 120 at the peak (met)" in text
+    assert "mean gap with sigma estimated 0.12 dB (met)" in text
     assert "Ensembles: 0.75 dB over one run (met)" in text

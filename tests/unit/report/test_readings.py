@@ -2,12 +2,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 import pytest
+from PIL import Image
 
 from dip_stages import report
 from dip_stages.records import write_json, write_record
-from dip_stages.report.readings import load_readings, stopping_table
+from dip_stages.report.readings import kinds, load_readings, stopping_table
 from tests.unit.report.test_report import a_record, axes
 
 if TYPE_CHECKING:
@@ -27,11 +27,23 @@ def reading(rule: str, iteration: int, output: float, average: float, **changes:
     } | changes
 
 
-def a_read_cell(root: Path, name: str, seed: int, readers: dict[str, Any], method: str = "baseline") -> dict[str, Any]:
+def a_read_cell(
+    root: Path,
+    name: str,
+    seed: int,
+    readers: dict[str, Any],
+    method: str = "baseline",
+    fit_sigma: str | None = None,
+    settings: dict[str, Any] | None = None,
+) -> dict[str, Any]:
     cell = axes(method, seed=seed)
     (root / name).mkdir()
     stopping = {"rule": "none", "decided": False, "sigma": None, "readers": readers}
-    write_record(root / name, a_record(name, cell, 25.0, stopping=stopping))
+    observation = {"source": "bundled", "psnr": 20.0, "ssim": 0.3}
+    if fit_sigma:
+        observation["recorruption"] = {"source": fit_sigma, "value": 0.1}
+    changes = {"settings": settings} if settings else {}
+    write_record(root / name, a_record(name, cell, 25.0, stopping=stopping, observation=observation, **changes))
     return {"id": name, "folder": name, "axes": cell}
 
 
@@ -87,23 +99,44 @@ def test_methods_are_compared_with_the_plain_baseline_under_the_same_rule_pair_b
     for reader in ("auto", "es_wmv"):
         assert table.loc[("staged", reader), "PSNR vs baseline"] == 0.125
         assert table.loc[("staged", reader), "better"] == "1 of 2"
-        assert pd.isna(table.loc[("baseline", reader), "better"])
+        assert table.better.isna().loc[("baseline", reader)]
     assert table.loc[("staged", "auto"), "cells"] == 3
     assert {"protocol", "input"}.isdisjoint(table.reset_index().columns)
 
 
-def test_settings_that_differ_are_told_apart(tmp_path: Path) -> None:
-    for seed, lr in enumerate((0.01, 0.01, 0.1)):
-        cell = axes("baseline", seed=seed)
-        (tmp_path / f"cell{seed}").mkdir()
-        settings = {"method": {"name": "baseline"}, "trainer": {"lr": lr}, "seed": seed}
+def test_settings_that_differ_are_told_apart_null_among_them(tmp_path: Path) -> None:
+    for seed, value in enumerate((None, None, 0.1)):
+        settings = {"method": {"name": "baseline"}, "protocol": {"last_alpha": value}, "seed": seed}
         readers = {name: reading("oracle", 9, 27.0, 30.0 + seed) for name in ("oracle", "oracle_of_output")}
-        stopping = {"rule": "none", "decided": False, "sigma": None, "readers": readers}
-        record = a_record(f"cell{seed}", cell, 25.0, stopping=stopping, settings=settings)
-        write_record(tmp_path / f"cell{seed}", record)
+        a_read_cell(tmp_path, f"cell{seed}", seed, readers, settings=settings)
+    readings = load_readings(tmp_path)
+    table = stopping_table(readings)
+    assert list(table["protocol.last_alpha"]) == [0.1, 0.1, "null", "null"]
+    assert list(table["PSNR"]) == [32.0, 32.0, 30.5, 30.5]
+    assert set(kinds(readings)) == {"baseline, null", "baseline, 0.1"}
+    assert set(kinds(readings, but=["protocol.last_alpha"])) == {"baseline"}
+
+
+def test_pairs_share_the_settings_that_baselines_have_and_where_sigma_is_from(tmp_path: Path) -> None:
+    def rules(psnr: float, source: str | None = None) -> dict[str, Any]:
+        sigma = {"source": source, "value": 0.1} if source else None
+        oracles = {name: reading(name, 100, 27.0, 31.0) for name in ("oracle", "oracle_of_output")}
+        return {"auto": reading("x", 100, 27.0, psnr, sigma=sigma), **oracles}
+
+    for seed, (method, debias, readers, fit) in enumerate(
+        [
+            ("baseline", True, rules(28.0, "known"), None),
+            ("baseline", False, rules(20.0, "known"), None),
+            ("staged", True, rules(28.5), "known"),
+            ("staged", False, rules(20.25), "estimate"),
+        ]
+    ):
+        settings = {"method": {"name": method}, "average": {"debias": debias}}
+        a_read_cell(tmp_path, f"cell{seed}", 0, readers, method=method, fit_sigma=fit, settings=settings)
     table = stopping_table(load_readings(tmp_path))
-    assert list(table["trainer.lr"]) == [0.01, 0.01, 0.1, 0.1]
-    assert list(table["PSNR"]) == [30.5, 30.5, 32.0, 32.0]
+    staged = table[(table.method == "staged") & (table.reader == "auto")].set_index("average.debias")
+    assert staged.loc[True, "PSNR vs baseline"] == 0.5
+    assert staged["PSNR vs baseline"].isna().loc[False]
 
 
 def test_the_report_shows_it_and_marks_what_needs_the_clean_picture(root: Path) -> None:
@@ -113,6 +146,15 @@ def test_the_report_shows_it_and_marks_what_needs_the_clean_picture(root: Path) 
     assert "| discrepancy  " in text
     assert (root / "report" / "readings.csv").exists()
     assert (root / "report" / "stopping.md").read_text() in text
+    with Image.open(root / "report" / "gaps.png") as figure:
+        assert figure.width > 500
+
+
+def test_kinds_of_cells_are_named_by_what_tells_them_apart(tmp_path: Path) -> None:
+    rules = {"es_wmv": reading("es_wmv", 200, 26.0, 29.0)}
+    a_read_cell(tmp_path, "plain", 0, rules)
+    a_read_cell(tmp_path, "staged", 0, rules, method="staged")
+    assert set(kinds(load_readings(tmp_path))) == {"baseline", "staged"}
 
 
 def test_a_sweep_that_nobody_read_has_no_such_table(tmp_path: Path) -> None:

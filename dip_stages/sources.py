@@ -1,0 +1,128 @@
+"""Where pictures come from that are not named by their file: a folder, or a data set of the Hugging Face hub.
+
+Whatever it is, what comes of it is a file: from there on nothing needs to know. Torch-free; ``datasets``, which takes
+seconds to import, is imported for a picture that has not been fetched before, and only then.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from dip_stages.errors import ConfigError, PictureError
+from dip_stages.files import replacing
+
+__all__ = ["cache_folder", "picture_in_folder", "picture_of_dataset"]
+
+
+def cache_folder() -> Path:
+    """Return where fetched pictures are kept: ``dip_stages`` under ``XDG_CACHE_HOME``, by default ``~/.cache``."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dip_stages"
+
+
+def picture_in_folder(folder: str, index: int) -> Path:
+    """Return a picture of a folder and the folders in it, counted from 0 in the order of their paths.
+
+    What counts is every file whose ending is that of a format that Pillow reads; hidden ones do not.
+
+    Raises:
+        ConfigError: If the folder holds no picture, or not so many.
+        PictureError: If it cannot be read.
+    """
+    pictures = _pictures_in(Path(folder).expanduser())
+    if index >= len(pictures):
+        raise ConfigError(f"data.index: got {index}; allowed: 0 to {len(pictures) - 1}, of the pictures in {folder}")
+    return pictures[index]
+
+
+@functools.cache
+def _pictures_in(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        raise PictureError(f"{folder}: no such folder; allowed: a folder of pictures")
+    endings = {ending for ending, name in Image.registered_extensions().items() if name in Image.OPEN}
+    found = sorted(
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in endings and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    )
+    if not found:
+        raise ConfigError(f"data.path: got {folder}, with no picture in it; allowed: a folder of pictures")
+    return found
+
+
+def picture_of_dataset(dataset: str, split: str, column: str, index: int, *, streaming: bool = True) -> Path:
+    """Return a picture of a data set, fetched once and kept, byte for byte as it is there.
+
+    Args:
+        dataset: A name on the hub, or a folder with a copy.
+        split: Such as ``train``.
+        column: The column of pictures.
+        index: The row, from 0.
+        streaming: Whether only what is needed is fetched; if not, ``datasets`` keeps the whole data set in its own
+            cache, ``HF_HOME``.
+
+    Raises:
+        ConfigError: If there is no such column or row.
+        PictureError: If the data set cannot be had.
+    """
+    kept = cache_folder() / _directory(dataset) / f"{split}-{column}-{index}"
+    if not kept.exists():
+        content = _fetched(dataset, split, column, index, streaming=streaming)
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(kept) as temporary:
+            temporary.write_bytes(content)
+    return kept
+
+
+def _directory(dataset: str) -> str:
+    """Return where a data set's pictures are kept; of a local copy that has changed, somewhere else."""
+    name = re.sub(r"[^\w.-]+", "--", dataset).strip("-.")
+    local = Path(dataset).expanduser()
+    if not local.is_dir():
+        return name
+    files = [(str(path), path.stat().st_mtime_ns, path.stat().st_size) for path in sorted(local.rglob("*"))]
+    return f"{name[-60:]}-{hashlib.sha256(repr((str(local.resolve()), files)).encode()).hexdigest()[:16]}"
+
+
+def _fetched(dataset: str, split: str, column: str, index: int, *, streaming: bool) -> bytes:
+    try:
+        pictures, found = _row(dataset, split, column, index, streaming=streaming)
+    except Exception as error:  # of the network, the hub, the file system, or a file's format
+        reason = str(error).splitlines()[0] if str(error) else "for no given reason"
+        raise PictureError(
+            f"data.dataset={dataset}, data.split={split}: cannot be had: {type(error).__name__}: {reason}; allowed: a "
+            "machine that reaches the hub, once, since what it has fetched is kept; HF_HOME, a cache that has the data "
+            "set, with data.streaming=false; data.dataset=FOLDER, a copy of it; data=folder data.path=FOLDER, others"
+        ) from error
+    if column not in pictures:
+        there = ", ".join(pictures) or "none"
+        raise ConfigError(f"data.column: got {column!r}; allowed: a column of pictures, of which {dataset} has {there}")
+    if found is None:
+        raise ConfigError(f"data.index: got {index}; allowed: a row of {dataset}, split {split}, which has fewer")
+    return found
+
+
+def _row(dataset: str, split: str, column: str, index: int, *, streaming: bool) -> tuple[list[str], bytes | None]:
+    """Return the columns of pictures, and the encoded picture of a row; None if there is no such row or column."""
+    import datasets
+
+    local = Path(dataset).expanduser()
+    rows = datasets.load_dataset(str(local) if local.is_dir() else dataset, split=split, streaming=streaming)
+    pictures = [name for name, feature in (rows.features or {}).items() if isinstance(feature, datasets.Image)]
+    if column not in pictures or (not streaming and index >= len(rows)):
+        return pictures, None
+    encoded = rows.select_columns([column]).cast_column(column, datasets.Image(decode=False))
+    found = next(iter(encoded.skip(index)), None)
+    return pictures, None if found is None else _content(found[column])
+
+
+def _content(cell: dict[str, Any]) -> bytes:
+    if cell["bytes"] is not None:
+        return bytes(cell["bytes"])
+    return Path(cell["path"]).read_bytes()
