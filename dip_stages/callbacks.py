@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from dip_stages.stages import Chunk
 
-__all__ = ["CURVE_COLUMNS", "Checkpointer", "QualityCurve", "Ticker"]
+__all__ = ["CURVE_COLUMNS", "Checkpointer", "QualityCurve", "Steps", "Ticker"]
 
 CURVE_COLUMNS = ("member", "iteration", "stage", "loss", "output_psnr", "output_ssim", "average_psnr", "average_ssim")
 
@@ -102,6 +102,24 @@ class QualityCurve(pl.Callback):
 def _fit(module: pl.LightningModule) -> DIPModule:
     assert isinstance(module, DIPModule)  # noqa: S101 - the only kind that a runner fits
     return module
+
+
+class Steps(pl.Callback):
+    """Tells how many iterations are done, at each edge of a chunk.
+
+    Args:
+        tell: Called with them.
+    """
+
+    def __init__(self, tell: Callable[[int], None]) -> None:
+        self._tell = tell
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: object, batch: Any, batch_idx: int
+    ) -> None:
+        """Tell."""
+        del trainer, outputs, batch, batch_idx
+        self._tell(_fit(pl_module).iteration)
 
 
 class Ticker(pl.Callback):

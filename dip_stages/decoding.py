@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL import Image
 
-__all__ = ["decode"]
+__all__ = ["decode", "depth_of"]
 
 _ORIENTATION = 274  # the EXIF and TIFF tag
 
@@ -43,6 +43,20 @@ def decode(path: Path, image: Image.Image) -> NDArray[np.float32]:
         white = 1 if image.mode == "F" else 65535
         return np.asarray(image, dtype=np.float32)[..., None] / np.float32(white)
     return _shallow(image)
+
+
+def depth_of(path: Path, image: Image.Image) -> int:
+    """Return the bits a channel that a file holds: 8 or 16; more, as of floating point, counts as 16.
+
+    Args:
+        path: The file.
+        image: The same, opened by Pillow.
+    """
+    if image.format == "PNG":
+        return 16 if _png_depth(path) == 16 else 8
+    if image.format == "TIFF":
+        return 16 if max(getattr(image, "tag_v2", {}).get(258, (8,))) > 8 else 8
+    return 16 if image.mode in ("I;16", "I;16B", "I;16L", "I;16N", "I", "F") else 8
 
 
 def _shallow(image: Image.Image) -> NDArray[np.float32]:

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from dip_stages.modules import DIPModule
     from dip_stages.stages import StagePlan
 
-__all__ = ["CURVES", "run_cell"]
+__all__ = ["CURVES", "fitting", "run_cell", "trainer_of"]
 
 CURVES = "curves.csv"
 
@@ -111,6 +111,41 @@ def run_cell(
     return record
 
 
+def trainer_of(accelerator: str, *, logger: Logger | bool, callbacks: list[pl.Callback]) -> pl.Trainer:
+    """Return Lightning's trainer of one fit, which says and saves nothing by itself.
+
+    Args:
+        accelerator: ``cpu``, ``cuda`` or ``mps``.
+        logger: Lightning's, or ``False``.
+        callbacks: In the order in which they are called.
+    """
+    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+    return pl.Trainer(
+        accelerator={"cuda": "gpu"}.get(accelerator, accelerator),
+        devices=1,
+        max_epochs=1,
+        logger=logger,
+        callbacks=callbacks,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        plugins=[LightningEnvironment()],
+    )
+
+
+@contextmanager
+def fitting() -> Iterator[None]:
+    """Let an interruption from the keyboard be one: Lightning makes it an exit, and ignores the signal from then on.
+
+    Raises:
+        Interrupted: If the fit inside was interrupted from the keyboard.
+    """
+    with warnings.catch_warnings(), _interruptible():
+        # Lightning's own `fit` trips on a rename in torch's pytree helper; users need not see it.
+        warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)
+        yield
+
+
 @contextmanager
 def _interruptible() -> Iterator[None]:
     """Let an interruption from the keyboard be one: Lightning makes it an exit, and ignores the signal from then on."""
@@ -175,9 +210,7 @@ class _Run:
             module.resume(unfinished)
             log.info("cell %s goes on at iteration %d", self.cell.folder, module.iteration)
         chunks = Chunks(self.plan, config.trainer.chunk, start=module.edge)
-        with self.attempts.fitting(), _interruptible(), warnings.catch_warnings():
-            # Lightning's own `fit` trips on a rename in torch's pytree helper; users need not see it.
-            warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)
+        with self.attempts.fitting(), fitting():
             self._trainer(logger).fit(module, chunks)
         self.members.append(member_of(config, number, module, self.curve.rows, self.observation.clean))
         self.module = None
@@ -268,24 +301,13 @@ class _Run:
 
     def _trainer(self, logger: Logger | bool) -> pl.Trainer:
         assert self.curve is not None  # noqa: S101 - fit() made it
-        logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
         callbacks: list[pl.Callback] = [
             self.curve,
             Ticker(self.curve, self.listener, self.cell.config.ensemble.members),
         ]
         if (every := self.cell.config.runtime.checkpoint_every) is not None:
             callbacks.append(Checkpointer(self.save, every))
-        return pl.Trainer(
-            accelerator={"cuda": "gpu"}.get(self.accelerator, self.accelerator),
-            devices=1,
-            max_epochs=1,
-            logger=logger,
-            callbacks=callbacks,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            plugins=[LightningEnvironment()],
-        )
+        return trainer_of(self.accelerator, logger=logger, callbacks=callbacks)
 
     def _note_progress(self, iteration: int, total: int, loss: float, psnr: float) -> None:
         values = {

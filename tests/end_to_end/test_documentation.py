@@ -59,6 +59,8 @@ def test_every_command_runs_when_made_small(run: CommandLine, tmp_path: Path, co
     if module in ("dip_stages.report", "dip_stages.status"):
         run("-m", f"sweep={Path(arguments[0]).name}", "preset=smoke", "trainer.iterations=2", "arch=unet")
         done = run(*arguments, module=module)
+    elif module == "dip_stages.denoise":
+        done = run(*arguments, "arch.width=4", "trainer.iterations=2", module=module)
     elif "--help" in arguments or "--cfg" in arguments:
         done = run(*arguments)
     else:

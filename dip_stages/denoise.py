@@ -1,0 +1,278 @@
+"""Denoises a picture of which there is no clean version: ``python -m dip_stages.denoise noisy.png clean.png``.
+
+The network is fitted to the picture under ``protocol=recorrupted`` and stopped by the rule that goes with it; the noise
+level is estimated from the picture unless it is given. A picture larger than a tile is done in tiles that overlap, each
+a fit of its own, so that memory is that of one tile.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dip_stages.encoding import check_encoding, depth_of_file, write_picture
+from dip_stages.errors import ConfigError, DipStagesError, Interrupted, PictureError, check_range
+from dip_stages.pictures import MIN_SIDE, read_picture
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import NDArray
+
+    from dip_stages.config import Config
+
+__all__ = ["Tile", "compose_config", "denoise", "main", "noise_level", "tiles"]
+
+
+_NO_NOISE = 0.25 / 255
+"""An estimate that is not even what rounding to 8 bits leaves."""
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A part of a picture: its rows ``top`` to ``bottom`` and columns ``left`` to ``right``, both ends exclusive."""
+
+    top: int
+    bottom: int
+    left: int
+    right: int
+
+
+def tiles(height: int, width: int, size: int, overlap: int) -> list[Tile]:
+    """Return tiles that cover a picture, of at most ``size`` pixels a side, each overlapping the next.
+
+    Tiles are equally large along each side, and neighbours share at least ``overlap`` pixels.
+
+    Args:
+        height: Of the picture.
+        width: Of the picture.
+        size: Pixels.
+        overlap: Pixels, < ``size``.
+    """
+    return [
+        Tile(top, bottom, left, right)
+        for top, bottom in _spans(height, size, overlap)
+        for left, right in _spans(width, size, overlap)
+    ]
+
+
+def _spans(length: int, size: int, overlap: int) -> list[tuple[int, int]]:
+    if length <= size:
+        return [(0, length)]
+    count = -(-(length - overlap) // (size - overlap))
+    starts = [round(index * (length - size) / (count - 1)) for index in range(count)]
+    return [(start, start + size) for start in starts]
+
+
+def denoise(
+    picture: NDArray[np.float32],
+    config: Config,
+    *,
+    sigma: float | None = None,
+    tile: int = 512,
+    overlap: int = 32,
+    progress: Callable[[int, int, int], None] | None = None,
+) -> NDArray[np.float32]:
+    """Return a noisy picture denoised.
+
+    Args:
+        picture: ``(H, W, C)`` float32, 1.0 being white; C is 1 or 3. It need not lie in [0, 1].
+        config: The fit's; its data and its noise level are not used.
+        sigma: Standard deviation of the noise on that scale; None to estimate it from the picture.
+        tile: Pixels a side of the largest part that is fitted at once.
+        overlap: Pixels that neighbouring tiles share at least; they are blended there.
+        progress: Called with tile, iteration and iterations planned of a tile, all from 1.
+
+    Returns:
+        The same shape, float32.
+
+    Raises:
+        ConfigError: If the configuration needs the clean picture, or a number is out of range.
+        PictureError: If no noise is found.
+    """
+    check_range("tile", tile, at_least=4 * MIN_SIDE)
+    check_range("overlap", overlap, at_least=0, at_most=tile // 2)
+    if config.sees_clean:
+        raise ConfigError("the fit or its rule needs the clean picture, which there is not; allowed: blind ones")
+    sigma = noise_level(picture) if sigma is None else sigma
+    config = dataclasses.replace(config, noise=dataclasses.replace(config.noise, beta_max=sigma**2))
+    total = np.zeros(picture.shape, np.float64)
+    weights = np.zeros((*picture.shape[:2], 1), np.float64)
+    height, width = picture.shape[:2]
+    for number, part in enumerate(tiles(height, width, tile, overlap), 1):
+        here = np.s_[part.top : part.bottom, part.left : part.right]
+        fitted = _fitted(np.ascontiguousarray(picture[here]), config, number, progress)
+        weight = _ramp(part.top, part.bottom, height, overlap)[:, None] * _ramp(part.left, part.right, width, overlap)
+        total[here] += fitted * weight[..., None]
+        weights[here] += weight[..., None]
+    return (total / weights).astype(np.float32)
+
+
+def noise_level(picture: NDArray[np.float32]) -> float:
+    """Return the standard deviation of a picture's noise, on the picture's scale, estimated from it alone.
+
+    Args:
+        picture: ``(H, W, C)``.
+
+    Raises:
+        PictureError: If there is none to speak of.
+    """
+    from dip_stages.noise import estimate_sigma
+
+    sigma = estimate_sigma(picture)
+    if not sigma > _NO_NOISE:
+        raise PictureError("no noise is found in the picture; allowed: noise.beta_max=…, its variance on [0, 1]")
+    return sigma
+
+
+def _ramp(start: int, stop: int, length: int, overlap: int) -> NDArray[np.float64]:
+    """Return a tile's weights along a side: rising over the overlap with a neighbour, falling likewise, else 1."""
+    weights = np.ones(stop - start)
+    rise = (np.arange(overlap) + 1) / (overlap + 1)
+    if start > 0 and overlap:
+        weights[:overlap] *= rise
+    if stop < length and overlap:
+        weights[-overlap:] *= rise[::-1]
+    return weights
+
+
+def _fitted(
+    picture: NDArray[np.float32], config: Config, tile: int, progress: Callable[[int, int, int], None] | None
+) -> NDArray[np.float32]:
+    """Fit each member of the ensemble to a tile and return the mean of what they come to."""
+    import torch
+
+    from dip_stages.build import build_accelerator, build_module, build_plan
+    from dip_stages.callbacks import Steps
+    from dip_stages.data import Observation, to_array, to_tensor
+    from dip_stages.runner import fitting, trainer_of
+    from dip_stages.stages import Chunks
+
+    if config.runtime.threads is not None:
+        torch.set_num_threads(config.runtime.threads)
+    accelerator = build_accelerator(config.runtime.accelerator)
+    observed = to_tensor(picture)
+    # There is no clean picture. Whatever looked at it all the same would come to nothing but NaN.
+    observation = Observation(torch.full_like(observed, torch.nan), observed, config.noise.beta_max)
+    plan = build_plan(config, observation)
+    members, results = config.ensemble.members, []
+    for member in range(members):
+        module = build_module(config, plan, observation, accelerator=accelerator, member=member)
+        done = member * plan.iterations
+
+        def tell(iteration: int, done: int = done) -> None:
+            if progress:
+                progress(tile, done + iteration, members * plan.iterations)
+
+        with fitting():
+            trainer = trainer_of(accelerator, logger=False, callbacks=[Steps(tell)])
+            trainer.fit(module, Chunks(plan, config.trainer.chunk))
+        chosen = module.chosen
+        results.append(to_array(chosen.output if config.average.name == "none" else chosen.average))
+    mean: NDArray[np.float32] = np.stack(results).mean(axis=0)
+    return mean
+
+
+def compose_config(path: Path, overrides: Sequence[str]) -> tuple[Config, bool]:
+    """Return the configuration of the command line, and whether its noise level was given.
+
+    Args:
+        path: The picture's file, whose name may be any.
+        overrides: Hydra's, such as ``trainer.iterations=800``; ``protocol=recorrupted`` unless they say another.
+
+    Raises:
+        ConfigError: If one is unknown or out of range, or about what the command itself settles.
+    """
+    from hydra import compose, initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.errors import HydraException
+    from omegaconf import OmegaConf
+
+    import dip_stages.cli  # noqa: F401 - registers the sweeps, which the configuration names
+    from dip_stages.config import CONF_DIR, check_keys, parse
+    from dip_stages.sweep.grids import value_override
+
+    typed = [value_override(override) for override in overrides]
+    check_keys(typed)
+    keys = {override.partition("=")[0] for override in typed}
+    if settled := sorted(key for key in keys if key.partition(".")[0] in ("data", "sweep", "outputs", "noise_seed")):
+        raise ConfigError(f"{settled[0]}: this command settles it itself; allowed: settings of the fit")
+    given = {"beta_max", "noise.beta_max"} & keys
+    default = [] if {"protocol", "method"} & keys else ["protocol=recorrupted"]
+    around, GlobalHydra.instance().hydra = GlobalHydra.instance().hydra, None  # of an application that calls this
+    try:
+        with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+            composed = compose("config", overrides=["data=file", "data.size=null", *default, *typed])
+    except HydraException as error:
+        raise ConfigError(str(error).splitlines()[0]) from error
+    finally:
+        GlobalHydra.instance().hydra = around
+    OmegaConf.update(composed, "data.path", str(path))
+    return parse(composed), bool(given)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Denoise a file into another."""
+    parser = argparse.ArgumentParser(
+        prog="python -m dip_stages.denoise",
+        description="Denoise a picture of which there is no clean version.",
+        epilog="Further settings as with python -m dip_stages, such as trainer.iterations=800 or ensemble.members=4.",
+    )
+    parser.add_argument("noisy", type=Path, help="any format that Pillow opens, grey or colour, 8 or 16 bits a channel")
+    parser.add_argument("clean", type=Path, help="where the result goes: same size, depth and colours")
+    parser.add_argument("settings", nargs="*", metavar="setting=value")
+    parser.add_argument("--tile", type=int, default=512, help="pixels a side of what is fitted at once (512)")
+    parser.add_argument("--overlap", type=int, default=32, help="pixels that neighbouring tiles share (32)")
+    given = parser.parse_intermixed_args(arguments)
+    try:
+        _denoise_file(given)
+    except Interrupted:
+        sys.stderr.write(f"interrupted; {given.clean} is not written\n")
+        sys.exit(130)
+    except (DipStagesError, OSError) as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(2)
+
+
+def _denoise_file(given: argparse.Namespace) -> None:
+    config, known = compose_config(given.noisy, given.settings)
+    picture = read_picture(given.noisy)
+    depth = depth_of_file(given.noisy)
+    check_encoding(given.clean, depth)
+    if given.clean.exists() and given.clean.samefile(given.noisy):
+        raise PictureError(f"{given.clean}: is the noisy picture itself; allowed: another file")
+    sigma = config.noise.beta_max**0.5 if known else noise_level(picture)
+    height, width = picture.shape[:2]
+    count = len(tiles(height, width, max(given.tile, 1), min(given.overlap, given.tile - 1)))
+    source = "given" if known else "estimated"
+    sys.stderr.write(
+        f"{given.noisy}: {width}×{height}, {depth} bits, sigma {255 * sigma:.1f}/255 {source}; "
+        f"{count} {'tile' if count == 1 else 'tiles'} of at most {config.iterations} iterations\n"
+    )
+    result = denoise(picture, config, sigma=sigma, tile=given.tile, overlap=given.overlap, progress=_Told(count))
+    write_picture(given.clean, result, depth)
+    sys.stderr.write(f"{given.clean}\n")
+
+
+class _Told:
+    """Says how far it is, every ten seconds."""
+
+    def __init__(self, count: int, every: float = 10.0) -> None:
+        self._count, self._every, self._last = count, every, time.monotonic()
+
+    def __call__(self, tile: int, iteration: int, iterations: int) -> None:
+        now = time.monotonic()
+        if now - self._last >= self._every:
+            self._last = now
+            sys.stderr.write(f"tile {tile}/{self._count}, iteration {iteration} of at most {iterations}\n")
+
+
+if __name__ == "__main__":
+    main()

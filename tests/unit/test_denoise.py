@@ -1,0 +1,185 @@
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from dip_stages import denoise as module
+from dip_stages.denoise import compose_config, denoise, tiles
+from dip_stages.encoding import depth_of_file, write_picture
+from dip_stages.errors import ConfigError, PictureError
+from dip_stages.pictures import bundled_path, fit_to, read_picture
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from dip_stages.config import Config
+    from tests.conftest import CommandLine, MakeCell
+
+TINY = ("arch.width=4", "trainer.iterations=4", "arch.scales=2")
+
+
+def noisy_picture(side: int = 48, sigma: float = 0.1, name: str = "coffee") -> tuple[NDArray[np.float32], Any]:
+    clean = fit_to(read_picture(bundled_path(name)), side)
+    noise = np.random.default_rng(1).normal(0, sigma, clean.shape).astype(np.float32)
+    return clean, clean + noise
+
+
+@given(height=st.integers(16, 900), width=st.integers(16, 900), size=st.integers(64, 300), data=st.data())
+def test_tiles_cover_the_picture_and_overlap(height: int, width: int, size: int, data: st.DataObject) -> None:
+    overlap = data.draw(st.integers(0, size // 2))
+    found = tiles(height, width, size, overlap)
+    covered = np.zeros((height, width), bool)
+    for tile in found:
+        assert 0 <= tile.top < tile.bottom <= height
+        assert 0 <= tile.left < tile.right <= width
+        assert tile.bottom - tile.top == min(size, height)
+        assert tile.right - tile.left == min(size, width)
+        covered[tile.top : tile.bottom, tile.left : tile.right] = True
+    assert covered.all()
+    tops = sorted({(tile.top, tile.bottom) for tile in found})
+    assert all(before[1] - after[0] >= overlap for before, after in pairwise(tops))
+
+
+@settings(max_examples=30)
+@given(height=st.integers(16, 300), width=st.integers(16, 300), overlap=st.integers(0, 32))
+def test_tiles_that_agree_are_put_together_to_what_they_agree_on(
+    make_cell: MakeCell, height: int, width: int, overlap: int
+) -> None:
+    picture = np.random.default_rng(0).random((height, width, 3), dtype=np.float32)
+    config = make_cell("protocol=recorrupted").config
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "_fitted", lambda part, *_: part)
+        np.testing.assert_allclose(denoise(picture, config, sigma=0.1, tile=64, overlap=overlap), picture, atol=1e-6)
+
+
+def test_tiles_that_differ_are_blended_without_a_seam(make_cell: MakeCell, monkeypatch: pytest.MonkeyPatch) -> None:
+    levels = iter([0.0, 1.0])
+    monkeypatch.setattr(module, "_fitted", lambda part, *_: np.full_like(part, next(levels)))
+    config = make_cell("protocol=recorrupted").config
+    row = denoise(np.zeros((64, 96, 1), np.float32), config, sigma=0.1, tile=64, overlap=32)[0, :, 0]
+    assert (row[:32] == 0).all()
+    assert (row[64:] == 1).all()
+    assert 0 < np.diff(row[31:65]).max() < 0.04
+
+
+def test_a_fit_of_several_tiles_and_members_tells_how_far_it_is(make_cell: MakeCell) -> None:
+    _, picture = noisy_picture(80)
+    config = make_cell("protocol=recorrupted", "ensemble.members=2", "trainer.iterations=4", "trainer.chunk=2").config
+    told: list[tuple[int, int, int]] = []
+    result = denoise(picture, config, tile=64, overlap=16, progress=lambda *how_far: told.append(how_far))
+    assert result.shape == picture.shape
+    assert result.dtype == np.float32
+    assert np.isfinite(result).all()
+    assert told == [(tile, iteration, 8) for tile in range(1, 5) for iteration in (2, 4, 6, 8)]
+
+
+def test_the_noise_level_is_estimated_unless_it_is_given(make_cell: MakeCell, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[float] = []
+
+    def fitted(part: NDArray[np.float32], config: Config, *_: object) -> NDArray[np.float32]:
+        seen.append(config.noise.beta_max**0.5)
+        return part
+
+    monkeypatch.setattr(module, "_fitted", fitted)
+    _, picture = noisy_picture(128, 0.1)
+    config = make_cell("protocol=recorrupted", "noise.beta_max=0.5").config
+    denoise(picture, config)
+    denoise(picture, config, sigma=0.2)
+    assert seen == [pytest.approx(0.1, rel=0.15), pytest.approx(0.2)]
+
+
+def test_what_needs_the_clean_picture_or_finds_no_noise_is_refused(make_cell: MakeCell) -> None:
+    flat = np.full((32, 32, 1), 0.5, np.float32)
+    with pytest.raises(PictureError, match="no noise is found"):
+        denoise(flat, make_cell("protocol=recorrupted").config)
+    for needs in ("protocol=clean", "stopping=oracle"):
+        with pytest.raises(ConfigError, match="needs the clean picture, which there is not"):
+            denoise(flat, make_cell(needs).config, sigma=0.1)
+    for tile, overlap, says in ((32, 8, "tile: got 32"), (512, 300, "overlap: got 300"), (512, -1, "overlap: got -1")):
+        with pytest.raises(ConfigError, match=says):
+            denoise(flat, make_cell("protocol=recorrupted").config, sigma=0.1, tile=tile, overlap=overlap)
+
+
+def test_the_command_fits_what_it_is_told_to(tmp_path: Path) -> None:
+    path = tmp_path / "a=b, ${c}.png"
+    config, known = compose_config(path, ["trainer.iterations=7", "ensemble.members=2"])
+    assert (config.protocol.name, config.stopping.name, config.iterations) == ("recorrupted", "residual", 14)
+    assert not known
+    assert config.data.file == path
+    assert compose_config(path, ["beta_max=0.02"])[0].noise.beta_max == 0.02
+    assert compose_config(path, ["noise.beta_max=0.03"])[1]
+    assert compose_config(path, ["method=baseline"])[0].method.name == "baseline"
+    assert compose_config(path, ["protocol=observed"])[0].protocol.name == "observed"
+
+
+@pytest.mark.parametrize(
+    ("name", "grey", "depth"), [("a (1) = ö.png", False, 8), ("grey.tif", True, 16), ("deep.png", False, 16)]
+)
+def test_a_file_keeps_its_size_depth_and_colours(
+    run: CommandLine, tmp_path: Path, name: str, depth: int, *, grey: bool
+) -> None:
+    _, picture = noisy_picture(40)
+    picture = np.ascontiguousarray(picture[:, :36, :1] if grey else picture[:, :36])
+    write_picture(tmp_path / name, picture, depth)
+    result = "result" + (tmp_path / name).suffix
+    done = run(name, result, TINY[0], "--tile", "64", *TINY[1:], module="dip_stages.denoise")
+    assert done.returncode == 0, done.stderr
+    assert f"36×40, {depth} bits, sigma" in done.stderr
+    assert "estimated; 1 tile of at most 4 iterations" in done.stderr
+    assert depth_of_file(tmp_path / result) == depth
+    assert read_picture(tmp_path / result).shape == picture.shape
+    assert {path.name for path in tmp_path.iterdir()} == {name, result}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("missing.png", "b.png"), "missing.png: no such file"),
+        (("a.png", "a.png"), "is the noisy picture itself"),
+        (("a.png", "b.gone"), "got the ending '.gone'"),
+        (("a.png", "b.png", "trainer.iteratoins=3"), "trainer.iteratoins: no such setting; allowed"),
+        (("a.png", "b.png", "trainer.iterations=0"), "trainer.iterations: got 0"),
+        (("a.png", "b.png", "arch=transformer"), "transformer"),
+        (("a.png", "b.png", "data.size=64"), "data.size: this command settles it itself"),
+        (("a.png", "b.png", "protocol=clean"), "needs the clean picture"),
+        (("a.png", "b.png", "stopping=oracle"), "needs the clean picture"),
+        (("a.png", "b.png", "--tile", "3"), "tile: got 3"),
+        (("flat.png", "b.png"), "no noise is found"),
+    ],
+)
+def test_a_slip_is_one_line_and_nothing_is_written(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: tuple[str, ...],
+    says: str,
+) -> None:
+    Image.fromarray((noisy_picture(40)[1].clip(0, 1) * 255).astype(np.uint8)).save(tmp_path / "a.png")
+    Image.new("L", (40, 40), 77).save(tmp_path / "flat.png")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as left:
+        module.main(arguments)
+    assert left.value.code == 2
+    said = capsys.readouterr().err
+    assert says in said
+    assert "Traceback" not in said
+    assert {path.name for path in tmp_path.iterdir()} == {"a.png", "flat.png"}
+
+
+@pytest.mark.slow
+def test_a_picture_in_tiles_is_denoised(make_cell: MakeCell) -> None:
+    clean, picture = noisy_picture(112, 0.1)
+    config = make_cell("protocol=recorrupted", "arch.width=16", "trainer.iterations=300", "arch.scales=4").config
+    result = denoise(picture, config, tile=64, overlap=16)
+    error = ((result - clean) ** 2).mean()
+    assert -10 * np.log10(error) > 20 + 4
+    seam = ((result - clean)[48:64] ** 2).mean()
+    assert seam < 2 * error
