@@ -117,7 +117,7 @@ def test_a_folder_that_cannot_be_made_is_named(run: CommandLine) -> None:
 def test_a_plan_lists_every_cell_and_runs_and_writes_nothing(run: CommandLine, tmp_path: Path) -> None:
     plan = run("-m", "sweep=smoke", "sweep.plan_only=true", "sweep.exclude=[{arch: dncnn}]")
     assert plan.returncode == 0, plan.stderr
-    assert "6 cells: 6 to do" in plan.stdout
+    assert "7 cells: 7 to do" in plan.stdout
     assert "GFLOP" in plan.stdout
     assert not list(tmp_path.glob("outputs/*"))
 

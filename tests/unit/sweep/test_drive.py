@@ -162,15 +162,17 @@ def test_cells_that_another_driver_has_are_waited_for(plan: Plan) -> None:
     other.folder.mkdir(parents=True)
     claim = Claim(other.folder)
     claim.__enter__()
+    launcher = Launcher()
 
     def finish() -> None:
-        time.sleep(1.5)
+        deadline = time.monotonic() + 120
+        while len(launcher.outcomes) < 3 and time.monotonic() < deadline:  # until it was met
+            time.sleep(0.1)
         claim.__exit__(None, None, None)
         carry_out(Order.of(other.cell, other.folder), Stopper())
 
     thread = threading.Thread(target=finish)
     thread.start()
-    launcher = Launcher()
     assert drive(plan, launcher) == 0
     thread.join()
     assert [outcome.status for outcome in launcher.outcomes[:4]] == ["done", "done", "busy", "done"]
