@@ -193,10 +193,9 @@ def compose_config(path: Path, overrides: Sequence[str]) -> tuple[Config, bool]:
     from hydra import compose, initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
     from hydra.errors import HydraException
-    from omegaconf import OmegaConf
 
     import dip_stages.cli  # noqa: F401 - registers the sweeps, which the configuration names
-    from dip_stages.config import CONF_DIR, check_keys, parse
+    from dip_stages.config import CONF_DIR, FileData, check_keys, parse
     from dip_stages.sweep.grids import value_override
 
     typed = [value_override(override) for override in overrides]
@@ -209,13 +208,14 @@ def compose_config(path: Path, overrides: Sequence[str]) -> tuple[Config, bool]:
     around, GlobalHydra.instance().hydra = GlobalHydra.instance().hydra, None  # of an application that calls this
     try:
         with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
-            composed = compose("config", overrides=["data=file", "data.size=null", *default, *typed])
+            composed = compose("config", overrides=["data=file", "data.path=x", "data.size=null", *default, *typed])
     except HydraException as error:
         raise ConfigError(str(error).splitlines()[0]) from error
     finally:
         GlobalHydra.instance().hydra = around
-    OmegaConf.update(composed, "data.path", str(path))
-    return parse(composed), bool(given)
+    config = parse(composed)
+    # The name is put in here, where nothing in it can be taken for an override or an interpolation.
+    return dataclasses.replace(config, data=FileData(path=str(path), size=None)), bool(given)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -72,8 +73,11 @@ def estimate_sigma(picture: NDArray[np.float32]) -> float:
         picture: ``(H, W, C)``, unclipped: where noise was clipped it is not Gaussian, and is underestimated.
 
     Returns:
-        On the picture's scale.
+        On the picture's scale; 0 for a picture in which nothing varies.
     """
     from skimage.restoration import estimate_sigma  # half a second, which only an estimate costs
 
-    return float(estimate_sigma(picture, channel_axis=-1, average_sigmas=True))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # of the mean of no coefficients: a picture that is flat
+        sigma = float(estimate_sigma(picture, channel_axis=-1, average_sigmas=True))
+    return 0.0 if math.isnan(sigma) else sigma

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from dip_stages.data import observe
-from dip_stages.noise import generator, noised, standard_normal
+from dip_stages.noise import estimate_sigma, generator, noised, standard_normal
 from dip_stages.stages import STAGE_STREAM, level_noise
 
 
@@ -69,3 +69,7 @@ def test_a_level_keeps_the_variance_and_an_observation_adds_to_it() -> None:
     picture, eps = torch.full((3,), 0.5), torch.ones(3)
     torch.testing.assert_close(noised(picture, 0.19, eps, keep_variance=True), torch.full((3,), 0.9 * 0.5 + 0.19**0.5))
     torch.testing.assert_close(noised(picture, 0.25, eps, keep_variance=False), torch.full((3,), 1.0))
+
+
+def test_a_flat_picture_has_no_noise() -> None:
+    assert estimate_sigma(np.full((32, 32, 3), 0.25, np.float32)) == 0
