@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from dip_stages.records import Record
     from tests.conftest import Compose
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 
 @pytest.fixture(scope="module")
