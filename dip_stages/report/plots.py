@@ -138,10 +138,10 @@ def _done(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _panels(frame: pd.DataFrame, cell: Any) -> list[str]:
-    """Return the rows of panels that a cell belongs in: a baseline stands in every protocol's."""
-    if cell.method != "baseline":
+    """Return the rows of panels that a cell belongs in: one without stages stands in every protocol's."""
+    if cell.method == "staged":
         return [_panel_name(cell.arch, cell.protocol)]
-    staged = frame[(frame.method != "baseline") & (frame.arch == cell.arch)].protocol.unique()
+    staged = frame[(frame.method == "staged") & (frame.arch == cell.arch)].protocol.unique()
     return [_panel_name(cell.arch, protocol) for protocol in staged] or [cell.arch]
 
 
@@ -150,8 +150,10 @@ def _panel_name(arch: str, protocol: str) -> str:
 
 
 def _curve(root: Path, cell: Any, panel: str) -> pd.DataFrame:
-    parts = [cell.scheduler, cell.loss] if pd.notna(cell.scheduler) else [cell.protocol]
-    name = "baseline" if cell.method == "baseline" else ", ".join(parts)
+    if cell.method != "staged":
+        name = f"{cell.method}, fed y" if cell.input == "observed" else cell.method
+    else:  # with one stage there is no schedule to tell apart by
+        name = f"{cell.scheduler}, {cell.loss}" if pd.notna(cell.scheduler) else f"{cell.protocol}, {cell.loss}"
     curve = pd.read_csv(root / cell.folder / "curves.csv", usecols=["iteration", "output_psnr"])
     return curve.assign(panel=panel, beta_max=cell.beta_max, cell=name)
 
@@ -160,7 +162,7 @@ def _row(cells: pd.DataFrame) -> dict[str, tuple[str, str, str]]:
     """Return file, caption and folder of each column."""
     row: dict[str, tuple[str, str, str]] = {}
     for cell in cells.itertuples():
-        title = "baseline" if cell.method == "baseline" else f"staged, {cell.protocol}"
+        title = f"staged, {cell.protocol}" if cell.method == "staged" else str(cell.method)
         row.setdefault(title, (str(cell.folder), "output.png", f"{cell.output_psnr:.2f} dB / {cell.output_ssim:.3f}"))
     first = cells.iloc[0]
     quality = f"{first.observed_psnr:.2f} dB / {first.observed_ssim:.3f}"

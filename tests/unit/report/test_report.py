@@ -12,6 +12,7 @@ from dip_stages import report
 from dip_stages.cell import AXES
 from dip_stages.errors import RecordError
 from dip_stages.records import Record, write_csv, write_json, write_record
+from dip_stages.report.plots import _curve, _panels
 from dip_stages.report.tables import comparison, protocols, reported, to_markdown
 
 
@@ -279,3 +280,25 @@ def test_a_single_cell_is_described_with_what_the_peak_needed() -> None:
     assert "found with the clean picture" in text
     assert "guided by the clean picture" in text
     assert "failed: diverged" in report.describe(a_record("x", axes("staged"), None), Path("here"))
+
+
+def test_methods_and_protocols_without_a_schedule_have_their_names_in_the_figures(sweep: Sweep) -> None:
+    blank = {"protocol": None, "scheduler": None, "budget": None}
+    sweep.add(axes("baseline"), 25.0)
+    sweep.add(axes("baseline", input="observed"), 25.5)
+    sweep.add(axes("aseqdip", **blank, input="own_output"), 26.0)
+    sweep.add(axes("staged", protocol="recorrupted", scheduler=None, budget=None, input="observed"), 27.0)
+    sweep.add(axes("staged"), 26.5)
+    frame = report.load(sweep.root)
+    named = {
+        (curve.cell.iloc[0], curve.panel.iloc[0])
+        for cell in frame.itertuples()
+        for panel in _panels(frame, cell)
+        for curve in [_curve(sweep.root, cell, panel)]
+    }
+    panels = ("unet, recorrupted", "unet, renoised")
+    everywhere = {(name, panel) for name in ("baseline", "baseline, fed y", "aseqdip") for panel in panels}
+    assert named == everywhere | {("recorrupted, mse", panels[0]), ("linear, mse", panels[1])}
+    text = report.report_sweep(sweep.root)
+    assert "curves.png, pictures.png" in text
+    assert "nan" not in text
