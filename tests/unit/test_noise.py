@@ -72,4 +72,5 @@ def test_a_level_keeps_the_variance_and_an_observation_adds_to_it() -> None:
 
 
 def test_a_flat_picture_has_no_noise() -> None:
-    assert estimate_sigma(np.full((32, 32, 3), 0.25, np.float32)) == 0
+    for value in (0.0, 0.25, 77 / 255):
+        assert estimate_sigma(np.full((32, 32, 3), value, np.float32)) == pytest.approx(0, abs=1e-6)
