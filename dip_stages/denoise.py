@@ -54,8 +54,13 @@ def tiles(height: int, width: int, size: int, overlap: int) -> list[Tile]:
         height: Of the picture.
         width: Of the picture.
         size: Pixels.
-        overlap: Pixels, < ``size``.
+        overlap: Pixels, at most half of ``size``.
+
+    Raises:
+        ConfigError: If size or overlap is out of range.
     """
+    check_range("tile", size, at_least=4 * MIN_SIDE)
+    check_range("overlap", overlap, at_least=0, at_most=size // 2)
     return [
         Tile(top, bottom, left, right)
         for top, bottom in _spans(height, size, overlap)
@@ -97,8 +102,6 @@ def denoise(
         ConfigError: If the configuration needs the clean picture, or a number is out of range.
         PictureError: If no noise is found.
     """
-    check_range("tile", tile, at_least=4 * MIN_SIDE)
-    check_range("overlap", overlap, at_least=0, at_most=tile // 2)
     if config.sees_clean:
         raise ConfigError("the fit or its rule needs the clean picture, which there is not; allowed: blind ones")
     sigma = noise_level(picture) if sigma is None else sigma
@@ -250,7 +253,7 @@ def _denoise_file(given: argparse.Namespace) -> None:
         raise PictureError(f"{given.clean}: is the noisy picture itself; allowed: another file")
     sigma = config.noise.beta_max**0.5 if known else noise_level(picture)
     height, width = picture.shape[:2]
-    count = len(tiles(height, width, max(given.tile, 1), min(given.overlap, given.tile - 1)))
+    count = len(tiles(height, width, given.tile, given.overlap))
     source = "given" if known else "estimated"
     sys.stderr.write(
         f"{given.noisy}: {width}×{height}, {depth} bits, sigma {255 * sigma:.1f}/255 {source}; "

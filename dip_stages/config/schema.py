@@ -260,16 +260,20 @@ class FileData(_SizedData):
 
 
 @dataclass(frozen=True)
-class FolderData(_SizedData):
-    """A clean picture of a folder; see :func:`dip_stages.sources.picture_in_folder`."""
-
-    source: str = "folder"
-    path: str = "???"
+class _IndexedData(_SizedData):
     index: int = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_range("data.index", self.index, at_least=0)
+
+
+@dataclass(frozen=True)
+class FolderData(_IndexedData):
+    """A clean picture of a folder; see :func:`dip_stages.sources.picture_in_folder`."""
+
+    source: str = "folder"
+    path: str = "???"
 
     @property
     def file(self) -> Path:
@@ -283,19 +287,14 @@ class FolderData(_SizedData):
 
 
 @dataclass(frozen=True)
-class ButterfliesData(_SizedData):
+class ButterfliesData(_IndexedData):
     """A picture of the course report's data set, or of another; see :func:`dip_stages.sources.picture_of_dataset`."""
 
     source: str = "butterflies"
     dataset: str = "huggan/smithsonian_butterflies_subset"
     split: str = "train"
     column: str = "image"
-    index: int = 0
     streaming: bool = True
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_range("data.index", self.index, at_least=0)
 
     @property
     def file(self) -> Path:

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from dip_stages.figures import save, style
-from dip_stages.report.readings import kinds, load_readings
+from dip_stages.report.readings import kinds
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -98,17 +98,19 @@ def plot_sheet(root: Path, frame: pd.DataFrame, path: Path) -> bool:
     return True
 
 
-def plot_gaps(root: Path, frame: pd.DataFrame, path: Path) -> bool:
+def plot_gaps(readings: pd.DataFrame, path: Path) -> bool:
     """Draw how far from the peak each rule stopped that read along: a dot a fit, a mark their mean.
 
     The gap, PSNR of the average at the best iteration of the same fit less that at the iteration chosen, needed the
     clean picture. Rules that look at it themselves are left out.
 
+    Args:
+        readings: From :func:`dip_stages.report.load_readings`.
+        path: Where the figure goes.
+
     Returns:
         Whether there was anything to draw.
     """
-    del frame
-    readings = load_readings(root)
     if "average_gap" not in readings:
         return False
     blind = readings[~readings.needs_clean.astype(bool)]

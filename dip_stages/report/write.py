@@ -66,13 +66,16 @@ def report_sweep(root: str | os.PathLike[str]) -> str:
         write_text(folder / f"table_{protocol}.csv", table.to_csv(index=False))
         write_text(folder / f"table_{protocol}.md", to_markdown(table) + "\n")
         sections.append(f"## {_TITLES.get(protocol, protocol)}\n\n{to_markdown(table)}\n")
-    if section := _stopping(root, folder):
+    readings = load_readings(root)
+    if section := _stopping(readings, folder):
         sections.append(section)
-    if section := _ensembles(root, folder):
+    if any(members and members > 1 for members in frame.members) and (section := _ensembles(root, folder)):
         sections.append(section)
     notes = _NOTES + ("" if frame.reports_picture.all() else _OTHER_PICTURE)
     text = "\n".join([f"# {root.name}: {_summary(frame)}\n", *sections, notes, _holes(frame)])
     drawn = [name for name, draw in _FIGURES.items() if draw(root, frame, folder / name)]
+    if plot_gaps(readings, folder / "gaps.png"):
+        drawn.append("gaps.png")
     write_text(folder / "report.md", text + "".join(f"\n![{name}]({name})\n" for name in drawn))
     return f"{text}Written to {folder}: report.md, tables, {', '.join(drawn) or 'no figures'}\n"
 
@@ -87,9 +90,8 @@ Rules marked * look at the clean picture: nobody who denoises has it.
 """
 
 
-def _stopping(root: Path, folder: Path) -> str | None:
+def _stopping(readings: pd.DataFrame, folder: Path) -> str | None:
     """Write what readers chose, and return the section for the report; None where none read along."""
-    readings = load_readings(root)
     if readings.empty:
         return None
     write_text(folder / "readings.csv", readings.to_csv(index=False))
@@ -171,4 +173,4 @@ def _holes(frame: pd.DataFrame) -> str:
     return "\n".join(["Holes:", *lines, ""])
 
 
-_FIGURES = {"curves.png": plot_curves, "pictures.png": plot_sheet, "gaps.png": plot_gaps}
+_FIGURES = {"curves.png": plot_curves, "pictures.png": plot_sheet}

@@ -104,7 +104,7 @@ def main() -> None:
         else:
             figure = arguments.into.parent / folder.name / "gaps.png"
             figure.parent.mkdir(exist_ok=True)
-            if plot_gaps(folder, load(folder), figure):
+            if plot_gaps(load_readings(folder), figure):
                 text += f"\n\n![gap to the peak, by rule and method]({folder.name}/{figure.name})"
             document = arguments.into.read_text(encoding="utf-8")
             write_text(arguments.into, replaced(document, folder.name, text))
