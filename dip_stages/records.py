@@ -14,6 +14,8 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import orjson
+
 from dip_stages.errors import RecordError
 from dip_stages.files import replacing, write_text
 
@@ -172,8 +174,8 @@ def _text(values: dict[str, Any]) -> str:
 
 def _parsed(path: Path, content: bytes) -> dict[str, Any]:
     try:
-        values = json.loads(content)
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        values = orjson.loads(content)
+    except orjson.JSONDecodeError as error:
         raise RecordError(f"{path}: truncated or no JSON: {error}") from error
     if not isinstance(values, dict):
         raise RecordError(f"{path}: got a JSON {type(values).__name__}; allowed: an object")

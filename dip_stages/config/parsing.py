@@ -68,7 +68,7 @@ def parse(composed: DictConfig | Mapping[str, Any]) -> Config:
     Raises:
         ConfigError: If anything is missing, unknown, of the wrong type or out of range.
     """
-    config = {key: composed.get(key) for key in _PARTS} if _is_plain(composed) else _resolved(composed)
+    config = _resolved(composed)
     chosen = {
         "arch": _choose(config, "arch", "name", ARCHS),
         "loss": _choose(config, "loss", "name", LOSSES),
@@ -117,11 +117,11 @@ def _top_level() -> list[str]:
     return [*groups, "sweep", "seed", "noise_seed", "outputs"]
 
 
-def _is_plain(composed: Mapping[str, Any]) -> bool:
-    return not isinstance(composed, DictConfig) and not any("${" in _text(composed.get(key)) for key in _PARTS)
-
-
 def _resolved(composed: Mapping[str, Any]) -> dict[str, Any]:
+    if not isinstance(composed, DictConfig):
+        plain = {key: composed.get(key) for key in _PARTS}
+        if "${" not in _text(plain):
+            return plain
     config = composed if isinstance(composed, DictConfig) else OmegaConf.create(dict(composed))
     try:
         return {

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from dip_stages.errors import RecordError
-from dip_stages.records import RECORD, read_record
+from dip_stages.report.frame import found_in
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Iterator
 
-__all__ = ["ensemble_table", "load_ensembles"]
+    from dip_stages.records import Record
+
+__all__ = ["ensemble_of", "ensemble_table", "load_ensembles"]
 
 
 def load_ensembles(folder: str | os.PathLike[str]) -> pd.DataFrame:
@@ -28,20 +28,17 @@ def load_ensembles(folder: str | os.PathLike[str]) -> pd.DataFrame:
         the ensemble's result; ``member_psnr`` and ``member_ssim``, the means of its members' own; ``gain``, the
         difference of the PSNRs in dB; and ``iterations``, of all members together.
     """
-    return pd.DataFrame([row for path in sorted(Path(folder).glob(f"*/{RECORD}")) for row in _rows(path.parent)])
+    return pd.DataFrame([row for found in found_in(folder) for row in ensemble_of(found.record)])
 
 
-def _rows(folder: Path) -> Iterator[dict[str, Any]]:
-    try:
-        record = read_record(folder)
-    except RecordError:  # the frame of cells says so
-        return
-    if record.metrics is None or len(record.members) < 2:
+def ensemble_of(record: Record | None) -> Iterator[dict[str, Any]]:
+    """Yield a cell's row of :func:`load_ensembles`, if it is an ensemble that is done."""
+    if record is None or record.metrics is None or len(record.members) < 2:
         return
     result = record.metrics["result"]
     own = pd.DataFrame([member["metrics"]["result"] for member in record.members])
     yield {
-        "folder": folder.name,
+        "folder": record.cell["folder"],
         **record.cell["axes"],
         "psnr": result["psnr"],
         "ssim": result["ssim"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,9 +14,9 @@ from dip_stages.records import PLAN, RECORD, Record, read_json, read_record
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
-__all__ = ["FIGURES", "load"]
+__all__ = ["FIGURES", "Found", "found_in", "load", "to_frame"]
 
 FIGURES = (
     "output_psnr",
@@ -51,12 +52,12 @@ def load(folder: str | os.PathLike[str]) -> pd.DataFrame:
     Raises:
         RecordError: If the folder is not there or holds neither a plan nor a record.
     """
-    root = Path(folder)
-    rows = list(_rows(root))
-    if not rows:
-        raise RecordError(
-            f"{root}: neither {PLAN} nor <cell>/{RECORD} in it; allowed: a folder that a sweep has written"
-        )
+    return to_frame(found.row for found in found_in(folder))
+
+
+def to_frame(rows: Iterable[dict[str, Any]]) -> pd.DataFrame:
+    """Return the frame of :func:`load` from the rows of its cells."""
+    rows = list(rows)
     settings = pd.DataFrame([row.pop("settings") for row in rows])
     frame = pd.DataFrame(rows)
     frame["sees_clean"] = (frame.protocol == "clean") | (frame.stopping == "oracle")
@@ -64,14 +65,40 @@ def load(folder: str | os.PathLike[str]) -> pd.DataFrame:
     return frame.join(settings[varying])
 
 
-def _rows(root: Path) -> Iterator[dict[str, Any]]:
+@dataclass(frozen=True)
+class Found:
+    """What a sweep's folder has of a cell.
+
+    Attributes:
+        row: The cell's, for :func:`to_frame`.
+        record: None where there is none, or none that can be read.
+    """
+
+    row: dict[str, Any]
+    record: Record | None
+
+
+def found_in(folder: str | os.PathLike[str]) -> Iterator[Found]:
+    """Read the cells of a sweep one after another: the planned ones in their order, then the others that are there.
+
+    Args:
+        folder: A sweep's folder.
+
+    Raises:
+        RecordError: If it is not there or holds neither a plan nor a record.
+    """
+    root = Path(folder)
     plan = _planned(root)
-    folders = [cell["folder"] for cell in plan or []]
-    for cell in plan or []:
-        yield {**_found(root / cell["folder"]), "id": cell["id"], **cell["axes"], "planned": True}
-    for path in sorted(root.glob(f"*/{RECORD}")):
-        if path.parent.name not in folders:
-            yield {**_found(path.parent), "planned": plan is None}
+    planned = {cell["folder"]: cell for cell in plan or []}
+    others = sorted({path.parent.name for path in root.glob(f"*/{RECORD}")} - planned.keys())
+    if not planned and not others:
+        raise RecordError(
+            f"{root}: neither {PLAN} nor <cell>/{RECORD} in it; allowed: a folder that a sweep has written"
+        )
+    for name, cell in planned.items():
+        yield _found(root / name, {"id": cell["id"], **cell["axes"], "planned": True})
+    for name in others:
+        yield _found(root / name, {"planned": plan is None})
 
 
 def _planned(root: Path) -> list[dict[str, Any]] | None:
@@ -85,27 +112,30 @@ def _planned(root: Path) -> list[dict[str, Any]] | None:
     return cells
 
 
-def _found(folder: Path) -> dict[str, Any]:
-    empty: dict[str, Any] = {
-        "id": None,
-        "folder": folder.name,
-        "planned": False,
-        "status": "missing",
-        **dict.fromkeys(AXES),
-        **dict.fromkeys(FIGURES, float("nan")),
-        "reports_picture": False,
-        "iterations": None,
-        "seconds": None,
-        "error": None,
-        "settings": {},
-    }
+_EMPTY: dict[str, Any] = {
+    "id": None,
+    "folder": None,
+    "planned": False,
+    "status": "missing",
+    **dict.fromkeys(AXES),
+    **dict.fromkeys(FIGURES, float("nan")),
+    "reports_picture": False,
+    "iterations": None,
+    "seconds": None,
+    "error": None,
+    "settings": {},
+}
+
+
+def _found(folder: Path, planned: dict[str, Any]) -> Found:
+    empty = {**_EMPTY, "folder": folder.name, "settings": {}}
     try:
         record = read_record(folder)
     except FileNotFoundError:
-        return empty
+        return Found({**empty, **planned}, None)
     except RecordError as error:
-        return {**empty, "status": "unreadable", "error": str(error)}
-    return {
+        return Found({**empty, "status": "unreadable", "error": str(error), **planned}, None)
+    row = {
         **empty,
         "id": record.cell["id"],
         "status": record.status,
@@ -116,7 +146,9 @@ def _found(folder: Path) -> dict[str, Any]:
         "seconds": record.timing["seconds"],
         "error": record.error["message"] if record.error else None,
         "settings": _flat(record.settings),
+        **planned,
     }
+    return Found(row, record)
 
 
 def _figures(record: Record) -> dict[str, Any]:

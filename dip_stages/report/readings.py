@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from dip_stages.cell import AXES
-from dip_stages.errors import RecordError
-from dip_stages.records import RECORD, Record, read_record
-from dip_stages.report.frame import load
+from dip_stages.report.frame import found_in, to_frame
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
-__all__ = ["kinds", "load_readings", "stopping_table"]
+    from dip_stages.records import Record
+
+__all__ = ["kinds", "load_readings", "readings_of", "stopping_table", "to_readings"]
 
 ORACLES = {"output": "oracle_of_output", "average": "oracle"}
 """The readers that find the peaks, as ``conf/readers/all.yaml`` names them."""
@@ -36,26 +35,31 @@ def load_readings(folder: str | os.PathLike[str]) -> pd.DataFrame:
         oracles read along, ``output_gap``, ``average_gap`` to the best iteration of the same fit in dB, and
         ``peak_iteration`` of the average; and any further setting that differs between cells, by its key.
     """
-    rows = [row for path in sorted(Path(folder).glob(f"*/{RECORD}")) for row in _rows(path.parent)]
-    if not rows:
-        return pd.DataFrame()
-    cells = load(folder)
-    return pd.DataFrame(rows).merge(cells[["folder", *_settings(cells)]], how="left", on="folder")
+    cells: list[dict[str, Any]] = []
+    rows: list[dict[str, Any]] = []
+    for found in found_in(folder):
+        cells.append(found.row)
+        rows += readings_of(found.record)
+    return to_readings(rows, to_frame(cells))
+
+
+def to_readings(rows: Iterable[dict[str, Any]], cells: pd.DataFrame) -> pd.DataFrame:
+    """Return the frame of :func:`load_readings`, from its rows and the frame of the cells."""
+    readings = pd.DataFrame(rows)
+    return readings if readings.empty else readings.merge(cells[["folder", *_settings(cells)]], how="left", on="folder")
 
 
 def _settings(frame: pd.DataFrame) -> list[str]:
     return [str(column) for column in frame if "." in str(column)]
 
 
-def _rows(folder: Path) -> Iterator[dict[str, Any]]:
-    try:
-        record = read_record(folder)
-    except RecordError:  # the frame of cells says so
-        return
-    readers = (record.stopping or {}).get("readers", {})
+def readings_of(record: Record | None) -> Iterator[dict[str, Any]]:
+    """Yield the row of each reader of a cell, but for the settings that differ; none where there is no record."""
+    readers = (record.stopping or {}).get("readers", {}) if record else {}
     for label, read in readers.items():
+        assert record is not None  # noqa: S101 - it has readers
         yield {
-            "folder": folder.name,
+            "folder": record.cell["folder"],
             **record.cell["axes"],
             "reader": label,
             **{key: read[key] for key in ("rule", "needs_clean", "decided", "iteration", "spent")},

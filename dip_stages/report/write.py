@@ -5,17 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
+
 from dip_stages.files import write_text
-from dip_stages.report.ensembles import ensemble_table, load_ensembles
-from dip_stages.report.frame import load
+from dip_stages.report.ensembles import ensemble_of, ensemble_table
+from dip_stages.report.frame import found_in, to_frame
 from dip_stages.report.plots import plot_curves, plot_gaps, plot_sheet
-from dip_stages.report.readings import load_readings, stopping_table
+from dip_stages.report.readings import readings_of, stopping_table, to_readings
 from dip_stages.report.tables import comparison, protocols, to_markdown
 
 if TYPE_CHECKING:
     import os
-
-    import pandas as pd
 
     from dip_stages.records import Record
 
@@ -54,7 +54,7 @@ def report_sweep(root: str | os.PathLike[str]) -> str:
         RecordError: If there is nothing to report on.
     """
     root = Path(root)
-    frame = load(root)
+    frame, readings, ensembles = _gathered(root)
     folder = root / "report"
     folder.mkdir(exist_ok=True)
     write_text(folder / "cells.csv", frame.to_csv(index=False))
@@ -66,11 +66,7 @@ def report_sweep(root: str | os.PathLike[str]) -> str:
         write_text(folder / f"table_{protocol}.csv", table.to_csv(index=False))
         write_text(folder / f"table_{protocol}.md", to_markdown(table) + "\n")
         sections.append(f"## {_TITLES.get(protocol, protocol)}\n\n{to_markdown(table)}\n")
-    readings = load_readings(root)
-    if section := _stopping(readings, folder):
-        sections.append(section)
-    if any(members and members > 1 for members in frame.members) and (section := _ensembles(root, folder)):
-        sections.append(section)
+    sections += [*_stopping(readings, folder), *_ensembles(ensembles, folder)]
     notes = _NOTES + ("" if frame.reports_picture.all() else _OTHER_PICTURE)
     text = "\n".join([f"# {root.name}: {_summary(frame)}\n", *sections, notes, _holes(frame)])
     drawn = [name for name, draw in _FIGURES.items() if draw(root, frame, folder / name)]
@@ -78,6 +74,19 @@ def report_sweep(root: str | os.PathLike[str]) -> str:
         drawn.append("gaps.png")
     write_text(folder / "report.md", text + "".join(f"\n![{name}]({name})\n" for name in drawn))
     return f"{text}Written to {folder}: report.md, tables, {', '.join(drawn) or 'no figures'}\n"
+
+
+def _gathered(root: Path) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Return cells, readings and ensembles of a sweep; each record is read once, and none is kept."""
+    cells: list[dict[str, Any]] = []
+    readings: list[dict[str, Any]] = []
+    ensembles: list[dict[str, Any]] = []
+    for found in found_in(root):
+        cells.append(found.row)
+        readings += readings_of(found.record)
+        ensembles += ensemble_of(found.record)
+    frame = to_frame(cells)
+    return frame, to_readings(readings, frame), pd.DataFrame(ensembles)
 
 
 _STOPPING_NOTES = """\
@@ -90,29 +99,28 @@ Rules marked * look at the clean picture: nobody who denoises has it.
 """
 
 
-def _stopping(readings: pd.DataFrame, folder: Path) -> str | None:
-    """Write what readers chose, and return the section for the report; None where none read along."""
+def _stopping(readings: pd.DataFrame, folder: Path) -> list[str]:
+    """Write what readers chose, and return the section for the report; none where none read along."""
     if readings.empty:
-        return None
+        return []
     write_text(folder / "readings.csv", readings.to_csv(index=False))
     if "average_gap" not in readings:
-        return None
+        return []
     table = stopping_table(readings)
     marked = table.assign(reader=table.reader + table["needs clean"].map({True: " *", False: ""}))
     shown = to_markdown(marked.drop(columns="needs clean"))
     write_text(folder / "stopping.md", f"{shown}\n")
-    return f"## Where each rule would have stopped\n\n{shown}\n\n{_STOPPING_NOTES}"
+    return [f"## Where each rule would have stopped\n\n{shown}\n\n{_STOPPING_NOTES}"]
 
 
-def _ensembles(root: Path, folder: Path) -> str | None:
-    """Write what ensembles gained, and return the section for the report; None where there are none."""
-    ensembles = load_ensembles(root)
+def _ensembles(ensembles: pd.DataFrame, folder: Path) -> list[str]:
+    """Write what ensembles gained, and return the section for the report; none where there are none."""
     if ensembles.empty:
-        return None
+        return []
     write_text(folder / "ensembles.csv", ensembles.to_csv(index=False))
     shown = to_markdown(ensemble_table(ensembles))
     write_text(folder / "ensembles.md", f"{shown}\n")
-    return f"## Ensembles\n\n{shown}\n\n{_ENSEMBLE_NOTES}"
+    return [f"## Ensembles\n\n{shown}\n\n{_ENSEMBLE_NOTES}"]
 
 
 _ENSEMBLE_NOTES = """\

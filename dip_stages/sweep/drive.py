@@ -11,19 +11,22 @@ from typing import TYPE_CHECKING
 from dip_stages.orders import Order
 from dip_stages.progress import SweepProgress
 from dip_stages.report.gather import gather
+from dip_stages.states import look
 from dip_stages.sweep.interrupts import Interrupts
 from dip_stages.sweep.runs import Run
 from dip_stages.workers import note_failure
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from pathlib import Path
 
     from dip_stages.states import Look
+    from dip_stages.sweep.known import KnownPlan
     from dip_stages.sweep.plan import Plan, PlannedCell
 
     Launch = Callable[[Sequence[PlannedCell], int, str], dict[str, str]]
 
-__all__ = ["Options", "run_plan"]
+__all__ = ["Options", "run_known", "run_plan"]
 
 log = logging.getLogger(__name__)
 
@@ -80,15 +83,35 @@ def run_plan(plan: Plan, launch: Launch, options: Options) -> int:
                 _Driver(left, looks, launch, options, run, interrupts).run()
             interrupted = interrupts.signal
             looks = {planned.cell.id: planned.look() for planned in plan.cells}
-            code = _finish(plan, looks, options, interrupted=interrupted is not None)
+            code = _finish(plan.root, _named(plan, looks), options, interrupted=interrupted is not None)
             if interrupted is None:
                 run.clean()
     else:
-        failed = sum(found.state == "failed" for found in looks.values())
-        but = f", of which {failed} failed" if failed else ""
-        sys.stderr.write(f"nothing to do: all {len(plan.cells)} cells of {plan.name} have a record{but}\n")
-        code = _finish(plan, looks, options, interrupted=False)
+        code = _nothing_to_do(plan.name, plan.root, _named(plan, looks), options)
     return code if interrupted is None else 128 + interrupted
+
+
+def run_known(plan: KnownPlan, options: Options) -> int | None:
+    """Gather a sweep that was planned before, if there is nothing to run.
+
+    Returns:
+        The exit code, as :func:`run_plan` gives it; None if there is something to run, and nothing was done.
+    """
+    looks = [(folder, look(plan.root / folder, identity)) for folder, identity in plan.cells]
+    if any(_wanted(found, options) for _, found in looks):
+        return None
+    return _nothing_to_do(plan.name, plan.root, looks, options)
+
+
+def _named(plan: Plan, looks: dict[str, Look]) -> list[tuple[str, Look]]:
+    return [(planned.folder.name, looks[planned.cell.id]) for planned in plan.cells]
+
+
+def _nothing_to_do(name: str, root: Path, looks: Sequence[tuple[str, Look]], options: Options) -> int:
+    failed = sum(found.state == "failed" for _, found in looks)
+    but = f", of which {failed} failed" if failed else ""
+    sys.stderr.write(f"nothing to do: all {len(looks)} cells of {name} have a record{but}\n")
+    return _finish(root, looks, options, interrupted=False)
 
 
 def _wanted(found: Look, options: Options) -> bool:
@@ -214,23 +237,23 @@ class _Driver:
         return self._retried(task, task.planned.look())
 
 
-def _finish(plan: Plan, looks: dict[str, Look], options: Options, *, interrupted: bool) -> int:
+def _finish(root: Path, looks: Sequence[tuple[str, Look]], options: Options, *, interrupted: bool) -> int:
     """Write and print the report, and say what is missing."""
     try:
-        sys.stdout.write(gather(plan.root))
+        sys.stdout.write(gather(root))
     except OSError as error:
         sys.stderr.write(f"no report could be written: {error}\n")
     sys.stdout.flush()
-    failed = [(p, looks[p.cell.id]) for p in plan.cells if looks[p.cell.id].state in ("failed", "lost")]
-    missing = [planned for planned in plan.cells if not looks[planned.cell.id].ended]
+    failed = [(name, found) for name, found in looks if found.state in ("failed", "lost")]
+    missing = [name for name, found in looks if not found.ended]
     if failed:
-        sys.stderr.write(f"{len(failed)} of {len(plan.cells)} cells failed; sweep.retry_failed=true runs them again:\n")
-        sys.stderr.writelines(f"  {planned.folder.name}: {_first_line(found.reason)}\n" for planned, found in failed)
+        sys.stderr.write(f"{len(failed)} of {len(looks)} cells failed; sweep.retry_failed=true runs them again:\n")
+        sys.stderr.writelines(f"  {name}: {_first_line(found.reason)}\n" for name, found in failed)
     if missing and not interrupted:
-        sys.stderr.write(f"{len(missing)} of {len(plan.cells)} cells left no record; the same command runs them:\n")
-        sys.stderr.writelines(f"  {planned.folder.name}\n" for planned in missing)
+        sys.stderr.write(f"{len(missing)} of {len(looks)} cells left no record; the same command runs them:\n")
+        sys.stderr.writelines(f"  {name}\n" for name in missing)
     if interrupted:
-        sys.stderr.write(f"interrupted: {len(missing)} of {len(plan.cells)} cells are left. To go on:\n")
+        sys.stderr.write(f"interrupted: {len(missing)} of {len(looks)} cells are left. To go on:\n")
         sys.stderr.write(f"  {options.command}\n")
     return 1 if failed or missing else 0
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from dip_stages.cell import Cell, cell_of, check_inputs
 from dip_stages.config import parse
 from dip_stages.errors import ConfigError
+from dip_stages.pictures import sha256
 from dip_stages.records import PLAN, write_json
 from dip_stages.states import Look, look
 
@@ -38,11 +39,19 @@ class PlannedCell:
 
 @dataclass(frozen=True)
 class Plan:
-    """The cells of a sweep, each once, in the order of its grids."""
+    """The cells of a sweep, each once, in the order of its grids.
+
+    Attributes:
+        name: The sweep's.
+        root: Its folder.
+        cells: Its cells.
+        made_from: What :func:`dip_stages.sweep.known.made_from` says of it.
+    """
 
     name: str
     root: Path
     cells: tuple[PlannedCell, ...]
+    made_from: str | None = None
 
     def write(self, command: str) -> None:
         """Write ``plan.json``: what report and status count as planned, and the command that goes on with it."""
@@ -51,7 +60,15 @@ class Plan:
             {"id": p.cell.id, "folder": p.folder.name, "axes": p.cell.axes, "iterations": p.iterations}
             for p in self.cells
         ]
-        write_json(self.root / PLAN, {"schema": 2, "name": self.name, "command": command, "cells": cells})
+        plan = {"schema": 2, "name": self.name, "command": command, **self._known_by(), "cells": cells}
+        write_json(self.root / PLAN, plan)
+
+    def _known_by(self) -> dict[str, Any]:
+        """Return what :func:`dip_stages.sweep.known.known_plan` knows it again by, where files alone decide."""
+        if self.made_from is None or any(p.cell.config.data.source not in ("bundled", "file") for p in self.cells):
+            return {}
+        pictures = {p.cell.config.data.file for p in self.cells}
+        return {"made_from": self.made_from, "pictures": {str(path): sha256(path) for path in sorted(pictures)}}
 
 
 def make_plan(
@@ -59,6 +76,7 @@ def make_plan(
     root: Path,
     points: Iterable[tuple[str, ...]],
     compose: Callable[[tuple[str, ...]], Mapping[str, Any]],
+    made_from: str | None = None,
 ) -> Plan:
     """Compose and check every point, and return the cells, each once.
 
@@ -67,6 +85,7 @@ def make_plan(
         root: Its folder.
         points: Overrides of each point.
         compose: Returns the whole config of a point.
+        made_from: What the plan is to be known again by.
 
     Raises:
         ConfigError: If a point is invalid; its overrides are in the message.
@@ -83,4 +102,4 @@ def make_plan(
         cells.setdefault(cell.id, PlannedCell(cell, overrides, root / cell.folder))
     if not cells:
         raise ConfigError(f"sweep={name}: got no cell; allowed: grids with at least one")
-    return Plan(name, root, tuple(cells.values()))
+    return Plan(name, root, tuple(cells.values()), made_from)

@@ -55,11 +55,17 @@ class GridSweeper(Sweeper):
     def sweep(self, arguments: list[str]) -> None:
         """Plan, run what is left, report; exits with 1 if a cell failed and 2 if the plan is invalid."""
         from dip_stages.errors import DipStagesError
-        from dip_stages.sweep.drive import run_plan
+        from dip_stages.sweep.drive import run_known, run_plan
+        from dip_stages.sweep.known import known_plan, made_from
 
         try:
-            plan = self._plan(arguments)
             options = self._options()
+            made = made_from(arguments, self.config, self.hydra_context.config_loader)
+            known = None if self.config.sweep.plan_only else known_plan(Path(self.config.hydra.sweep.dir), made)
+            code = run_known(known, options) if known else None
+            if code is not None:
+                sys.exit(code)
+            plan = self._plan(arguments, made)
         except (DipStagesError, HydraException) as error:
             sys.stderr.write(f"{error}\n")
             sys.exit(2)
@@ -93,7 +99,7 @@ class GridSweeper(Sweeper):
             leave=sweep.on_interrupt == "leave" and ("submitit" in launcher or "ray" in launcher),
         )
 
-    def _plan(self, arguments: list[str]) -> Plan:
+    def _plan(self, arguments: list[str], made: str | None = None) -> Plan:
         from dip_stages.config import parse_exclude, parse_sweep
         from dip_stages.sweep.compose import Composer
         from dip_stages.sweep.exclude import points_left
@@ -113,7 +119,7 @@ class GridSweeper(Sweeper):
         composer = Composer(self.hydra_context.config_loader, self.config, expand(axes, given))
         points = points_left(axes, given, excludes, composer)
         composer.verify(points)
-        return make_plan(options.name, Path(self.config.hydra.sweep.dir), points, composer)
+        return make_plan(options.name, Path(self.config.hydra.sweep.dir), points, composer, made)
 
     def _grids(self) -> list[dict[str, Any]]:
         grids = OmegaConf.to_container(self.config.sweep, resolve=True, enum_to_str=True)
