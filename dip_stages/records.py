@@ -116,7 +116,9 @@ def read_record(folder: Path) -> Record:
         FileNotFoundError: If there is none: the cell has not ended.
         RecordError: If it is truncated, altered, of another schema, or lacks a field.
     """
-    return parse_record(folder / RECORD, (folder / RECORD).read_bytes())
+    path = folder / RECORD
+    with open(path, "rb") as file:  # noqa: PTH123 - a third less time than pathlib's, and there may be thousands
+        return parse_record(path, file.read())
 
 
 def parse_record(path: Path, content: bytes) -> Record:

@@ -166,13 +166,13 @@ def _figures(record: Record) -> dict[str, Any]:
     return {**observed, **numbers, "result_gap": (result["gap_psnr"] or {}).get("value")}
 
 
-def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+def _flat(settings: dict[str, Any]) -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for key, value in settings.items():
         if isinstance(value, dict):
-            flat |= _flat(value, f"{prefix}{key}.")
+            flat.update((f"{key}.{below}", inner) for below, inner in _flat(value).items())
         else:  # null is a value; what is not there is none
-            flat[f"{prefix}{key}"] = "null" if value is None else value
+            flat[key] = "null" if value is None else value
     return flat
 
 
@@ -190,5 +190,7 @@ def _varies(column: pd.Series, frame: pd.DataFrame) -> bool:
     if str(column.name).startswith("readers."):  # they change no figure of the cell
         return False
     known = column[column.notna()].map(repr)
+    if known.nunique() < 2:
+        return False
     group = [frame[axis].fillna("") for axis in ("method", "arch", "loss")]
     return bool((known.groupby([axis[known.index] for axis in group]).nunique() > 1).any())

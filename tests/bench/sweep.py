@@ -31,8 +31,9 @@ OVERRIDES = (
 )  # fmt: skip
 PER_SEED = 16
 LIMITS = {
-    "plan": 30.0, "status": 5.0, "gathering": 5.0, "nothing to do, report gathered": 10.0, "nothing to do": 10.0,
+    "plan": 30.0, "status": 5.0, "gathering": 5.0, "nothing to do, planned and gathered": 35.0, "nothing to do": 10.0,
 }  # fmt: skip
+"""Seconds. A plan from before a change of code or configs is made anew, and gathered: that may take as long as both."""
 MEMORY = 1024.0
 """MiB."""
 
@@ -89,7 +90,7 @@ def bench(cells: int) -> dict[str, tuple[float, float]]:
         found["status"] = measured(folder, "dip_stages.status", "outputs/bench", says=f"{cells} done of {cells} cells")
         found["gathering"] = measured(folder, "dip_stages.report", "outputs/bench", says=f"{cells} done of {cells}")
         nothing = f"nothing to do: all {cells} cells"
-        found["nothing to do, report gathered"] = measured(folder, *sweep, says=nothing)
+        found["nothing to do, planned and gathered"] = measured(folder, *sweep, says=nothing)
         found["nothing to do"] = measured(folder, *sweep, says=nothing)
     return found
 
