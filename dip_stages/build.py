@@ -55,7 +55,8 @@ _NETWORK_STREAM, _ENSEMBLE_STREAM = 0, 4
 def build_observation(config: Config) -> Observation:
     """Return the clean picture and its noisy observation, the same for every method."""
     picture = fit_to(read_picture(config.data.file), config.data.size, config.data.fit)
-    return observe(picture, beta_max=config.noise.beta_max, noise_seed=config.noise_seed)
+    noise = config.noise
+    return observe(picture, beta_max=noise.beta_max, noise_seed=config.noise_seed, noise=noise.name)
 
 
 def build_plan(config: Config, observation: Observation) -> StagePlan:

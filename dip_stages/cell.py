@@ -30,6 +30,7 @@ AXES = (
     "protocol",
     "arch",
     "beta_max",
+    "noise",
     "scheduler",
     "loss",
     "budget",
@@ -74,6 +75,7 @@ class Cell:
             self.axes["scheduler"],
             self.axes["loss"] if self.config.staged else None,
             f"b{self.axes['beta_max']:g}",
+            self.axes["noise"] if self.axes["noise"] != "gaussian" else None,
             self.axes["picture"],
             f"s{self.axes['seed']}",
         ]
@@ -212,6 +214,7 @@ def _axes(config: Config) -> dict[str, Any]:
         "protocol": config.protocol.name if staged else None,
         "arch": config.arch.name,
         "beta_max": config.noise.beta_max,
+        "noise": config.noise.name,
         "scheduler": config.scheduler.name if staged and not _levels_do_not_matter(config) else None,
         "loss": _loss(config) if staged else "mse",
         "budget": config.budget.name if staged and not config.stages_alike else None,

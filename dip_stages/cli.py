@@ -100,6 +100,7 @@ def _run_in_sweep(composed: DictConfig, folder: Path, root: Path, *, in_process:
 def _run_single(cell: Cell, folder: Path) -> None:
     from dip_stages.report import describe
 
+    sys.stderr.writelines(f"{said}\n" for said in cell.config.unmet)
     if cell.config.runtime.overwrite or recorded(folder, cell.id).state != "done":
         from dip_stages.single import run_single
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from dip_stages.errors import check_range
-from dip_stages.noise import noised, standard_normal
+from dip_stages.noise import corrupted, generator
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,12 +25,12 @@ OBSERVATION_STREAM = 1
 
 @dataclass(frozen=True)
 class Observation:
-    r"""A noisy picture, :math:`y = x_0 + \sqrt{\beta}\,\epsilon`, unclipped, and what it was made from.
+    """A noisy picture, and what it was made from.
 
     Attributes:
         clean: ``(1, C, H, W)`` in [0, 1].
-        observed: The same shape.
-        beta_max: Noise variance on the [0, 1] scale.
+        observed: The same shape; it need not lie in [0, 1].
+        beta_max: Noise variance on the [0, 1] scale, on average over the picture.
     """
 
     clean: Tensor
@@ -43,22 +43,27 @@ class Observation:
         return math.sqrt(self.beta_max)
 
 
-def observe(picture: NDArray[np.float32], *, beta_max: float, noise_seed: int) -> Observation:
+def observe(picture: NDArray[np.float32], *, beta_max: float, noise_seed: int, noise: str = "gaussian") -> Observation:
     """Add seeded noise to a picture.
 
-    The draws depend on the picture and the seed alone, and are scaled by ``beta_max``: never on the method, so that
-    every method sees the same noise and differences between them are paired.
+    The draws depend on the picture and the seed alone, never on the method, so that every method sees the same noise
+    and differences between them are paired. Those of all noises but ``poisson`` are merely scaled by ``beta_max``.
 
     Args:
         picture: ``(H, W, C)`` float32 in [0, 1].
         beta_max: Noise variance, in (0, 1).
         noise_seed: >= 0.
+        noise: One of :data:`dip_stages.noise.NOISES`.
+
+    Raises:
+        ConfigError: If the noise is unknown or its variance out of range.
+        PictureError: If the picture has none of that noise, being black.
     """
     check_range("noise.beta_max", beta_max, above=0, below=1)
     clean = to_tensor(picture)
     fingerprint = int.from_bytes(hashlib.sha256(picture.tobytes()).digest()[:8], "big")
-    eps = standard_normal(tuple(clean.shape), noise_seed, OBSERVATION_STREAM, fingerprint)
-    return Observation(clean, noised(clean, beta_max, eps, keep_variance=False), beta_max)
+    draws = generator(noise_seed, OBSERVATION_STREAM, fingerprint)
+    return Observation(clean, corrupted(noise, clean, beta_max, draws), beta_max)
 
 
 def to_tensor(picture: NDArray[np.float32]) -> Tensor:

@@ -259,6 +259,7 @@ def _denoise_file(given: argparse.Namespace) -> None:
         f"{given.noisy}: {width}×{height}, {depth} bits, sigma {255 * sigma:.1f}/255 {source}; "
         f"{count} {'tile' if count == 1 else 'tiles'} of at most {config.iterations} iterations\n"
     )
+    sys.stderr.writelines(f"{said}\n" for said in config.unmet)
     result = denoise(picture, config, sigma=sigma, tile=given.tile, overlap=given.overlap, progress=_Told(count))
     write_picture(given.clean, result, depth)
     sys.stderr.write(f"{given.clean}\n")

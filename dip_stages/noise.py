@@ -9,10 +9,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from dip_stages.errors import PictureError, check_choice
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["estimate_sigma", "generator", "noised", "spawned", "standard_normal"]
+__all__ = ["NOISES", "corrupted", "estimate_sigma", "generator", "noised", "spawned", "standard_normal"]
+
+NOISES = ("gaussian", "clipped", "poisson", "speckle")
+"""What an observation's noise can be; see :func:`corrupted`."""
 
 
 def generator(seed: int, *stream: int, device: torch.device | str = "cpu") -> torch.Generator:
@@ -61,6 +66,40 @@ def noised(picture: torch.Tensor, beta: float, eps: torch.Tensor, *, keep_varian
     """
     scale = math.sqrt(1 - beta) if keep_variance else 1.0
     return scale * picture + math.sqrt(beta) * eps
+
+
+def corrupted(name: str, picture: torch.Tensor, beta: float, draws: torch.Generator) -> torch.Tensor:
+    r"""Return a picture as it is observed.
+
+    - ``gaussian``: :math:`y = x + \sqrt{\beta}\,\epsilon`, unclipped.
+    - ``clipped``: the same, clipped to [0, 1] and rounded to 8 bits: :math:`\beta` is the variance before that.
+    - ``poisson``: :math:`y = \mathrm{Poisson}(q x) / q`, shot noise with :math:`q = \bar x / \beta` photons at white,
+      so that its variance :math:`x / q` is :math:`\beta` on average over the picture.
+    - ``speckle``: :math:`y = x + \sqrt{\beta / \overline{x^2}}\,x\,\epsilon`, of variance :math:`\beta` on average.
+
+    Args:
+        name: One of :data:`NOISES`.
+        picture: Any shape, in [0, 1].
+        beta: Noise variance on that scale, in (0, 1).
+        draws: On the CPU.
+
+    Returns:
+        A tensor of the picture's shape.
+
+    Raises:
+        PictureError: If the picture is black, which has neither shot noise nor speckle.
+    """
+    check_choice("noise.name", name, NOISES)
+    if name in ("poisson", "speckle") and not picture.any():
+        raise PictureError(f"the picture is black, which noise={name} leaves as it is; allowed: gaussian, clipped")
+    if name == "poisson":
+        photons = float(picture.double().mean()) / beta
+        return torch.poisson(picture * photons, generator=draws) / photons
+    eps = torch.randn(picture.shape, generator=draws)
+    if name == "speckle":
+        return picture + math.sqrt(beta / float(picture.double().square().mean())) * picture * eps
+    observed = noised(picture, beta, eps, keep_variance=False)
+    return observed if name == "gaussian" else observed.clamp(0, 1).mul(255).round().div(255)
 
 
 def estimate_sigma(picture: NDArray[np.float32]) -> float:

@@ -158,6 +158,8 @@ def observation_of(cell: Cell, observation: Observation | None) -> dict[str, Any
         "source": cell.config.data.source,
         "index": getattr(cell.config.data, "index", None),
         "sha256": cell.settings["data"]["picture"],
+        "noise": cell.config.noise.name,
+        "unmet": list(cell.config.unmet),
         "beta_max": cell.config.noise.beta_max,
         "sigma": cell.config.noise.beta_max**0.5,
         "noise_seed": cell.config.noise_seed,

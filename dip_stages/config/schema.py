@@ -205,11 +205,13 @@ class PerceptualConfig:
 
 @dataclass(frozen=True)
 class NoiseConfig:
-    """The observation's noise: its variance on the [0, 1] scale."""
+    """The observation's noise: its variance on the [0, 1] scale, and which; see :func:`dip_stages.noise.corrupted`."""
 
     beta_max: float = 0.01
+    name: str = field(default="gaussian", metadata={"neutral": "gaussian"})
 
     def __post_init__(self) -> None:
+        check_choice("noise.name", self.name, ("gaussian", "clipped", "poisson", "speckle"))
         check_range("noise.beta_max", self.beta_max, above=0, below=1)
 
 
@@ -507,6 +509,33 @@ class Config:
         if self.stages_alike:
             return "protocol=recorrupted with one alpha, which has one stage", "protocol.last_alpha=…"
         return f"method={self.method.name}", "method=staged"
+
+    @property
+    def unmet(self) -> tuple[str, ...]:
+        """What parts of this fit assume of the noise that does not hold of it, a sentence each, for people."""
+        noise = self.noise.name
+        if noise == "gaussian":
+            return ()
+        rules = {rule.name: rule for rule in (self.stopping, *self.reading.values())}
+        found = {}
+        if self.recorrupted:
+            found["protocol=recorrupted"] = "noise of the observation's own kind"
+        if self.staged and self.protocol.name == "renoised":
+            found["protocol=renoised"] = "that adding Gaussian noise gives a noisier picture of the same kind"
+        if "sure" in rules:
+            found["stopping=sure"] = "Gaussian noise of one variance, without which it estimates no risk"
+        if "discrepancy" in rules and noise == "clipped":
+            found["stopping=discrepancy"] = "a variance of beta_max; clipping leaves less, so it stops too soon"
+        if self._estimates_sigma:
+            found["sigma=estimate"] = "Gaussian noise of one variance"
+        return tuple(f"noise={noise}: {part} assumes {what}" for part, what in found.items())
+
+    @property
+    def _estimates_sigma(self) -> bool:
+        rules = (self.stopping, *self.reading.values())
+        return (self.recorrupted and self.protocol.sigma == "estimate") or any(
+            getattr(rule, "sigma", None) == "estimate" for rule in rules
+        )
 
     @property
     def reading(self) -> dict[str, StoppingConfig]:

@@ -178,7 +178,7 @@ def _flat(settings: dict[str, Any]) -> dict[str, Any]:
 
 _SHOWN_AS_AXES = {
     "method.name", "method.input", "arch.name", "protocol.name", "scheduler.name", "budget.name", "loss.name",
-    "loss.features", "loss.reference", "noise.beta_max", "data.picture", "seed", "noise_seed",
+    "loss.features", "loss.reference", "noise.beta_max", "noise.name", "data.picture", "seed", "noise_seed",
     "average.name", "stopping.name", "stopping.sigma",
 }  # fmt: skip
 

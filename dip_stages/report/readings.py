@@ -164,4 +164,4 @@ def _better(differences: pd.Series) -> str | None:
 
 
 _REPEATS = ("picture", "beta_max", "seed", "noise_seed", "arch", "average", "stopping")
-_PAIRED = ("picture", "beta_max", "seed", "noise_seed", "arch", "average")
+_PAIRED = ("picture", "beta_max", "noise", "seed", "noise_seed", "arch", "average")

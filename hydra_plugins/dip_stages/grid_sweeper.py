@@ -69,6 +69,8 @@ class GridSweeper(Sweeper):
         except (DipStagesError, HydraException) as error:
             sys.stderr.write(f"{error}\n")
             sys.exit(2)
+        unmet = dict.fromkeys(said for planned in plan.cells for said in planned.cell.config.unmet)
+        sys.stderr.writelines(f"{said}\n" for said in unmet)
         if bool(self.config.sweep.plan_only):
             from dip_stages.sweep.listing import listing, pace
 

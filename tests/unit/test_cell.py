@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         "runtime.overwrite=true",
         "sweep=smoke",
         "hydra/launcher=basic",
+        "noise=gaussian",
     ],
 )
 def test_what_cannot_change_the_result_does_not_change_the_id(make_cell: MakeCell, override: str) -> None:
@@ -45,6 +46,7 @@ def test_what_cannot_change_the_result_does_not_change_the_id(make_cell: MakeCel
         "scheduler=scaled_linear",
         "noise_seed=1",
         "beta_max=b0.02",
+        "noise=poisson",
         "arch=dncnn",
         "arch.width=9",
         "loss=perceptual",

@@ -113,6 +113,34 @@ def test_what_recorruption_cannot_be_is_refused(composing: Compose, overrides: t
         parse(composing("protocol=recorrupted", "protocol.sigma=estimate", *overrides))
 
 
+@pytest.mark.parametrize(
+    ("overrides", "parts"),
+    [
+        (("noise=gaussian", "protocol=recorrupted", "readers=all"), []),
+        (("noise=poisson", "method=baseline"), []),
+        (("noise=clipped", "method=baseline"), ["stopping=discrepancy"]),
+        (("noise=poisson",), ["protocol=renoised"]),
+        (("noise=speckle", "protocol=recorrupted"), ["protocol=recorrupted"]),
+        (
+            ("noise=poisson", "protocol=recorrupted", "protocol.sigma=estimate"),
+            ["protocol=recorrupted", "sigma=estimate"],
+        ),
+        (("noise=poisson", "method=baseline", "stopping.sigma=estimate"), ["sigma=estimate"]),
+        (("noise=poisson", "method=baseline", "method.input=observed", "stopping=sure"), ["stopping=sure"]),
+        (("noise=poisson", "protocol=observed", "stopping=es_wmv"), []),
+        (
+            ("noise=clipped", "protocol=clean", "stopping=none", "readers=all"),
+            ["stopping=discrepancy", "sigma=estimate"],
+        ),
+    ],
+)
+def test_a_fit_says_what_it_assumes_of_the_noise_that_does_not_hold(
+    composing: Compose, overrides: tuple[str, ...], parts: list[str]
+) -> None:
+    unmet = parse(composing(*overrides)).unmet
+    assert [re.sub(r"^noise=\w+: (\S+) assumes .*", r"\1", said) for said in unmet] == parts
+
+
 def test_recorruption_rises_in_equal_ratios_and_one_alpha_is_one_stage(composing: Compose) -> None:
     one = parse(composing("protocol=recorrupted", "protocol.alpha=0.4", "trainer.iterations=70"))
     assert (one.alphas, one.stage_numbers(), one.iterations) == ([0.4], ((0.01,), (70,)), 70)

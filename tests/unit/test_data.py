@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from dip_stages.data import observe, to_array, to_tensor
-from dip_stages.errors import ConfigError
+from dip_stages.errors import ConfigError, PictureError
+from dip_stages.noise import NOISES
 from dip_stages.pictures import bundled_path, fit_to, read_picture, write_png
 
 if TYPE_CHECKING:
@@ -76,6 +77,60 @@ def test_the_draws_depend_on_picture_and_noise_seed() -> None:
 def test_a_noise_level_out_of_range_is_refused(beta_max: float) -> None:
     with pytest.raises(ConfigError, match=r"noise\.beta_max"):
         observe(a_picture(), beta_max=beta_max, noise_seed=0)
+
+
+def noise_of(name: str, brightness: float, beta_max: float = 0.01) -> torch.Tensor:
+    """Return the noise on the parts of a picture, half of it dark and half bright, that are of that brightness."""
+    picture = np.full((200, 200, 3), 0.2, np.float32)
+    picture[100:] = 0.8
+    observation = observe(picture, beta_max=beta_max, noise_seed=0, noise=name)
+    return (observation.observed - observation.clean)[observation.clean == np.float32(brightness)]
+
+
+@pytest.mark.parametrize("name", ["gaussian", "poisson", "speckle"])
+def test_the_variance_is_beta_max_on_average_over_the_picture(name: str) -> None:
+    noise = torch.cat([noise_of(name, 0.2), noise_of(name, 0.8)])
+    assert noise.mean().item() == pytest.approx(0, abs=2e-3)
+    assert noise.square().mean().item() == pytest.approx(0.01, rel=0.03)
+
+
+@pytest.mark.parametrize(("name", "times"), [("gaussian", 1), ("poisson", 4), ("speckle", 16)])
+def test_how_the_variance_grows_with_brightness(name: str, times: float) -> None:
+    # 0.8 is 4 times 0.2: shot noise has a variance in proportion, speckle a standard deviation.
+    assert (noise_of(name, 0.8).var() / noise_of(name, 0.2).var()).item() == pytest.approx(times, rel=0.05)
+
+
+def test_shot_noise_counts_photons() -> None:
+    observation = observe(np.full((64, 64, 1), 0.5, np.float32), beta_max=0.05, noise_seed=0, noise="poisson")
+    counts = observation.observed * (0.5 / 0.05)
+    torch.testing.assert_close(counts, counts.round())
+    assert counts.var().item() == pytest.approx(counts.mean().item(), rel=0.1)
+
+
+def test_clipped_noise_is_what_8_bits_keep_of_gaussian_noise() -> None:
+    plain, clipped = (observe(a_picture(), beta_max=0.04, noise_seed=0, noise=n) for n in ("gaussian", "clipped"))
+    bytes_kept = clipped.observed * 255
+    torch.testing.assert_close(bytes_kept, bytes_kept.round(), atol=1e-4, rtol=0)
+    assert (clipped.observed - plain.observed.clamp(0, 1)).abs().max().item() <= 0.5001 / 255
+    assert (clipped.observed - clipped.clean).var() < 0.9 * 0.04
+
+
+@pytest.mark.parametrize("name", NOISES)
+def test_every_noise_is_the_same_for_the_same_picture_and_seed(name: str) -> None:
+    first, again, other = (observe(a_picture(), beta_max=0.01, noise_seed=s, noise=name) for s in (0, 0, 1))
+    assert torch.equal(first.observed, again.observed)
+    assert not torch.equal(first.observed, other.observed)
+
+
+@pytest.mark.parametrize("name", ["poisson", "speckle"])
+def test_a_black_picture_has_no_noise_that_grows_with_brightness(name: str) -> None:
+    with pytest.raises(PictureError, match=f"black.*noise={name}.*allowed: gaussian, clipped"):
+        observe(np.zeros((20, 20, 3), np.float32), beta_max=0.01, noise_seed=0, noise=name)
+
+
+def test_an_unknown_noise_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"noise\.name: got 'pink'; allowed: gaussian, clipped, poisson, speckle"):
+        observe(a_picture(), beta_max=0.01, noise_seed=0, noise="pink")
 
 
 @pytest.mark.parametrize("channels", [1, 3])
