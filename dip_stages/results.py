@@ -156,6 +156,7 @@ def observation_of(cell: Cell, observation: Observation | None) -> dict[str, Any
     known: dict[str, Any] = {
         "picture": cell.axes["picture"],
         "source": cell.config.data.source,
+        "dataset": getattr(cell.config.data, "dataset", None),
         "index": getattr(cell.config.data, "index", None),
         "sha256": cell.settings["data"]["picture"],
         "noise": cell.config.noise.name,

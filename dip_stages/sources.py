@@ -1,6 +1,7 @@
 """Where pictures come from that are not named by their file: a folder, or a data set of the Hugging Face hub.
 
-Whatever it is, what comes of it is a file: from there on nothing needs to know. Torch-free; ``datasets``, which takes
+Whatever it is, what comes of it is a file: from there on nothing needs to know. ``python -m dip_stages.sources``
+fetches the course report's picture, and exits with 2 where it cannot be had. Torch-free; ``datasets``, which takes
 seconds to import, is imported for a picture that has not been fetched before, and only then.
 """
 
@@ -10,15 +11,25 @@ import functools
 import hashlib
 import os
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
-from dip_stages.errors import ConfigError, PictureError
+from dip_stages.errors import ConfigError, DipStagesError, PictureError
 from dip_stages.files import replacing
 
-__all__ = ["cache_folder", "picture_in_folder", "picture_of_dataset"]
+__all__ = ["REPORTS_PICTURE", "cache_folder", "picture_in_folder", "picture_of_dataset"]
+
+
+REPORTS_PICTURE: dict[str, Any] = {
+    "dataset": "huggan/smithsonian_butterflies_subset",
+    "split": "train",
+    "column": "image",
+    "index": 0,
+}
+"""The course report's picture."""
 
 
 def cache_folder() -> Path:
@@ -126,3 +137,16 @@ def _content(cell: dict[str, Any]) -> bytes:
     if cell["bytes"] is not None:
         return bytes(cell["bytes"])
     return Path(cell["path"]).read_bytes()
+
+
+def main() -> None:
+    """Fetch the course report's picture, if it is not there yet, and say where it is."""
+    try:
+        sys.stdout.write(f"{picture_of_dataset(**REPORTS_PICTURE)}\n")
+    except DipStagesError as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

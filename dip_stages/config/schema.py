@@ -26,7 +26,7 @@ from dip_stages.config.reading import (
 from dip_stages.errors import ConfigError, check_choice, check_range
 from dip_stages.pictures import BUNDLED, FITS, MIN_SIDE, bundled_path
 from dip_stages.schedules import SCHEDULES, beta_schedule
-from dip_stages.sources import picture_in_folder, picture_of_dataset
+from dip_stages.sources import REPORTS_PICTURE, picture_in_folder, picture_of_dataset
 
 __all__ = [
     "ARCHS",
@@ -293,8 +293,8 @@ class ButterfliesData(_IndexedData):
     """A picture of the course report's data set, or of another; see :func:`dip_stages.sources.picture_of_dataset`."""
 
     source: str = "butterflies"
-    dataset: str = "huggan/smithsonian_butterflies_subset"
-    split: str = "train"
+    dataset: str = REPORTS_PICTURE["dataset"]
+    split: str = REPORTS_PICTURE["split"]
     column: str = "image"
     streaming: bool = True
 
@@ -519,7 +519,7 @@ class Config:
         rules = {rule.name: rule for rule in (self.stopping, *self.reading.values())}
         found = {}
         if self.recorrupted:
-            found["protocol=recorrupted"] = "noise of the observation's own kind"
+            found["protocol=recorrupted"] = "Gaussian noise of one variance, of which it draws more"
         if self.staged and self.protocol.name == "renoised":
             found["protocol=renoised"] = "that adding Gaussian noise gives a noisier picture of the same kind"
         if "sure" in rules:

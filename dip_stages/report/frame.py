@@ -11,6 +11,7 @@ import pandas as pd
 from dip_stages.cell import AXES
 from dip_stages.errors import RecordError
 from dip_stages.records import PLAN, RECORD, Record, read_json, read_record
+from dip_stages.sources import REPORTS_PICTURE
 
 if TYPE_CHECKING:
     import os
@@ -141,7 +142,7 @@ def _found(folder: Path, planned: dict[str, Any]) -> Found:
         "status": record.status,
         **record.cell["axes"],
         **_figures(record),
-        "reports_picture": (record.observation.get("source"), record.observation.get("index")) == ("butterflies", 0),
+        "reports_picture": _reports_picture(record.observation),
         "iterations": record.iterations["run"],
         "seconds": record.timing["seconds"],
         "error": record.error["message"] if record.error else None,
@@ -149,6 +150,10 @@ def _found(folder: Path, planned: dict[str, Any]) -> Found:
         **planned,
     }
     return Found(row, record)
+
+
+def _reports_picture(observation: dict[str, Any]) -> bool:
+    return all(observation.get(key) == REPORTS_PICTURE[key] for key in ("dataset", "index"))
 
 
 def _figures(record: Record) -> dict[str, Any]:

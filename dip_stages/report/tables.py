@@ -46,12 +46,13 @@ def comparison(frame: pd.DataFrame, protocol: str) -> pd.DataFrame:
     Returns:
         A row a combination of axes; numbers are means over the seeds that are done, with their standard deviation
         where there are several. A combination without any is a hole: NaN, and ``cells`` says why. The difference is
-        given only where the picture is the report's own.
+        given only where the picture is the report's own, and nothing that was reported stands beside another noise.
     """
     cells = frame[frame.planned & (frame.protocol.isna() | (frame.protocol == protocol))]
-    cells = cells.assign(method_order=(cells.method != "baseline").astype(int)).sort_values(
-        "method_order", kind="stable"
-    )
+    cells = cells.assign(
+        method_order=(cells.method != "baseline").astype(int),
+        reports_noise=cells.noise.fillna("gaussian") == "gaussian",
+    ).sort_values("method_order", kind="stable")
     keys = _keys(cells)
     groups = cells.groupby(keys, dropna=False, sort=False)
     numbers = groups[list(_OUR_COLUMNS)].mean().rename(columns=_OUR_COLUMNS)
@@ -59,6 +60,7 @@ def comparison(frame: pd.DataFrame, protocol: str) -> pd.DataFrame:
         numbers.insert(1, "± std", groups.output_psnr.std())
     numbers["cells"] = groups.status.agg(_states)
     numbers["reports_picture"] = groups.reports_picture.all()
+    numbers["reports_noise"] = groups.reports_noise.all()
     return _beside_reported(numbers.reset_index())
 
 
@@ -88,7 +90,7 @@ def _keys(cells: pd.DataFrame) -> list[str]:
 
 _NOT_AXES = (
     "id", "folder", "planned", "status", "sees_clean", "reports_picture", "iterations", "seconds", "error",
-    "method_order",
+    "method_order", "reports_noise",
 )  # fmt: skip
 
 
@@ -110,6 +112,7 @@ def _beside_reported(table: pd.DataFrame) -> pd.DataFrame:
     # As objects: a column of nothing but holes would be numbers.
     merged = table.astype(dict.fromkeys(on, object)).merge(known.astype(dict.fromkeys(on, object)), how="left", on=on)
     merged["beta_max"] = merged.beta_max.astype(float)
+    merged.loc[~merged.reports_noise, ["#", "PSNR reported", "SSIM reported"]] = None
     for metric in ("PSNR", "SSIM"):
         difference = merged[f"{metric} ours"] - merged[f"{metric} reported"]
         merged[f"{metric} diff."] = difference.where(merged.reports_picture)
@@ -123,5 +126,5 @@ def _column_order(columns: Sequence[str]) -> list[str]:
         "PSNR reported", "PSNR ours", "± std", "PSNR diff.", "SSIM reported", "SSIM ours", "SSIM diff.",
         "PSNR of average", "peak PSNR *", "cells",
     ]  # fmt: skip
-    dropped = {*tail, "#", "kind", "reports_picture"}
+    dropped = {*tail, "#", "kind", "reports_picture", "reports_noise"}
     return ["#", *(c for c in columns if c not in dropped), *(c for c in tail if c in set(columns))]

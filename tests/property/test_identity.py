@@ -182,6 +182,7 @@ COUNTED = {
     "seed": 11,
     "noise_seed": 1,
     "noise.beta_max": 0.03,
+    "noise": "speckle",
     "arch.width": 9,
     "method.input_scale": 0.3,
     "trainer.lr": 0.003,

@@ -4,6 +4,7 @@ import io
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,8 +17,6 @@ from dip_stages.sources import cache_folder, picture_in_folder, picture_of_datas
 from tests.hub import a_hub
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tests.conftest import CommandLine
 
 NAME = "huggan/smithsonian_butterflies_subset"
@@ -127,6 +126,25 @@ def test_without_the_hub_the_ways_out_are_named() -> None:
     for way in ("HF_HOME", "data.streaming=false", "data.dataset=FOLDER", "data=folder"):
         assert way in said
     assert not cache_folder().exists()
+
+
+def test_the_reports_picture_is_fetched_by_a_command_of_its_own(butterflies: Path) -> None:
+    def command(**environment: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "dip_stages.sources"],
+            env={**os.environ, **environment},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    offline = command(HF_ENDPOINT="http://127.0.0.1:9", HF_HUB_OFFLINE="1")
+    assert (offline.returncode, offline.stdout) == (2, "")
+    assert "HF_HOME" in offline.stderr.splitlines()[-1]
+    with a_hub(NAME, butterflies) as (endpoint, _):
+        found = command(HF_ENDPOINT=endpoint)
+    assert found.returncode == 0, found.stderr
+    assert Path(found.stdout.strip()).read_bytes() == encoded(0)
 
 
 @pytest.fixture

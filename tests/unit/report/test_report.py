@@ -14,6 +14,7 @@ from dip_stages.errors import RecordError
 from dip_stages.records import Record, write_csv, write_json, write_record
 from dip_stages.report.plots import _curve, _panels
 from dip_stages.report.tables import comparison, protocols, reported, to_markdown
+from dip_stages.sources import REPORTS_PICTURE
 
 
 def axes(method: str, **changes: Any) -> dict[str, Any]:
@@ -23,6 +24,7 @@ def axes(method: str, **changes: Any) -> dict[str, Any]:
         "method": method,
         "arch": "unet",
         "beta_max": 0.01,
+        "noise": "gaussian",
         "loss": "mse",
         "average": "exponential",
         "stopping": "none",
@@ -176,7 +178,7 @@ def test_the_difference_is_shown_on_the_reports_picture_alone(sweep: Sweep) -> N
     sweep.add(axes("baseline"), 25.0)
     assert "PSNR diff." not in comparison(report.load(sweep.root), "none")
     assert "No difference is shown" in report.report_sweep(sweep.root)
-    theirs = {"source": "butterflies", "index": 0, "psnr": 20.0, "ssim": 0.3}
+    theirs = {"source": "butterflies", **REPORTS_PICTURE, "psnr": 20.0, "ssim": 0.3}
     sweep.add(axes("staged", picture="butterflies"), 27.0, observation=theirs)
     table = comparison(report.load(sweep.root), "renoised").set_index("#")
     assert table.loc["1", "PSNR diff."] == pytest.approx(27.0 - 27.7683)
@@ -202,6 +204,15 @@ def test_a_table_a_protocol_each_with_the_baselines(sweep: Sweep) -> None:
     assert protocols(frame) == ["clean", "renoised"]
     assert comparison(frame, "clean")["PSNR ours"].tolist() == [25.0, 29.0]
     assert comparison(frame, "renoised")["PSNR ours"].tolist() == [25.0, 27.0]
+
+
+def test_what_was_reported_of_gaussian_noise_stands_beside_no_other(sweep: Sweep) -> None:
+    sweep.add(axes("baseline"), 25.0)
+    sweep.add(axes("baseline", noise="poisson"), 24.0)
+    table = comparison(report.load(sweep.root), "none").set_index("noise")
+    assert table.loc["gaussian", ["#", "PSNR reported"]].tolist() == ["B1", 26.8612]
+    assert table.loc["poisson", ["#", "PSNR reported", "SSIM reported"]].isna().all()
+    assert table.loc["poisson", "PSNR ours"] == 24.0
 
 
 def test_markdown_shows_a_hole_as_a_dash() -> None:
