@@ -14,19 +14,25 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from dip_stages.report.changes import compare
+    from dip_stages.report.claims import verdicts
     from dip_stages.report.frame import load
-    from dip_stages.report.gather import gather
+    from dip_stages.report.gathering import gather
+    from dip_stages.report.pairs import effects
     from dip_stages.report.readings import load_readings
     from dip_stages.report.write import describe, report_sweep
 
-__all__ = ["describe", "gather", "load", "load_readings", "report_sweep"]
+__all__ = ["compare", "describe", "effects", "gather", "load", "load_readings", "report_sweep", "verdicts"]
 
 _ROOMS = {
+    "compare": "changes",
     "describe": "write",
-    "gather": "gather",
+    "effects": "pairs",
+    "gather": "gathering",
     "load": "frame",
     "load_readings": "readings",
     "report_sweep": "write",
+    "verdicts": "claims",
 }
 
 

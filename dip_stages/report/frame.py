@@ -48,7 +48,9 @@ def load(folder: str | os.PathLike[str]) -> pd.DataFrame:
         A row a cell, in the planned order, then the cells that are there and were not planned. Columns: ``id``,
         ``folder``, ``planned``, ``status`` (``done``, ``failed``, ``missing`` or ``unreadable``), the axes,
         ``sees_clean``, ``reports_picture`` (whether it is the course report's), the numbers of :data:`FIGURES`,
-        ``iterations``, ``seconds``, ``error``, and any further setting that differs between cells, by its key.
+        ``iterations``, ``seconds``, ``seconds_per_iteration``, ``error``, and any further setting that differs between
+        cells, by its key. A column has the same type in every sweep: texts ``str``, counts ``Int64``, other numbers
+        ``float64``, and further settings ``str`` where they are not all numbers or all truth values.
 
     Raises:
         RecordError: If the folder is not there or holds neither a plan nor a record.
@@ -61,9 +63,27 @@ def to_frame(rows: Iterable[dict[str, Any]]) -> pd.DataFrame:
     rows = list(rows)
     settings = pd.DataFrame([row.pop("settings") for row in rows])
     frame = pd.DataFrame(rows)
+    frame = frame.astype({column: _DTYPES.get(str(column), "str") for column in frame})
     frame["sees_clean"] = (frame.protocol == "clean") | (frame.stopping == "oracle")
     varying = [key for key in settings if _varies(settings[key], frame)]
-    return frame.join(settings[varying])
+    return frame.join(settings[varying].apply(_one_type))
+
+
+_DTYPES: dict[str, str] = (
+    dict.fromkeys(("planned", "reports_picture"), "bool")
+    | dict.fromkeys(("members", "seed", "noise_seed", "iterations"), "Int64")
+    | dict.fromkeys((*FIGURES, "beta_max", "seconds", "seconds_per_iteration"), "float64")
+)
+"""Of the columns of :func:`load` that are no texts."""
+
+
+def _one_type(column: pd.Series) -> pd.Series:
+    known = column.dropna()
+    if len(known) and all(type(value) in (int, float) for value in known):
+        return column.astype("float64")
+    if len(known) == len(column) and all(type(value) is bool for value in known):
+        return column.astype("bool")
+    return column.map(str, na_action="ignore").astype("str")
 
 
 @dataclass(frozen=True)
@@ -123,6 +143,7 @@ _EMPTY: dict[str, Any] = {
     "reports_picture": False,
     "iterations": None,
     "seconds": None,
+    "seconds_per_iteration": None,
     "error": None,
     "settings": {},
 }
@@ -145,6 +166,7 @@ def _found(folder: Path, planned: dict[str, Any]) -> Found:
         "reports_picture": _reports_picture(record.observation),
         "iterations": record.iterations["run"],
         "seconds": record.timing["seconds"],
+        "seconds_per_iteration": record.timing.get("seconds_per_iteration"),
         "error": record.error["message"] if record.error else None,
         "settings": _flat(record.settings),
         **planned,

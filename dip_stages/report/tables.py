@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from importlib import resources
 from typing import TYPE_CHECKING
 
@@ -11,9 +12,9 @@ from dip_stages.cell import AXES
 from dip_stages.report.frame import FIGURES
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
-__all__ = ["comparison", "protocols", "reported", "to_markdown"]
+__all__ = ["comparison", "formatted", "grid", "protocols", "reported", "to_html", "to_latex", "to_markdown"]
 
 _ALWAYS = ("arch", "method", "beta_max", "scheduler", "loss")
 _REPEATS = ("seed", "noise_seed")
@@ -64,19 +65,93 @@ def comparison(frame: pd.DataFrame, protocol: str) -> pd.DataFrame:
     return _beside_reported(numbers.reset_index())
 
 
-def to_markdown(table: pd.DataFrame) -> str:
-    """Return a table as Markdown: PSNR to 0.01 dB, SSIM to 0.001, holes as a dash."""
+def grid(frame: pd.DataFrame, protocol: str) -> pd.DataFrame:
+    """Return one protocol's cells with their repetitions as mean ± standard deviation: over seeds and pictures.
+
+    Args:
+        frame: From :func:`dip_stages.report.load`; cells that were not planned or are not done are left out.
+        protocol: One of :func:`protocols`.
+
+    Returns:
+        A row a combination of the other axes: ``PSNR`` and ``SSIM`` of the raw output after the last iteration and
+        ``PSNR of average``, as text; ``pictures``, ``cells``, and ``best``: whether its mean PSNR is the highest at its
+        noise.
+    """
+    cells = frame[frame.planned & (frame.status == "done") & (frame.protocol.isna() | (frame.protocol == protocol))]
+    keys = [key for key in _keys(cells) if key != "picture"]
+    groups = cells.groupby(keys, dropna=False, sort=False)
+    table = pd.DataFrame(
+        {
+            name: [_spread(values, digits) for _, values in groups[column]]
+            for name, column, digits in (
+                ("PSNR", "output_psnr", 2), ("SSIM", "output_ssim", 3), ("PSNR of average", "average_psnr", 2),
+            )
+        }
+        | {"pictures": groups.picture.nunique().to_numpy(), "cells": groups.size().to_numpy()}
+    )  # fmt: skip
+    table = pd.concat([groups.size().reset_index()[keys], table], axis="columns")
+    means = pd.Series(groups.output_psnr.mean().to_numpy())
+    noises = [table[key] for key in ("beta_max", "noise") if key in keys]
+    return table.assign(best=means == means.groupby(noises).transform("max"))
+
+
+def _spread(values: pd.Series, digits: int) -> str:
+    mean = f"{values.mean():.{digits}f}"
+    return mean if len(values) == 1 else f"{mean} ± {values.std():.{digits}f}"
+
+
+def formatted(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table as text: PSNR to 0.01 dB, SSIM to 0.001, holes as a dash."""
     shown = table.copy()
     for column in shown.columns[shown.dtypes == "float64"]:
         form = _form(str(column))
         shown[column] = [form.format(value) if pd.notna(value) else None for value in table[column]]
-    return str(shown.astype(object).where(shown.notna(), "–").to_markdown(index=False, disable_numparse=True))
+    shown = shown.astype(object).where(shown.notna(), "–")
+    return shown.map(str)
+
+
+def to_markdown(table: pd.DataFrame) -> str:
+    """Return a table as Markdown; rows that are ``best`` have their PSNR in bold, without a column that says so."""
+    shown = _marked(formatted(table), "**{}**".format)
+    return str(shown.to_markdown(index=False, disable_numparse=True))
+
+
+def to_latex(table: pd.DataFrame) -> str:
+    r"""Return a table as LaTeX for the package ``booktabs``, likewise; what LaTeX reads as its own is escaped."""
+    escaped = formatted(table).map(_escaped).rename(columns=lambda name: _escaped(str(name)))
+    shown = _marked(escaped, r"\textbf{{{}}}".format)
+    return str(shown.to_latex(index=False, escape=False))
+
+
+def to_html(table: pd.DataFrame) -> str:
+    """Return a table as HTML, likewise."""
+    shown = _marked(formatted(table).map(html.escape), "<strong>{}</strong>".format)
+    return str(shown.rename(columns=html.escape).to_html(index=False, escape=False, border=0))
+
+
+def _marked(shown: pd.DataFrame, bold: Callable[[str], str]) -> pd.DataFrame:
+    if "best" not in shown:
+        return shown
+    shown["PSNR"] = [bold(v) if best == "True" else v for v, best in zip(shown.PSNR, shown.best, strict=True)]
+    return shown.drop(columns="best")
+
+
+_LATEX = {
+    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
+    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "–": "--",
+}  # fmt: skip
+
+
+def _escaped(text: str) -> str:
+    return "".join(_LATEX.get(letter, letter) for letter in text)
 
 
 def _form(column: str) -> str:
     if column in ("chosen", "spent", "at the peak", "iterations"):
         return "{:.0f}"
-    if not column.startswith(("PSNR", "SSIM", "peak", "±", "gap", "gain")):
+    if column == "p":
+        return "{:.2g}"
+    if not column.startswith(("PSNR", "SSIM", "peak", "±", "gap", "gain", "effect")):
         return "{:g}"
     signed = "diff." in column or " vs " in column
     return "{" + (":+" if signed else ":") + (".3f" if "SSIM" in column else ".2f") + "}"
@@ -89,7 +164,8 @@ def _keys(cells: pd.DataFrame) -> list[str]:
 
 
 _NOT_AXES = (
-    "id", "folder", "planned", "status", "sees_clean", "reports_picture", "iterations", "seconds", "error",
+    "id", "folder", "planned", "status", "sees_clean", "reports_picture", "iterations", "seconds",
+    "seconds_per_iteration", "error",
     "method_order", "reports_noise",
 )  # fmt: skip
 

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from dip_stages.files import write_text
+from dip_stages.files import replacing, write_text
+from dip_stages.report.claims import verdicts
 from dip_stages.report.ensembles import ensemble_of, ensemble_table
 from dip_stages.report.frame import found_in, to_frame
+from dip_stages.report.pairs import effects
 from dip_stages.report.plots import plot_curves, plot_gaps, plot_sheet
 from dip_stages.report.readings import readings_of, stopping_table, to_readings
-from dip_stages.report.tables import comparison, protocols, to_markdown
+from dip_stages.report.tables import comparison, grid, protocols, to_html, to_latex, to_markdown
 
 if TYPE_CHECKING:
     import os
@@ -40,9 +42,10 @@ _OTHER_PICTURE = "No difference is shown: the course report's figures are of ano
 def report_sweep(root: str | os.PathLike[str]) -> str:
     """Gather a sweep from disk and write ``<sweep>/report/``.
 
-    Written: ``cells.csv`` (a row a cell), ``table_<protocol>.csv`` and ``.md``, ``report.md``, ``curves.png``,
-    ``pictures.png``; where rules read along, ``readings.csv`` (a row a cell and rule), ``stopping.md`` and
-    ``gaps.png``; and of ensembles, ``ensembles.csv`` and ``ensembles.md``.
+    Written: ``cells.csv`` and ``.parquet`` (a row a cell); ``table_<protocol>``, ``grid_<protocol>``, ``effects`` and
+    ``claims`` as CSV, Markdown, LaTeX and HTML; ``report.md``, ``curves.png``, ``pictures.png``; where rules read
+    along, ``readings.csv`` (a row a cell and rule), ``stopping.md`` and ``gaps.png``; and of ensembles,
+    ``ensembles.csv`` and ``ensembles.md``.
 
     Args:
         root: The sweep's folder.
@@ -58,15 +61,22 @@ def report_sweep(root: str | os.PathLike[str]) -> str:
     folder = root / "report"
     folder.mkdir(exist_ok=True)
     write_text(folder / "cells.csv", frame.to_csv(index=False))
+    with replacing(folder / "cells.parquet") as temporary:
+        frame.to_parquet(temporary, index=False)
     sections = []
     for protocol in protocols(frame):
         table = comparison(frame, protocol)
         if table.empty:
             continue
-        write_text(folder / f"table_{protocol}.csv", table.to_csv(index=False))
-        write_text(folder / f"table_{protocol}.md", to_markdown(table) + "\n")
+        _write_table(folder / f"table_{protocol}", table)
+        _write_table(folder / f"grid_{protocol}", grid(frame, protocol))
         sections.append(f"## {_TITLES.get(protocol, protocol)}\n\n{to_markdown(table)}\n")
-    sections += [*_stopping(readings, folder), *_ensembles(ensembles, folder)]
+    sections += [
+        *_stopping(readings, folder),
+        *_ensembles(ensembles, folder),
+        *_effects(frame, folder),
+        *_verdicts(frame, folder),
+    ]
     notes = _NOTES + ("" if frame.reports_picture.all() else _OTHER_PICTURE)
     text = "\n".join([f"# {root.name}: {_summary(frame)}\n", *sections, notes, _holes(frame)])
     drawn = [name for name, draw in _FIGURES.items() if draw(root, frame, folder / name)]
@@ -96,6 +106,51 @@ pictures, noise levels and seeds. PSNR and SSIM are the average's there; vs base
 baseline under the rule of the same name (auto is each method's own), on the same observation with the same seed. spent:
 iterations after which the rule knew.
 Rules marked * look at the clean picture: nobody who denoises has it.
+"""
+
+
+def _write_table(path: Path, table: pd.DataFrame) -> None:
+    """Write a table as CSV, Markdown, LaTeX and HTML."""
+    write_text(path.with_suffix(".csv"), table.to_csv(index=False))
+    for ending, text in ((".md", to_markdown(table)), (".tex", to_latex(table)), (".html", to_html(table))):
+        write_text(path.with_suffix(ending), f"{text.rstrip()}\n")
+
+
+def _effects(frame: pd.DataFrame, folder: Path) -> list[str]:
+    """Write what each axis does, and return the section for the report; none where no two cells differ in one alone."""
+    table = effects(frame)
+    if table.empty:
+        return []
+    _write_table(folder / "effects", table)
+    return [f"## What each axis does\n\n{to_markdown(table)}\n\n{_EFFECTS_NOTES}"]
+
+
+_EFFECTS_NOTES = """\
+Mean difference of the raw output's PSNR (dB) and SSIM after the last iteration, over pairs of cells that differ in that
+axis alone; a 95% bootstrap interval over pictures, and p of Wilcoxon's signed-rank test.
+"""
+
+
+def _verdicts(frame: pd.DataFrame, folder: Path) -> list[str]:
+    """Write verdicts on the course report's claims, and return the section for the report; none if none is tested."""
+    table = verdicts(frame)
+    if table.empty or (table.verdict == "untested").all():
+        return []
+    _write_table(folder / "claims", table)
+    tested = table[table.verdict != "untested"]
+    rest = ", ".join(
+        f"{claim} ({text})"
+        for claim, text in dict.fromkeys(zip(table.claim, table.text, strict=True))
+        if text not in set(tested.text)
+    )
+    untested = f"Untested here: {rest}.\n" if rest else ""
+    return [f"## The course report's claims\n\n{to_markdown(tested)}\n\n{untested}{_VERDICTS_NOTES}"]
+
+
+_VERDICTS_NOTES = """\
+Of cells that ran all their iterations. effect: mean paired difference in PSNR, or times as long an iteration (C6), or
+dB from the best iteration (C7), with a 95% bootstrap interval over pictures and p of Wilcoxon's signed-rank test. Fewer
+than 6 pairs, or one picture, decide nothing. What sees the clean picture is a reproduction and no denoiser.
 """
 
 

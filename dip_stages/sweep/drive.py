@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from dip_stages.orders import Order
 from dip_stages.progress import SweepProgress
-from dip_stages.report.gather import gather
+from dip_stages.report.gathering import gather
 from dip_stages.states import look
 from dip_stages.sweep.interrupts import Interrupts
 from dip_stages.sweep.runs import Run

@@ -111,7 +111,7 @@ def test_settings_that_differ_are_told_apart_null_among_them(tmp_path: Path) -> 
         a_read_cell(tmp_path, f"cell{seed}", seed, readers, settings=settings)
     readings = load_readings(tmp_path)
     table = stopping_table(readings)
-    assert list(table["protocol.last_alpha"]) == [0.1, 0.1, "null", "null"]
+    assert list(table["protocol.last_alpha"]) == ["0.1", "0.1", "null", "null"]
     assert list(table["PSNR"]) == [32.0, 32.0, 30.5, 30.5]
     assert set(kinds(readings)) == {"baseline, null", "baseline, 0.1"}
     assert set(kinds(readings, but=["protocol.last_alpha"])) == {"baseline"}

@@ -13,7 +13,7 @@ from dip_stages.cell import AXES
 from dip_stages.errors import RecordError
 from dip_stages.records import Record, write_csv, write_json, write_record
 from dip_stages.report.plots import _curve, _panels
-from dip_stages.report.tables import comparison, protocols, reported, to_markdown
+from dip_stages.report.tables import comparison, grid, protocols, reported, to_html, to_latex, to_markdown
 from dip_stages.sources import REPORTS_PICTURE
 
 
@@ -209,10 +209,52 @@ def test_a_table_a_protocol_each_with_the_baselines(sweep: Sweep) -> None:
 def test_what_was_reported_of_gaussian_noise_stands_beside_no_other(sweep: Sweep) -> None:
     sweep.add(axes("baseline"), 25.0)
     sweep.add(axes("baseline", noise="poisson"), 24.0)
-    table = comparison(report.load(sweep.root), "none").set_index("noise")
-    assert table.loc["gaussian", ["#", "PSNR reported"]].tolist() == ["B1", 26.8612]
-    assert table.loc["poisson", ["#", "PSNR reported", "SSIM reported"]].isna().all()
-    assert table.loc["poisson", "PSNR ours"] == 24.0
+    gaussian, poisson = comparison(report.load(sweep.root), "none").to_dict("records")
+    assert (gaussian["noise"], gaussian["#"], gaussian["PSNR reported"]) == ("gaussian", "B1", 26.8612)
+    assert all(pd.isna(poisson[column]) for column in ("#", "PSNR reported", "SSIM reported"))
+    assert (poisson["noise"], poisson["PSNR ours"]) == ("poisson", 24.0)
+
+
+def test_the_frame_has_the_same_types_in_every_sweep_and_comes_back_from_parquet(sweep: Sweep) -> None:
+    sweep.add(axes("baseline"), 25.0)
+    lone = report.load(sweep.root)
+    sweep.add(axes("staged"), None)
+    sweep.add(axes("staged", seed=1), missing=True)
+    frame = report.load(sweep.root)
+    shared = list(lone)
+    assert frame[shared].dtypes.tolist() == lone.dtypes.tolist()
+    assert (str(frame.protocol.dtype), str(frame.seed.dtype), str(frame.output_psnr.dtype)) == (
+        "str",
+        "Int64",
+        "float64",
+    )
+    report.report_sweep(sweep.root)
+    pd.testing.assert_frame_equal(pd.read_parquet(sweep.root / "report" / "cells.parquet"), frame)
+
+
+def test_the_grid_has_mean_and_deviation_over_seeds_and_pictures_and_marks_the_best(sweep: Sweep) -> None:
+    for picture, level in (("rocket", 0.0), ("coffee", 2.0)):
+        for seed in (0, 1):
+            sweep.add(axes("baseline", picture=picture, seed=seed), 24.0 + level + seed)
+            sweep.add(axes("staged", picture=picture, seed=seed), 25.0 + level)
+    table = grid(report.load(sweep.root), "renoised")
+    assert table.PSNR.tolist() == ["25.50 ± 1.29", "26.00 ± 1.15"]
+    assert table[["pictures", "cells"]].to_numpy().tolist() == [[2, 4], [2, 4]]
+    assert table.best.tolist() == [False, True]
+    assert "**26.00 ± 1.15**" in to_markdown(table)
+    assert r"\textbf{26.00 $\pm$ 1.15}" in to_latex(table)
+    assert "<strong>26.00 ± 1.15</strong>" in to_html(table)
+    assert "best" not in to_markdown(table)
+
+
+def test_latex_and_html_escape_what_they_would_read_as_their_own() -> None:
+    table = pd.DataFrame({"a_b": ["50% & $x_1$ {#}"], "<i>": ["a < b & c"]})
+    latex = to_latex(table)
+    assert r"a\_b & <i>" in latex
+    assert r"50\% \& \$x\_1\$ \{\#\}" in latex
+    assert r"\toprule" in latex
+    assert "&lt;i&gt;" in to_html(table)
+    assert "a &lt; b &amp; c" in to_html(table)
 
 
 def test_markdown_shows_a_hole_as_a_dash() -> None:
@@ -244,9 +286,10 @@ def test_the_report_is_written_and_says_what_sees_the_clean_picture_and_what_is_
     assert "2 done, 1 failed, 1 missing of 4 cells" in text
     assert "failed, diverged" in text
     written = {path.name for path in (sweep.root / "report").iterdir()}
+    tables = (f"{name}_{protocol}" for name in ("table", "grid") for protocol in ("clean", "renoised"))
     assert written == {
-        "cells.csv", "report.md", "table_clean.csv", "table_clean.md", "table_renoised.csv", "table_renoised.md",
-        "curves.png", "pictures.png",
+        "cells.csv", "cells.parquet", "report.md", "curves.png", "pictures.png",
+        *(f"{table}.{ending}" for table in (*tables, "claims") for ending in ("csv", "md", "tex", "html")),
     }  # fmt: skip
     assert len(pd.read_csv(sweep.root / "report" / "cells.csv")) == 4
     assert report.report_sweep(sweep.root) == text

@@ -1,0 +1,209 @@
+"""Which of the course report's claims hold in a sweep: a verdict on each, from paired differences, by protocol."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from dip_stages.report.pairs import Effect, cell_keys, effect_of, pairs_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+__all__ = ["CLAIMS", "Claim", "verdicts"]
+
+_FEWEST_PAIRS = 6
+"""Of fewer, no signed-rank test has p < 0.05."""
+
+_ALPHA = 0.05
+_LONGER = 1.1
+"""Times as long: what counts as notably longer."""
+
+_UNDERFIT = 0.1
+"""dB from the best iteration: what counts as stopped in time."""
+
+_OF_STAGES = ("method", "protocol", "scheduler", "loss", "budget", "input", "stopping")
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A claim of the course report that two kinds of cells differ.
+
+    Attributes:
+        key: Its number here.
+        text: It, in words.
+        first: What the one that should be better is, a value an axis.
+        second: What the other is.
+        apart: Axes and settings that pairs need not share, as those that one of the two has not.
+        metrics: Columns in which it should be better, all of them.
+        lower: Whether the claim is that it is lower.
+    """
+
+    key: str
+    text: str
+    first: Mapping[str, object]
+    second: Mapping[str, object]
+    apart: tuple[str, ...] = ()
+    metrics: tuple[str, ...] = ("output_psnr", "output_ssim")
+    lower: bool = False
+    also: Callable[[pd.DataFrame], pd.Series] = field(default=lambda frame: frame.method == "staged")
+
+
+def _any(frame: pd.DataFrame) -> pd.Series:
+    return frame.method.notna()
+
+
+CLAIMS = (
+    Claim(
+        "C1",
+        "staged DIP beats the baseline",
+        {"method": "staged", "loss": "mse"},
+        {"method": "baseline", "input": "fixed_noise"},
+        apart=_OF_STAGES,
+        also=_any,
+    ),
+    Claim("C2", "the perceptual loss helps (random weights)", {"loss": "perceptual (random)"}, {"loss": "mse"}),
+    Claim("C2", "the perceptual loss helps (pretrained)", {"loss": "perceptual (pretrained)"}, {"loss": "mse"}),
+    Claim("C3", "scaled_linear beats linear", {"scheduler": "scaled_linear"}, {"scheduler": "linear"}),
+    Claim("C4", "a larger beta_max lowers both", {"beta_max": 0.02}, {"beta_max": 0.01}, lower=True),
+    Claim("C5", "U-Net beats DnCNN", {"arch": "unet"}, {"arch": "dncnn"}, apart=("arch.width",)),
+    Claim("C5", "U-Net beats ResNet", {"arch": "unet"}, {"arch": "resnet"}, apart=("arch.width",)),
+    Claim(
+        "C6",
+        "staging takes no notably longer time",
+        {"method": "staged", "loss": "mse"},
+        {"method": "baseline", "input": "fixed_noise"},
+        apart=_OF_STAGES,
+        metrics=("log_seconds",),
+        also=_any,
+    ),
+    Claim("budget", "more iterations for noisier stages, the printed formula, beat fewer, the prose",
+          {"budget": "saturating"}, {"budget": "decaying"}, apart=("budget.k", "budget.alpha")),
+)  # fmt: skip
+
+
+def verdicts(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return a verdict on each claim under each protocol, from the raw output at the last iteration.
+
+    Args:
+        frame: From :func:`dip_stages.report.load`; what counts is cells that ran all their iterations.
+
+    Returns:
+        A row a claim and protocol: ``claim``, ``text``, ``protocol``, ``sees clean``, the mean paired ``effect`` and
+        its 95% ``interval`` (dB of PSNR; times as long; dB from the best iteration), ``p``, the effect on ``SSIM``,
+        ``pairs``, ``pictures``, and the ``verdict``: ``holds`` or ``fails`` where interval and signed-rank test agree,
+        in every metric for ``holds``, else ``undecided``; ``untested`` without a pair. Fewer than 6 pairs, or one
+        picture, decide nothing.
+    """
+    frame = frame[frame.stopping == "none"]
+    frame = frame.assign(log_seconds=np.log(frame.seconds_per_iteration))
+    rows = []
+    for protocol in frame.protocol.dropna().unique():
+        cells = frame[frame.protocol.isna() | (frame.protocol == protocol)]
+        rows += [
+            _row(claim, protocol, [_of_claim(claim, cells, metric) for metric in claim.metrics]) for claim in CLAIMS
+        ]
+        rows.append(_stopping_row(cells, protocol))
+    return pd.DataFrame(rows)
+
+
+def _of_claim(claim: Claim, cells: pd.DataFrame, metric: str) -> Effect | None:
+    first, second = (_are(cells, kind) & claim.also(cells) for kind in (claim.first, claim.second))
+    apart = {*claim.first, *claim.second, *claim.apart}
+    on = [key for key in cell_keys(cells) if key not in apart and not _of_one_side(cells, key, first, second)]
+    paired = pairs_of(cells, first, second, on, metric)
+    return effect_of(paired.difference.tolist(), paired.picture.tolist())
+
+
+def _of_one_side(cells: pd.DataFrame, key: str, first: pd.Series, second: pd.Series) -> bool:
+    """Whether a setting is one that only one of the two kinds has at all."""
+    return "." in key and not (cells.loc[first, key].notna().any() and cells.loc[second, key].notna().any())
+
+
+def _are(cells: pd.DataFrame, kind: Mapping[str, object]) -> pd.Series:
+    found = pd.Series(data=True, index=cells.index)
+    for axis, value in kind.items():
+        found &= cells[axis] == value
+    return found
+
+
+def _row(claim: Claim, protocol: str, found: list[Effect | None]) -> dict[str, object]:
+    first = found[0]
+    row: dict[str, object] = {
+        "claim": claim.key,
+        "text": claim.text,
+        "protocol": protocol,
+        "sees clean": protocol == "clean",
+    }
+    if first is None:
+        return {**row, **_NOTHING}
+    timed = claim.metrics == ("log_seconds",)
+    limit = np.log(_LONGER) if timed else 0.0
+    # Below the limit is what the claim says of times, and of what it says is lower; above it, of all else.
+    sides = [_side(effect, limit) for effect in found if effect]
+    wanted = -1 if timed or claim.lower else 1
+    verdict = "holds" if all(s == wanted for s in sides) else "fails" if -wanted in sides else "undecided"
+    shown = np.exp([first.mean, first.low, first.high]) if timed else np.array([first.mean, first.low, first.high])
+    form = "{:.2f} to {:.2f} times" if timed else "{:+.2f} to {:+.2f} dB"
+    return row | {
+        "effect": float(shown[0]),
+        "interval": form.format(*shown[1:]),
+        "p": first.p,
+        "SSIM": found[1].mean if len(found) > 1 and found[1] else np.nan,
+        "pairs": first.pairs,
+        "pictures": first.pictures,
+        "verdict": _decided(verdict, first),
+    }
+
+
+def _stopping_row(cells: pd.DataFrame, protocol: str) -> dict[str, object]:
+    """Return C7: that the dynamic budget leaves the output at its best, so that there is no stop to choose."""
+    budgeted = cells[
+        _are(cells, {"method": "staged", "budget": "saturating"}) & cells.planned & (cells.status == "done")
+    ]
+    gaps = budgeted.output_peak_psnr - budgeted.output_psnr
+    effect = effect_of(gaps.dropna().tolist(), budgeted.picture[gaps.notna()].tolist())
+    row: dict[str, object] = {
+        "claim": "C7",
+        "text": f"the dynamic budget ends within {_UNDERFIT} dB of the best iteration",
+        "protocol": protocol,
+        "sees clean": protocol == "clean",
+    }
+    if effect is None:
+        return {**row, **_NOTHING}
+    verdict = "holds" if effect.high <= _UNDERFIT else "fails" if effect.low > _UNDERFIT else "undecided"
+    return row | {
+        "effect": effect.mean,
+        "interval": f"{effect.low:.2f} to {effect.high:.2f} dB from it",
+        "p": np.nan,
+        "SSIM": np.nan,
+        "pairs": effect.pairs,
+        "pictures": effect.pictures,
+        "verdict": _decided(verdict, effect),
+    }
+
+
+def _side(effect: Effect, limit: float) -> int:
+    """Return on which side of the limit the effect lies: 1 above, -1 below, 0 if that is not sure."""
+    sure = effect.p < _ALPHA or limit != 0  # the test is about 0
+    return int(sure and effect.low > limit) - int(sure and effect.high < limit)
+
+
+def _decided(verdict: str, effect: Effect) -> str:
+    if effect.pictures < 2:
+        return "undecided: one picture"
+    return f"undecided: {effect.pairs} pairs" if effect.pairs < _FEWEST_PAIRS else verdict
+
+
+_NOTHING: dict[str, object] = {
+    "effect": np.nan,
+    "interval": None,
+    "p": np.nan,
+    "SSIM": np.nan,
+    "pairs": 0,
+    "pictures": 0,
+    "verdict": "untested",
+}
