@@ -3,6 +3,7 @@ from __future__ import annotations
 import re
 import shlex
 import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -57,7 +58,8 @@ def test_every_command_runs_when_made_small(run: CommandLine, tmp_path: Path, co
         (tmp_path / name).write_bytes(bundled_path("coffee").read_bytes())
     module, *arguments = shlex.split(command)[2:]
     if module in ("dip_stages.report", "dip_stages.status"):
-        run("-m", f"sweep={Path(arguments[0]).name}", "preset=smoke", "trainer.iterations=2", "arch=unet")
+        for folder in (argument for argument in arguments if argument.startswith("outputs/")):
+            run("-m", f"sweep={Path(folder).name}", "preset=smoke", "trainer.iterations=2", "arch=unet")
         done = run(*arguments, module=module)
     elif module == "dip_stages.denoise":
         done = run(*arguments, "arch.width=4", "trainer.iterations=2", module=module)
@@ -67,8 +69,22 @@ def test_every_command_runs_when_made_small(run: CommandLine, tmp_path: Path, co
         kept = [argument for argument in arguments if not argument.startswith(("preset=", "data.size=", "arch.width="))]
         if "sweep=stopping" in kept:
             kept.append("data.name=camera")
+        if "sweep=claims" in kept:
+            kept += ["data.name=camera", "beta_max=0.01", "seed=0"]
         done = run(*kept, "preset=smoke", "data.size=32", "trainer.iterations=2", "arch.width=4")
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.slow
+def test_the_python_of_the_documentation_runs(run: CommandLine, tmp_path: Path) -> None:
+    made = run("-m", "sweep=report_table", "preset=smoke", "trainer.iterations=2", "arch.width=4")
+    assert made.returncode == 0, made.stderr
+    for document in DOCUMENTS:
+        for code in re.findall(r"```python\n(.*?)```", document.read_text(), flags=re.S):
+            done = subprocess.run(
+                [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
+            )
+            assert done.returncode == 0, f"{document.name}: {done.stderr}"
 
 
 def test_the_readmes_table_is_the_one_that_make_report_wrote() -> None:
