@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -11,7 +11,7 @@ import pandas as pd
 from dip_stages.report.pairs import Effect, cell_keys, effect_of, pairs_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
 __all__ = ["CLAIMS", "Claim", "verdicts"]
 
@@ -49,11 +49,11 @@ class Claim:
     apart: tuple[str, ...] = ()
     metrics: tuple[str, ...] = ("output_psnr", "output_ssim")
     lower: bool = False
-    also: Callable[[pd.DataFrame], pd.Series] = field(default=lambda frame: frame.method == "staged")
 
 
-def _any(frame: pd.DataFrame) -> pd.Series:
-    return frame.method.notna()
+def _staged(key: str, text: str, axis: str, first: object, second: object, **others: Any) -> Claim:
+    """Return a claim about staged cells that differ in one axis."""
+    return Claim(key, text, {"method": "staged", axis: first}, {"method": "staged", axis: second}, **others)
 
 
 CLAIMS = (
@@ -63,14 +63,13 @@ CLAIMS = (
         {"method": "staged", "loss": "mse"},
         {"method": "baseline", "input": "fixed_noise"},
         apart=_OF_STAGES,
-        also=_any,
     ),
-    Claim("C2", "the perceptual loss helps (random weights)", {"loss": "perceptual (random)"}, {"loss": "mse"}),
-    Claim("C2", "the perceptual loss helps (pretrained)", {"loss": "perceptual (pretrained)"}, {"loss": "mse"}),
-    Claim("C3", "scaled_linear beats linear", {"scheduler": "scaled_linear"}, {"scheduler": "linear"}),
-    Claim("C4", "a larger beta_max lowers both", {"beta_max": 0.02}, {"beta_max": 0.01}, lower=True),
-    Claim("C5", "U-Net beats DnCNN", {"arch": "unet"}, {"arch": "dncnn"}, apart=("arch.width",)),
-    Claim("C5", "U-Net beats ResNet", {"arch": "unet"}, {"arch": "resnet"}, apart=("arch.width",)),
+    _staged("C2", "the perceptual loss helps (random weights)", "loss", "perceptual (random)", "mse"),
+    _staged("C2", "the perceptual loss helps (pretrained)", "loss", "perceptual (pretrained)", "mse"),
+    _staged("C3", "scaled_linear beats linear", "scheduler", "scaled_linear", "linear"),
+    _staged("C4", "a larger beta_max lowers both", "beta_max", 0.02, 0.01, lower=True),
+    _staged("C5", "U-Net beats DnCNN", "arch", "unet", "dncnn", apart=("arch.width",)),
+    _staged("C5", "U-Net beats ResNet", "arch", "unet", "resnet", apart=("arch.width",)),
     Claim(
         "C6",
         "staging takes no notably longer time",
@@ -78,11 +77,16 @@ CLAIMS = (
         {"method": "baseline", "input": "fixed_noise"},
         apart=_OF_STAGES,
         metrics=("log_seconds",),
-        also=_any,
     ),
-    Claim("budget", "more iterations for noisier stages, the printed formula, beat fewer, the prose",
-          {"budget": "saturating"}, {"budget": "decaying"}, apart=("budget.k", "budget.alpha")),
-)  # fmt: skip
+    _staged(
+        "budget",
+        "more iterations for noisier stages, the printed formula, beat fewer, the prose",
+        "budget",
+        "saturating",
+        "decaying",
+        apart=("budget.k", "budget.alpha"),
+    ),
+)
 
 
 def verdicts(frame: pd.DataFrame) -> pd.DataFrame:
@@ -111,7 +115,7 @@ def verdicts(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _of_claim(claim: Claim, cells: pd.DataFrame, metric: str) -> Effect | None:
-    first, second = (_are(cells, kind) & claim.also(cells) for kind in (claim.first, claim.second))
+    first, second = _are(cells, claim.first), _are(cells, claim.second)
     apart = {*claim.first, *claim.second, *claim.apart}
     on = [key for key in cell_keys(cells) if key not in apart and not _of_one_side(cells, key, first, second)]
     paired = pairs_of(cells, first, second, on, metric)
