@@ -12,12 +12,12 @@ from matplotlib.figure import Figure
 from dip_stages.files import replacing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from matplotlib.axes import Axes
 
-__all__ = ["PALETTE", "plot_curve", "save", "style"]
+__all__ = ["PALETTE", "plot_curve", "publish", "save", "style"]
 
 PALETTE = "colorblind"
 
@@ -36,14 +36,27 @@ def save(figure: Figure, path: Path) -> None:
         figure.savefig(temporary, format=path.suffix[1:], dpi=150, bbox_inches="tight")
 
 
-def plot_curve(path: Path, title: str, rows: Sequence[dict[str, float]], stages: Sequence[dict[str, Any]]) -> None:
-    """Draw PSNR and SSIM of output and average against the iteration, stages shaded.
+def publish(figure: Figure, path: Path) -> None:
+    """Write a figure of a report: as PNG where it is asked for, and as SVG beside it."""
+    save(figure, path)
+    save(figure, path.with_suffix(".svg"))
+
+
+def plot_curve(
+    path: Path,
+    title: str,
+    rows: Sequence[dict[str, float]],
+    stages: Sequence[dict[str, Any]],
+    stopping: Mapping[str, Any] | None = None,
+) -> None:
+    """Draw PSNR and SSIM of output and average against the iteration, stages shaded, the chosen iteration marked.
 
     Args:
         path: Where the figure goes; its ending gives the format.
         title: The cell.
         rows: The curve's rows, with the keys of :data:`dip_stages.callbacks.CURVE_COLUMNS`.
         stages: The record's stages, for their budgets.
+        stopping: The record's, for the iteration that a rule kept; None where the fit did not end.
     """
     with style():
         figure = Figure(figsize=(8, 3.2), layout="constrained")
@@ -52,6 +65,10 @@ def plot_curve(path: Path, title: str, rows: Sequence[dict[str, float]], stages:
             iterations = [row["iteration"] for row in rows]
             for picture in ("output", "average"):
                 axes.plot(iterations, [row[f"{picture}_{metric}"] for row in rows], label=picture)
+            if stopping and stopping["rule"] != "none":
+                sees = " (sees the clean picture)" if stopping["needs_clean"] else ""
+                label = f"kept by {stopping['rule']}{sees}"
+                axes.axvline(stopping["iteration"], color="0.3", linestyle="--", linewidth=0.9, label=label)
             axes.set(xlabel="iteration", ylabel=f"{unit} against the clean picture")
         axes.legend()
         figure.suptitle(title)

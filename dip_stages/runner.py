@@ -328,7 +328,9 @@ class _Run:
         for name, picture in {**observation, **pictures}.items():
             write_png(self.folder / f"{name}.png", to_array(picture))
         write_csv(self.folder / CURVES, CURVE_COLUMNS, self.curve.rows)
-        plot_curve(self.folder / "curve.png", self.cell.folder, self.curve.rows, self.curve.stages)
+        # The curve of an ensemble is of several fits, each with a stop of its own.
+        stopping = self.members[0].stopping if len(self.members) == 1 else None
+        plot_curve(self.folder / "curve.png", self.cell.folder, self.curve.rows, self.curve.stages, stopping)
 
     def _record(self, status: str, *, ensemble: Member | None = None, error: dict[str, Any] | None = None) -> Record:
         config, plan, attempts = self.cell.config, self.plan, self.attempts

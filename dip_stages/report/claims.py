@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from dip_stages.report.pairs import Effect, cell_keys, effect_of, pairs_of
+from dip_stages.report.pairs import Effect, cell_keys, effect_of, effect_of_pairs, pairs_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -118,8 +118,7 @@ def _of_claim(claim: Claim, cells: pd.DataFrame, metric: str) -> Effect | None:
     first, second = _are(cells, claim.first), _are(cells, claim.second)
     apart = {*claim.first, *claim.second, *claim.apart}
     on = [key for key in cell_keys(cells) if key not in apart and not _of_one_side(cells, key, first, second)]
-    paired = pairs_of(cells, first, second, on, metric)
-    return effect_of(paired.difference.tolist(), paired.picture.tolist())
+    return effect_of_pairs(pairs_of(cells, first, second, on, metric))
 
 
 def _of_one_side(cells: pd.DataFrame, key: str, first: pd.Series, second: pd.Series) -> bool:
@@ -169,7 +168,8 @@ def _stopping_row(cells: pd.DataFrame, protocol: str) -> dict[str, object]:
         _are(cells, {"method": "staged", "budget": "saturating"}) & cells.planned & (cells.status == "done")
     ]
     gaps = budgeted.output_peak_psnr - budgeted.output_psnr
-    effect = effect_of(gaps.dropna().tolist(), budgeted.picture[gaps.notna()].tolist())
+    known = budgeted[gaps.notna()]
+    effect = effect_of(gaps.dropna().tolist(), known.picture.tolist(), known.seed.tolist())
     row: dict[str, object] = {
         "claim": "C7",
         "text": f"the dynamic budget ends within {_UNDERFIT} dB of the best iteration",

@@ -15,7 +15,7 @@ from dip_stages.cell import AXES
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["Effect", "cell_keys", "effect_of", "effects", "pairs_of"]
+__all__ = ["Effect", "cell_keys", "effect_of", "effect_of_pairs", "effects", "pairs_of"]
 
 _DRAWS = 10_000
 _SHOWN = ("arch", "beta_max", "noise", "scheduler", "loss", "budget", "input", "average", "stopping", "members")
@@ -60,39 +60,43 @@ def pairs_of(frame: pd.DataFrame, first: pd.Series, second: pd.Series, on: Seque
     keys = list(on)
     others = frame.loc[done & second, [*keys, metric]].drop_duplicates(keys, keep=False)
     ours = frame.loc[done & first, [*keys, metric]]
-    # As text: a key that is None in one and NaN in the other, or 1 and 1.0, is the same.
-    shared = [part[keys].astype(object).where(part[keys].notna(), None).map(_text) for part in (ours, others)]
-    left, right = (
-        text.assign(value=part[metric].to_numpy()) for text, part in zip(shared, (ours, others), strict=True)
-    )
-    merged = left.merge(right, on=keys, suffixes=("_first", "_second"))
-    merged = merged.rename(columns={"value_first": "first", "value_second": "second"})
+    merged = ours.merge(others, on=keys, suffixes=("_first", "_second"))
+    merged = merged.rename(columns={f"{metric}_first": "first", f"{metric}_second": "second"})
     return merged.assign(difference=merged["first"] - merged["second"])
 
 
-def effect_of(differences: Sequence[float], pictures: Sequence[str]) -> Effect | None:
+def effect_of(
+    differences: Sequence[float], pictures: Sequence[str], seeds: Sequence[int] | None = None
+) -> Effect | None:
     """Return the mean of paired differences with its 95% interval; None if there are none.
 
     The interval is a percentile bootstrap (Efron and Tibshirani, 1993) of 10,000 draws. It draws whole pictures, since
-    the pairs of one picture resemble each other; where all are of one picture, it draws pairs, and speaks of that
-    picture alone.
+    the pairs of one picture resemble each other; where all are of one picture, it draws seeds, and pairs where these
+    are one as well, and speaks of that picture alone.
 
     Args:
         differences: One a pair.
         pictures: The picture of each.
+        seeds: The seed of each; None where they do not matter.
     """
-    values = np.asarray(differences, float)
-    if not len(values):
+    values = pd.Series(list(differences), dtype=float)
+    if values.empty:
         return None
     names = pd.Series(list(pictures))
-    units = names if names.nunique() > 1 else pd.Series(range(len(values)))
-    grouped = pd.Series(values).groupby(units.to_numpy())
+    candidates = [np.asarray(each) for each in (names, seeds or [], range(len(values)))]
+    units = next((units for units in candidates if len(np.unique(units)) > 1), candidates[-1])
+    grouped = values.groupby(units)
     sums, counts = grouped.sum().to_numpy(), grouped.size().to_numpy()
     drawn = np.random.default_rng(0).integers(0, len(sums), (_DRAWS, len(sums)))
     means = sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1)
     low, high = np.percentile(means, [2.5, 97.5])
-    p = float(wilcoxon(values).pvalue) if np.any(values) else 1.0
-    return Effect(float(values.mean()), float(low), float(high), p, len(values), int(names.nunique()))
+    p = float(wilcoxon(values).pvalue) if values.any() else 1.0
+    return Effect(float(values.mean()), float(low), float(high), p, len(values), names.nunique())
+
+
+def effect_of_pairs(paired: pd.DataFrame) -> Effect | None:
+    """Return the effect of :func:`pairs_of`'s pairs; None if there are none."""
+    return effect_of(paired.difference.tolist(), paired.picture.tolist(), paired.seed.tolist())
 
 
 def effects(frame: pd.DataFrame) -> pd.DataFrame:
@@ -103,8 +107,9 @@ def effects(frame: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         A row a protocol, axis and step from a value to the next, in their planned order: ``protocol``, ``axis``,
-        ``from``, ``to``; the mean paired ``PSNR vs from`` in dB, its ``interval``, ``p``, ``pairs``, ``pictures``; and
-        the mean ``SSIM vs from``. An axis with one value has no row, nor has a step without a pair.
+        ``from``, ``to``; the mean paired ``PSNR vs from`` in dB, its 95% interval, ``low`` to ``high``, and that as
+        text, ``interval``; ``p``, ``pairs``, ``pictures``; and the mean ``SSIM vs from``. An axis with one value has no
+        row, nor has a step without a pair.
     """
     rows = []
     for protocol in frame.protocol.fillna("none").unique():
@@ -125,6 +130,8 @@ def effects(frame: pd.DataFrame) -> pd.DataFrame:
 def _columns(effect: Effect) -> dict[str, object]:
     return {
         "PSNR vs from": effect.mean,
+        "low": effect.low,
+        "high": effect.high,
         "interval": f"{effect.low:+.2f} to {effect.high:+.2f}",
         "p": effect.p,
         "pairs": effect.pairs,
@@ -135,16 +142,9 @@ def _columns(effect: Effect) -> dict[str, object]:
 def _difference(
     frame: pd.DataFrame, first: pd.Series, second: pd.Series, on: Sequence[str], metric: str
 ) -> Effect | None:
-    paired = pairs_of(frame, first, second, on, metric)
-    return effect_of(paired.difference.tolist(), paired.picture.tolist())
+    return effect_of_pairs(pairs_of(frame, first, second, on, metric))
 
 
 def cell_keys(frame: pd.DataFrame) -> list[str]:
     """Return all that tells a cell from another: the axes, and further settings that differ."""
     return [*AXES, *(str(column) for column in frame if "." in str(column))]
-
-
-def _text(value: object) -> str:
-    if value is None:
-        return ""
-    return f"{value:g}" if isinstance(value, (int, float)) and not isinstance(value, bool) else str(value)

@@ -11,18 +11,23 @@ import seaborn as sns
 from matplotlib.figure import Figure
 from PIL import Image
 
-from dip_stages.figures import save, style
+from dip_stages.figures import publish, style
 from dip_stages.report.readings import kinds
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from matplotlib.axes import Axes
+    from numpy.typing import NDArray
 
-__all__ = ["plot_curves", "plot_gaps", "plot_sheet"]
+__all__ = ["plot_curves", "plot_details", "plot_gaps", "plot_sheet"]
 
 _MOST_ROWS = 8
+_MOST_DETAILS = 4
 _MOST_CURVES = 16
+_DARKEST = 0.2
+"""Absolute error on [0, 1] that is drawn black."""
+
 _GAPS = (0, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20)
 
 
@@ -65,7 +70,7 @@ def plot_curves(root: Path, frame: pd.DataFrame, path: Path) -> bool:
         )
         if grid.legend is not None:
             grid.legend.set_title("")
-        save(grid.figure, path)
+        publish(grid.figure, path)
         plt.close(grid.figure)
     return True
 
@@ -79,23 +84,79 @@ def plot_sheet(root: Path, frame: pd.DataFrame, path: Path) -> bool:
     Returns:
         Whether there was anything to draw.
     """
-    rows = [
-        row for _, cells in _done(frame).groupby(["arch", "picture", "beta_max"], sort=False) if (row := _row(cells))
-    ]
-    rows = rows[:_MOST_ROWS]
+    rows, columns = _sheet(frame, _MOST_ROWS)
     if not rows:
         return False
-    columns = list(dict.fromkeys(title for row in rows for title in row))
-    columns = ["observed", *[c for c in columns if c not in ("observed", "clean")], "clean"]
     with style():
         figure = Figure(figsize=(2.3 * len(columns), 2.65 * len(rows)), layout="constrained")
         for row, panels in zip(rows, figure.subplots(len(rows), len(columns), squeeze=False), strict=True):
             for title, axes in zip(columns, panels, strict=True):
                 _panel(axes, root, row.get(title))
         for title, axes in zip(columns, figure.axes, strict=False):
-            axes.set_title(title + ("\n(sees the clean picture)" if title == "staged, clean" else ""), fontsize=8.5)
-        save(figure, path)
+            axes.set_title(_headed(title), fontsize=8.5)
+        publish(figure, path)
     return True
+
+
+def plot_details(root: Path, frame: pd.DataFrame, path: Path) -> bool:
+    """Draw a part of each picture of the sheet, enlarged, and below it how far it is from the clean picture.
+
+    The part is the quarter of a side in which the *observed* picture varies most. The errors, means over channels of
+    the absolute difference, needed the clean picture; white is none, black :data:`_DARKEST` or more.
+
+    Returns:
+        Whether there was anything to draw.
+    """
+    rows, columns = _sheet(frame, _MOST_DETAILS)
+    rows = [row for row in rows if all((root / folder / file).exists() for folder, file, _ in row.values())]
+    if not rows:
+        return False
+    with style():
+        figure = Figure(figsize=(1.9 * len(columns), 4.1 * len(rows)), layout="constrained")
+        panels = figure.subplots(2 * len(rows), len(columns), squeeze=False)
+        for number, row in enumerate(rows):
+            pictures = {title: _read(root / folder / file) for title, (folder, file, _) in row.items()}
+            part = _liveliest(pictures["observed"])
+            for title, above, below in zip(columns, panels[2 * number], panels[2 * number + 1], strict=True):
+                for axes in (above, below):
+                    axes.set(xticks=[], yticks=[], frame_on=False)
+                if title not in pictures:
+                    continue
+                _show(above, pictures[title][part])
+                if title != "clean":
+                    error = np.abs(pictures[title] / 255 - pictures["clean"] / 255)
+                    error = error.mean(axis=-1) if error.ndim == 3 else error
+                    below.imshow(error[part], cmap="gray_r", vmin=0, vmax=_DARKEST, interpolation="nearest")
+            panels[2 * number][0].set_ylabel(row["clean"][2], fontsize=7)
+            panels[2 * number + 1][0].set_ylabel("error, by the clean picture", fontsize=7)
+        for title, axes in zip(columns, panels[0], strict=True):
+            axes.set_title(_headed(title), fontsize=8.5)
+        publish(figure, path)
+    return True
+
+
+def _sheet(frame: pd.DataFrame, most: int) -> tuple[list[dict[str, tuple[str, str, str]]], list[str]]:
+    """Return file, caption and folder of each picture of a sheet, a mapping by column a row, and its columns."""
+    groups = _done(frame).groupby(["arch", "picture", "beta_max"], sort=False)
+    rows = [row for _, cells in groups if (row := _row(cells))][:most]
+    columns = list(dict.fromkeys(title for row in rows for title in row))
+    return rows, ["observed", *[c for c in columns if c not in ("observed", "clean")], "clean"]
+
+
+def _headed(title: str) -> str:
+    return title + ("\n(sees the clean picture)" if title == "staged, clean" else "")
+
+
+def _liveliest(picture: NDArray[np.uint8]) -> tuple[slice, slice]:
+    """Return the part, a quarter of each side, in which a picture varies most."""
+    height, width = (max(8, side // 4) for side in picture.shape[:2])
+    starts = [
+        (top, left)
+        for top in range(0, picture.shape[0] - height + 1, max(1, height // 2))
+        for left in range(0, picture.shape[1] - width + 1, max(1, width // 2))
+    ]
+    top, left = max(starts, key=lambda start: float(picture[start[0] :, start[1] :][:height, :width].std()))
+    return slice(top, top + height), slice(left, left + width)
 
 
 def plot_gaps(readings: pd.DataFrame, path: Path) -> bool:
@@ -131,7 +192,7 @@ def plot_gaps(readings: pd.DataFrame, path: Path) -> bool:
         axes.set(xlabel="gap to the best iteration of the same fit (dB of PSNR, against the clean picture)", ylabel="")
         axes.axvline(0.1, color="0.6", linewidth=0.8)
         axes.legend(title="", fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
-        save(figure, path)
+        publish(figure, path)
     return True
 
 
@@ -179,7 +240,15 @@ def _panel(axes: Axes, root: Path, shown: tuple[str, str, str] | None) -> None:
         axes.text(0.5, 0.5, "–", ha="center", va="center", transform=axes.transAxes)
         return
     folder, file, caption = shown
-    with Image.open(root / folder / file) as image:
-        picture = np.asarray(image)
-    axes.imshow(picture, cmap="gray" if picture.ndim == 2 else None, vmin=0, vmax=255, interpolation="nearest")
+    _show(axes, _read(root / folder / file))
     axes.set_xlabel(caption, fontsize=8)
+
+
+def _read(path: Path) -> NDArray[np.uint8]:
+    with Image.open(path) as image:
+        picture: NDArray[np.uint8] = np.asarray(image)
+    return picture
+
+
+def _show(axes: Axes, picture: NDArray[np.uint8]) -> None:
+    axes.imshow(picture, cmap="gray" if picture.ndim == 2 else None, vmin=0, vmax=255, interpolation="nearest")

@@ -8,16 +8,18 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from dip_stages.files import replacing, write_text
+from dip_stages.report.charts import plot_effects, plot_grid
 from dip_stages.report.claims import verdicts
 from dip_stages.report.ensembles import ensemble_of, ensemble_table
 from dip_stages.report.frame import found_in, to_frame
 from dip_stages.report.pairs import effects
-from dip_stages.report.plots import plot_curves, plot_gaps, plot_sheet
+from dip_stages.report.plots import plot_curves, plot_details, plot_gaps, plot_sheet
 from dip_stages.report.readings import readings_of, stopping_table, to_readings
 from dip_stages.report.tables import comparison, grid, protocols, to_html, to_latex, to_markdown
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Callable
 
     from dip_stages.records import Record
 
@@ -43,9 +45,9 @@ def report_sweep(root: str | os.PathLike[str]) -> str:
     """Gather a sweep from disk and write ``<sweep>/report/``.
 
     Written: ``cells.csv`` and ``.parquet`` (a row a cell); ``table_<protocol>``, ``grid_<protocol>``, ``effects`` and
-    ``claims`` as CSV, Markdown, LaTeX and HTML; ``report.md``, ``curves.png``, ``pictures.png``; where rules read
-    along, ``readings.csv`` (a row a cell and rule), ``stopping.md`` and ``gaps.png``; and of ensembles,
-    ``ensembles.csv`` and ``ensembles.md``.
+    ``claims`` as CSV, Markdown, LaTeX and HTML; ``report.md``; as PNG and SVG ``curves``, ``pictures``, ``details``,
+    ``grid`` and ``effects``; where rules read along, ``readings.csv`` (a row a cell and rule), ``stopping.md`` and
+    ``gaps``; and of ensembles, ``ensembles.csv`` and ``ensembles.md``.
 
     Args:
         root: The sweep's folder.
@@ -63,7 +65,7 @@ def report_sweep(root: str | os.PathLike[str]) -> str:
     write_text(folder / "cells.csv", frame.to_csv(index=False))
     with replacing(folder / "cells.parquet") as temporary:
         frame.to_parquet(temporary, index=False)
-    sections = []
+    sections, axes = [], effects(frame)
     for protocol in protocols(frame):
         table = comparison(frame, protocol)
         if table.empty:
@@ -74,14 +76,20 @@ def report_sweep(root: str | os.PathLike[str]) -> str:
     sections += [
         *_stopping(readings, folder),
         *_ensembles(ensembles, folder),
-        *_effects(frame, folder),
+        *_effects(axes, folder),
         *_verdicts(frame, folder),
     ]
     notes = _NOTES + ("" if frame.reports_picture.all() else _OTHER_PICTURE)
     text = "\n".join([f"# {root.name}: {_summary(frame)}\n", *sections, notes, _holes(frame)])
-    drawn = [name for name, draw in _FIGURES.items() if draw(root, frame, folder / name)]
-    if plot_gaps(readings, folder / "gaps.png"):
-        drawn.append("gaps.png")
+    figures: dict[str, Callable[[Path], bool]] = {
+        "curves.png": lambda path: plot_curves(root, frame, path),
+        "pictures.png": lambda path: plot_sheet(root, frame, path),
+        "details.png": lambda path: plot_details(root, frame, path),
+        "grid.png": lambda path: plot_grid(frame, path),
+        "effects.png": lambda path: plot_effects(axes, path),
+        "gaps.png": lambda path: plot_gaps(readings, path),
+    }
+    drawn = [name for name, draw in figures.items() if draw(folder / name)]
     write_text(folder / "report.md", text + "".join(f"\n![{name}]({name})\n" for name in drawn))
     return f"{text}Written to {folder}: report.md, tables, {', '.join(drawn) or 'no figures'}\n"
 
@@ -116,13 +124,13 @@ def _write_table(path: Path, table: pd.DataFrame) -> None:
         write_text(path.with_suffix(ending), f"{text.rstrip()}\n")
 
 
-def _effects(frame: pd.DataFrame, folder: Path) -> list[str]:
+def _effects(table: pd.DataFrame, folder: Path) -> list[str]:
     """Write what each axis does, and return the section for the report; none where no two cells differ in one alone."""
-    table = effects(frame)
     if table.empty:
         return []
-    _write_table(folder / "effects", table)
-    return [f"## What each axis does\n\n{to_markdown(table)}\n\n{_EFFECTS_NOTES}"]
+    shown = table.drop(columns=["low", "high"])
+    _write_table(folder / "effects", shown)
+    return [f"## What each axis does\n\n{to_markdown(shown)}\n\n{_EFFECTS_NOTES}"]
 
 
 _EFFECTS_NOTES = """\
@@ -234,6 +242,3 @@ def _holes(frame: pd.DataFrame) -> str:
     reasons = holes.error.map(lambda error: f", {error}" if error else "")
     lines = ("- " + holes.folder + ": " + holes.status + reasons).tolist()
     return "\n".join(["Holes:", *lines, ""])
-
-
-_FIGURES = {"curves.png": plot_curves, "pictures.png": plot_sheet}

@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
@@ -12,7 +13,8 @@ from dip_stages import report
 from dip_stages.cell import AXES
 from dip_stages.errors import RecordError
 from dip_stages.records import Record, write_csv, write_json, write_record
-from dip_stages.report.plots import _curve, _panels
+from dip_stages.report.charts import plot_grid
+from dip_stages.report.plots import _curve, _liveliest, _panels
 from dip_stages.report.tables import comparison, grid, protocols, reported, to_html, to_latex, to_markdown
 from dip_stages.sources import REPORTS_PICTURE
 
@@ -288,7 +290,8 @@ def test_the_report_is_written_and_says_what_sees_the_clean_picture_and_what_is_
     written = {path.name for path in (sweep.root / "report").iterdir()}
     tables = (f"{name}_{protocol}" for name in ("table", "grid") for protocol in ("clean", "renoised"))
     assert written == {
-        "cells.csv", "cells.parquet", "report.md", "curves.png", "pictures.png",
+        "cells.csv", "cells.parquet", "report.md",
+        *(f"{figure}.{ending}" for figure in ("curves", "pictures", "details", "grid") for ending in ("png", "svg")),
         *(f"{table}.{ending}" for table in (*tables, "claims") for ending in ("csv", "md", "tex", "html")),
     }  # fmt: skip
     assert len(pd.read_csv(sweep.root / "report" / "cells.csv")) == 4
@@ -323,9 +326,31 @@ def test_figures_cover_networks_seeds_and_holes(sweep: Sweep) -> None:
                 sweep.add(axes("staged", arch=arch, beta_max=beta_max, seed=seed), 25.0 + seed)
     shutil.rmtree(sweep.add(axes("staged", protocol="observed"), 20.0))
     report.report_sweep(sweep.root)
-    for name in ("curves.png", "pictures.png"):
-        with Image.open(sweep.root / "report" / name) as figure:
+    for name in ("curves", "pictures", "details", "grid", "effects"):
+        with Image.open(sweep.root / "report" / f"{name}.png") as figure:
             assert min(figure.size) > 300
+        assert "</svg>" in (sweep.root / "report" / f"{name}.svg").read_text()
+
+
+def test_the_part_that_is_enlarged_is_where_the_picture_varies_most() -> None:
+    picture = np.zeros((64, 64, 3), np.uint8)
+    picture[40:48, 16:24] = np.random.default_rng(0).integers(0, 256, (8, 8, 3))
+    rows, columns = _liveliest(picture)
+    assert (rows.stop - rows.start, columns.stop - columns.start) == (16, 16)
+    assert rows.start <= 40 < 48 <= rows.stop
+    assert columns.start <= 16 < 24 <= columns.stop
+
+
+def test_the_heat_map_names_kinds_by_what_tells_them_apart(sweep: Sweep) -> None:
+    for picture in ("rocket", "coffee"):
+        sweep.add(axes("baseline", picture=picture), 25.0)
+        sweep.add(axes("staged", picture=picture), 26.0)
+    sweep.add(axes("staged", picture="coffee", loss="perceptual (random)"), 22.0)
+    assert plot_grid(report.load(sweep.root), sweep.root / "grid.png")
+    drawn = (sweep.root / "grid.svg").read_text()
+    for said in ("staged, renoised, linear, perceptual (random), saturating", "baseline", "26.00", "22.00"):
+        assert f"<!-- {said}" in drawn
+    assert not plot_grid(report.load(sweep.root)[:1], sweep.root / "one.png")
 
 
 def test_a_single_cell_is_described_with_what_the_peak_needed() -> None:
@@ -354,5 +379,5 @@ def test_methods_and_protocols_without_a_schedule_have_their_names_in_the_figure
     everywhere = {(name, panel) for name in ("baseline", "baseline, fed y", "aseqdip") for panel in panels}
     assert named == everywhere | {("recorrupted, mse", panels[0]), ("linear, mse", panels[1])}
     text = report.report_sweep(sweep.root)
-    assert "curves.png, pictures.png" in text
+    assert "curves.png, pictures.png, details.png" in text
     assert "nan" not in text

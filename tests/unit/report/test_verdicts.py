@@ -74,6 +74,18 @@ def test_pairs_of_one_picture_do_not_make_it_surer() -> None:
     assert (often.low, often.high) == (once.low, once.high)
 
 
+def test_of_one_picture_seeds_are_drawn_and_pairs_where_these_are_one_too() -> None:
+    differences, seeds = [0.0, 1.0, 2.0, 3.0] * 5, [0, 1, 2, 3] * 5
+    by_seed = effect_of(differences, ["a"] * 20, seeds)
+    by_picture = effect_of(differences, [str(seed) for seed in seeds])
+    by_pair = effect_of(differences, ["a"] * 20, [0] * 20)
+    assert by_seed is not None
+    assert by_picture is not None
+    assert by_pair is not None
+    assert (by_seed.low, by_seed.high) == (by_picture.low, by_picture.high)
+    assert by_pair.high - by_pair.low < by_seed.high - by_seed.low
+
+
 def test_no_pair_has_no_effect_and_equal_pairs_have_none_to_be_sure_of() -> None:
     assert effect_of([], []) is None
     effect = effect_of([0.0] * 8, list("abcdefgh"))

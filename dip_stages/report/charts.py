@@ -1,0 +1,109 @@
+"""Figures of a sweep's numbers: what each axis does, and the grid as a heat map."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import seaborn as sns
+from matplotlib.figure import Figure
+
+from dip_stages.figures import publish, style
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pandas as pd
+
+__all__ = ["plot_effects", "plot_grid"]
+
+
+def plot_effects(effects: pd.DataFrame, path: Path) -> bool:
+    """Draw the mean paired effect of each step along each axis, with its 95% interval, a colour a protocol.
+
+    Args:
+        effects: From :func:`dip_stages.report.effects`.
+        path: Where the figure goes; beside it goes the same as SVG.
+
+    Returns:
+        Whether there was anything to draw.
+    """
+    if effects.empty:
+        return False
+    steps = list(dict.fromkeys(zip(effects.axis, effects["from"], effects["to"], strict=True)))
+    protocols = list(effects.protocol.unique())
+    with style():
+        figure = Figure(figsize=(7.5, 0.5 * len(steps) + 1.5), layout="constrained")
+        axes = figure.subplots()
+        for number, protocol in enumerate(protocols):
+            rows = effects[effects.protocol == protocol]
+            where = [
+                steps.index(step) + 0.5 * ((number + 0.5) / len(protocols) - 0.5)
+                for step in zip(rows.axis, rows["from"], rows["to"], strict=True)
+            ]
+            mean = rows["PSNR vs from"].to_numpy()
+            spread = np.abs(np.stack([mean - rows.low.to_numpy(), rows.high.to_numpy() - mean]))
+            label = f"{protocol} (sees the clean picture)" if protocol == "clean" else protocol
+            axes.errorbar(mean, where, xerr=spread, fmt="o", markersize=4, capsize=2, label=label)
+        axes.axvline(0, color="0.6", linewidth=0.8)
+        axes.set_yticks(range(len(steps)), [f"{axis}: {before} to {after}" for axis, before, after in steps])
+        axes.set_ylim(len(steps) - 0.5, -0.5)
+        axes.set(xlabel="paired difference of the output's PSNR (dB), 95% interval over pictures")
+        axes.legend(title="", fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
+        publish(figure, path)
+    return True
+
+
+def plot_grid(frame: pd.DataFrame, path: Path) -> bool:
+    """Draw the mean PSNR of the raw output: a row a kind of cell, a column a picture and noise level.
+
+    Kinds differ too little beside what pictures do, so a colour is the difference to the column's mean; the numbers are
+    PSNRs. A kind that is not done on a picture is left blank.
+
+    Args:
+        frame: From :func:`dip_stages.report.load`.
+        path: Where the figure goes; beside it goes the same as SVG.
+
+    Returns:
+        Whether there was anything to draw: at least two kinds.
+    """
+    done = frame[frame.planned & (frame.status == "done")]
+    if done.empty:
+        return False
+    kinds = done[_told(done)].astype(object).apply(lambda row: ", ".join(str(v) for v in row.dropna()), axis="columns")
+    columns = done.picture + "\n" + done.beta_max.map("{:g}".format)
+    table = done.output_psnr.groupby([kinds, columns], sort=False).mean().unstack(sort=False)
+    if len(table) < 2:
+        return False
+    with style():
+        figure = Figure(figsize=(0.75 * table.shape[1] + 5, 0.32 * len(table) + 1.6), layout="constrained")
+        axes = figure.subplots()
+        sns.heatmap(
+            table - table.mean(), annot=table, fmt=".2f", center=0, cmap="vlag_r", ax=axes, annot_kws={"size": 7},
+            cbar_kws={"label": "PSNR, difference to the column's mean (dB)"}, linewidths=0.5,
+        )  # fmt: skip
+        axes.set(xlabel="picture, beta_max", ylabel="")
+        axes.tick_params(axis="x", rotation=0)
+        publish(figure, path)
+    return True
+
+
+_KIND = (
+    "method",
+    "arch",
+    "protocol",
+    "scheduler",
+    "loss",
+    "budget",
+    "input",
+    "noise",
+    "average",
+    "stopping",
+    "members",
+)
+
+
+def _told(cells: pd.DataFrame) -> list[str]:
+    """Return the axes that a kind is named by: those that differ, and the method."""
+    further = [str(column) for column in cells if "." in str(column)]
+    return [*(axis for axis in _KIND if axis == "method" or cells[axis].nunique(dropna=False) > 1), *further]
