@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = ["plot_effects", "plot_grid"]
 
+_MOST_ROWS, _MOST_COLUMNS = 60, 24
+
 
 def plot_effects(effects: pd.DataFrame, path: Path) -> bool:
     """Draw the mean paired effect of each step along each axis, with its 95% interval, a colour a protocol.
@@ -58,7 +60,7 @@ def plot_grid(frame: pd.DataFrame, path: Path) -> bool:
     """Draw the mean PSNR of the raw output: a row a kind of cell, a column a picture and noise level.
 
     Kinds differ too little beside what pictures do, so a colour is the difference to the column's mean; the numbers are
-    PSNRs. A kind that is not done on a picture is left blank.
+    PSNRs. A kind that is not done on a picture is left blank. Of many, the first planned ones are drawn.
 
     Args:
         frame: From :func:`dip_stages.report.load`.
@@ -70,40 +72,31 @@ def plot_grid(frame: pd.DataFrame, path: Path) -> bool:
     done = frame[frame.planned & (frame.status == "done")]
     if done.empty:
         return False
-    kinds = done[_told(done)].astype(object).apply(lambda row: ", ".join(str(v) for v in row.dropna()), axis="columns")
+    marked = done.assign(protocol=done.protocol.replace("clean", "clean (sees the clean picture)"))
+    kinds = marked[_told(done)].astype(object).apply(lambda row: ", ".join(map(str, row.dropna())), axis="columns")
     columns = done.picture + "\n" + done.beta_max.map("{:g}".format)
     table = done.output_psnr.groupby([kinds, columns], sort=False).mean().unstack(sort=False)
+    table = table.iloc[:_MOST_ROWS, :_MOST_COLUMNS]
     if len(table) < 2:
         return False
     with style():
-        figure = Figure(figsize=(0.75 * table.shape[1] + 5, 0.32 * len(table) + 1.6), layout="constrained")
+        figure = Figure(figsize=(0.9 * table.shape[1] + 5, 0.32 * len(table) + 1.6), layout="constrained")
         axes = figure.subplots()
         sns.heatmap(
             table - table.mean(), annot=table, fmt=".2f", center=0, cmap="vlag_r", ax=axes, annot_kws={"size": 7},
             cbar_kws={"label": "PSNR, difference to the column's mean (dB)"}, linewidths=0.5,
         )  # fmt: skip
         axes.set(xlabel="picture, beta_max", ylabel="")
-        axes.tick_params(axis="x", rotation=0)
+        axes.tick_params(axis="x", rotation=0, labelsize=8)
         publish(figure, path)
     return True
 
 
-_KIND = (
-    "method",
-    "arch",
-    "protocol",
-    "scheduler",
-    "loss",
-    "budget",
-    "input",
-    "noise",
-    "average",
-    "stopping",
-    "members",
-)
+_KIND = ("arch", "scheduler", "loss", "budget", "input", "noise", "average", "stopping", "members")
 
 
 def _told(cells: pd.DataFrame) -> list[str]:
-    """Return the axes that a kind is named by: those that differ, and the method."""
+    """Return the axes that a kind is named by: the method, the protocol, and what differs within a method."""
     further = [str(column) for column in cells if "." in str(column)]
-    return [*(axis for axis in _KIND if axis == "method" or cells[axis].nunique(dropna=False) > 1), *further]
+    differs = [axis for axis in _KIND if (cells.groupby("method")[axis].nunique() > 1).any()]
+    return ["method", "protocol", *differs, *further]
