@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
@@ -12,8 +13,6 @@ from dip_stages.figures import publish, style
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    import pandas as pd
 
 __all__ = ["plot_effects", "plot_grid"]
 
@@ -72,10 +71,12 @@ def plot_grid(frame: pd.DataFrame, path: Path) -> bool:
     done = frame[frame.planned & (frame.status == "done")]
     if done.empty:
         return False
-    marked = done.assign(protocol=done.protocol.replace("clean", "clean (sees the clean picture)"))
-    kinds = marked[_told(done)].astype(object).apply(lambda row: ", ".join(map(str, row.dropna())), axis="columns")
-    columns = done.picture + "\n" + done.beta_max.map("{:g}".format)
-    table = done.output_psnr.groupby([kinds, columns], sort=False).mean().unstack(sort=False)
+    named_by = _told(done)
+    means = done.groupby([*named_by, "picture", "beta_max"], dropna=False, sort=False).output_psnr.mean().reset_index()
+    means["protocol"] = means.protocol.replace("clean", "clean (sees the clean picture)")
+    means["kind"] = [", ".join(str(v) for v in row if pd.notna(v)) for row in means[named_by].to_numpy(object)]
+    means["column"] = means.picture + "\n" + means.beta_max.map("{:g}".format)
+    table = means.pivot_table(index="kind", columns="column", values="output_psnr", sort=False)
     table = table.iloc[:_MOST_ROWS, :_MOST_COLUMNS]
     if len(table) < 2:
         return False

@@ -53,11 +53,13 @@ def pairs_of(frame: pd.DataFrame, first: pd.Series, second: pd.Series, on: Seque
         metric: The column that is compared.
 
     Returns:
-        A row a pair: ``on``, ``first`` and ``second``, the metric of each, and their ``difference``. Where several of
-        the second kind share what one of the first has, there is no telling which is meant, and no pair.
+        A row a pair: what differs of ``on``, ``first`` and ``second``, the metric of each, and their ``difference``.
+        Where several of the second kind share what one of the first has, there is no telling which is meant, and no
+        pair.
     """
     done = frame.planned & (frame.status == "done") & frame[metric].notna()
-    keys = list(on)
+    # What is the same everywhere tells nothing apart, and takes its time.
+    keys = [key for key in on if key in ("picture", "seed") or frame[key].nunique(dropna=False) > 1]
     others = frame.loc[done & second, [*keys, metric]].drop_duplicates(keys, keep=False)
     ours = frame.loc[done & first, [*keys, metric]]
     merged = ours.merge(others, on=keys, suffixes=("_first", "_second"))
