@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from dip_stages.report.frame import found_in
+from dip_stages.report.frame import axes_of, found_in
 
 if TYPE_CHECKING:
     import os
@@ -39,7 +39,7 @@ def ensemble_of(record: Record | None) -> Iterator[dict[str, Any]]:
     own = pd.DataFrame([member["metrics"]["result"] for member in record.members])
     yield {
         "folder": record.cell["folder"],
-        **record.cell["axes"],
+        **axes_of(record.cell["axes"]),
         "psnr": result["psnr"],
         "ssim": result["ssim"],
         "member_psnr": own.psnr.mean(),

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Iterable, Iterator
 
-__all__ = ["FIGURES", "Found", "found_in", "load", "to_frame"]
+__all__ = ["FIGURES", "Found", "axes_of", "found_in", "load", "to_frame"]
 
 FIGURES = (
     "output_psnr",
@@ -117,7 +117,7 @@ def found_in(folder: str | os.PathLike[str]) -> Iterator[Found]:
             f"{root}: neither {PLAN} nor <cell>/{RECORD} in it; allowed: a folder that a sweep has written"
         )
     for name, cell in planned.items():
-        yield _found(root / name, {"id": cell["id"], **cell["axes"], "planned": True})
+        yield _found(root / name, {"id": cell["id"], **axes_of(cell["axes"]), "planned": True})
     for name in others:
         yield _found(root / name, {"planned": plan is None})
 
@@ -131,6 +131,15 @@ def _planned(root: Path) -> list[dict[str, Any]] | None:
     except KeyError as error:
         raise RecordError(f"{root / PLAN}: no {error} in it; allowed: a plan that a sweep has written") from error
     return cells
+
+
+_BEFORE = {"noise": "gaussian"}
+"""What an axis was in records and plans from before there was it."""
+
+
+def axes_of(axes: dict[str, Any]) -> dict[str, Any]:
+    """Return every axis of a record or a planned cell, those among them that it is too old to name."""
+    return {**dict.fromkeys(AXES), **_BEFORE, **axes}
 
 
 _EMPTY: dict[str, Any] = {
@@ -161,7 +170,7 @@ def _found(folder: Path, planned: dict[str, Any]) -> Found:
         **empty,
         "id": record.cell["id"],
         "status": record.status,
-        **record.cell["axes"],
+        **axes_of(record.cell["axes"]),
         **_figures(record),
         "reports_picture": _reports_picture(record.observation),
         "iterations": record.iterations["run"],

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from dip_stages.cell import AXES
-from dip_stages.report.frame import found_in, to_frame
+from dip_stages.report.frame import axes_of, found_in, to_frame
 
 if TYPE_CHECKING:
     import os
@@ -60,7 +60,7 @@ def readings_of(record: Record | None) -> Iterator[dict[str, Any]]:
         assert record is not None  # noqa: S101 - it has readers
         yield {
             "folder": record.cell["folder"],
-            **record.cell["axes"],
+            **axes_of(record.cell["axes"]),
             "reader": label,
             **{key: read[key] for key in ("rule", "needs_clean", "decided", "iteration", "spent")},
             "sigma": (read["sigma"] or {}).get("value"),

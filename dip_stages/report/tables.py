@@ -52,7 +52,7 @@ def comparison(frame: pd.DataFrame, protocol: str) -> pd.DataFrame:
     cells = frame[frame.planned & (frame.protocol.isna() | (frame.protocol == protocol))]
     cells = cells.assign(
         method_order=(cells.method != "baseline").astype(int),
-        reports_noise=cells.noise.fillna("gaussian") == "gaussian",
+        reports_noise=cells.noise == "gaussian",
     ).sort_values("method_order", kind="stable")
     keys = _keys(cells)
     groups = cells.groupby(keys, dropna=False, sort=False)

@@ -217,6 +217,14 @@ def test_what_was_reported_of_gaussian_noise_stands_beside_no_other(sweep: Sweep
     assert (poisson["noise"], poisson["PSNR ours"]) == ("poisson", 24.0)
 
 
+def test_records_from_before_there_was_an_axis_are_read(sweep: Sweep) -> None:
+    old = {axis: value for axis, value in axes("baseline").items() if axis != "noise"}
+    sweep.add(old, 25.0)
+    frame = report.load(sweep.root)
+    assert frame.noise.tolist() == ["gaussian"]
+    assert comparison(frame, "none")["PSNR reported"].tolist() == [26.8612]
+
+
 def test_the_frame_has_the_same_types_in_every_sweep_and_comes_back_from_parquet(sweep: Sweep) -> None:
     sweep.add(axes("baseline"), 25.0)
     lone = report.load(sweep.root)
