@@ -65,9 +65,9 @@ class Record:
             went wrong on the way and was put right. Empty where the process died that could have said.
         timing: ``started`` and ``finished`` in ISO 8601 UTC, ``seconds``, ``seconds_per_iteration``.
         iterations: ``planned``, ``run``, ``rollbacks``, and ``resumed_at``: where the fit went on from a checkpoint.
-        observation: Picture, size, noise, and the observed picture's own PSNR and SSIM, clipped to [0, 1]; ``unmet``,
-            what method or rules assume of the noise that does not hold of it, in words; and ``recorruption``, the noise
-            level that a recorrupted fit drew with, and whether it was known.
+        observation: Picture, whether it is the course report's, size, noise, and the observed picture's own PSNR and
+            SSIM, clipped to [0, 1]; ``unmet``, what method or rules assume of the noise that does not hold of it, in
+            words; and ``recorruption``, the noise level that a recorrupted fit drew with, and whether it was known.
         metrics: For ``output`` and ``average``: ``end`` and ``peak``, each with iteration, PSNR and SSIM. ``peak`` was
             chosen with the clean picture, as its ``needs_clean`` says. ``result`` is the picture that the cell comes
             to: which, at what iteration, PSNR, SSIM, whether the clean picture chose it, and the gap to the peak.

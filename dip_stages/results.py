@@ -9,6 +9,7 @@ import torch
 
 from dip_stages.build import build_sigma, member_seed
 from dip_stages.metrics import quality
+from dip_stages.sources import is_reports_picture
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -156,7 +157,7 @@ def observation_of(cell: Cell, observation: Observation | None) -> dict[str, Any
     known: dict[str, Any] = {
         "picture": cell.axes["picture"],
         "source": cell.config.data.source,
-        "dataset": getattr(cell.config.data, "dataset", None),
+        "reports_picture": is_reports_picture(cell.config.data),
         "index": getattr(cell.config.data, "index", None),
         "sha256": cell.settings["data"]["picture"],
         "noise": cell.config.noise.name,

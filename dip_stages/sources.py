@@ -20,7 +20,7 @@ from PIL import Image
 from dip_stages.errors import ConfigError, DipStagesError, PictureError
 from dip_stages.files import replacing
 
-__all__ = ["REPORTS_PICTURE", "cache_folder", "picture_in_folder", "picture_of_dataset"]
+__all__ = ["REPORTS_PICTURE", "cache_folder", "is_reports_picture", "picture_in_folder", "picture_of_dataset"]
 
 
 REPORTS_PICTURE: dict[str, Any] = {
@@ -137,6 +137,14 @@ def _content(cell: dict[str, Any]) -> bytes:
     if cell["bytes"] is not None:
         return bytes(cell["bytes"])
     return Path(cell["path"]).read_bytes()
+
+
+def is_reports_picture(data: object) -> bool:
+    """Whether a picture of a data set is the course report's: of the hub, or of a folder that is said to be a copy."""
+    if any(getattr(data, key, None) != REPORTS_PICTURE[key] for key in ("split", "column", "index")):
+        return False
+    dataset = str(getattr(data, "dataset", ""))
+    return dataset == REPORTS_PICTURE["dataset"] or Path(dataset).expanduser().is_dir()
 
 
 def main() -> None:

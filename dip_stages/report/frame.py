@@ -11,7 +11,6 @@ import pandas as pd
 from dip_stages.cell import AXES
 from dip_stages.errors import RecordError
 from dip_stages.records import PLAN, RECORD, Record, read_json, read_record
-from dip_stages.sources import REPORTS_PICTURE
 
 if TYPE_CHECKING:
     import os
@@ -172,7 +171,7 @@ def _found(folder: Path, planned: dict[str, Any]) -> Found:
         "status": record.status,
         **axes_of(record.cell["axes"]),
         **_figures(record),
-        "reports_picture": _reports_picture(record.observation),
+        "reports_picture": bool(record.observation.get("reports_picture")),
         "iterations": record.iterations["run"],
         "seconds": record.timing["seconds"],
         "seconds_per_iteration": record.timing.get("seconds_per_iteration"),
@@ -181,10 +180,6 @@ def _found(folder: Path, planned: dict[str, Any]) -> Found:
         **planned,
     }
     return Found(row, record)
-
-
-def _reports_picture(observation: dict[str, Any]) -> bool:
-    return all(observation.get(key) == REPORTS_PICTURE[key] for key in ("dataset", "index"))
 
 
 def _figures(record: Record) -> dict[str, Any]:

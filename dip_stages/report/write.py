@@ -9,13 +9,14 @@ import pandas as pd
 
 from dip_stages.files import replacing, write_text
 from dip_stages.report.charts import plot_effects, plot_grid
-from dip_stages.report.claims import verdicts
-from dip_stages.report.ensembles import ensemble_of, ensemble_table
+from dip_stages.report.ensembles import ensemble_of
 from dip_stages.report.frame import found_in, to_frame
+from dip_stages.report.page import write_page
 from dip_stages.report.pairs import effects
 from dip_stages.report.plots import plot_curves, plot_details, plot_gaps, plot_sheet
-from dip_stages.report.readings import readings_of, stopping_table, to_readings
-from dip_stages.report.tables import comparison, grid, protocols, to_html, to_latex, to_markdown
+from dip_stages.report.readings import readings_of, to_readings
+from dip_stages.report.sections import sections
+from dip_stages.report.tables import grid, protocols, to_html, to_latex, to_markdown
 
 if TYPE_CHECKING:
     import os
@@ -24,14 +25,6 @@ if TYPE_CHECKING:
     from dip_stages.records import Record
 
 __all__ = ["describe", "report_sweep"]
-
-_TITLES = {
-    "clean": "protocol clean – SEES THE CLEAN PICTURE: the report's own procedure, a reproduction and no denoiser",
-    "renoised": "protocol renoised – blind: stage targets are the observed picture plus extra noise",
-    "observed": "protocol observed – blind: every stage is fitted to the observed picture",
-    "recorrupted": "protocol recorrupted – blind: the input gets noise and the target loses it, anew each time",
-    "none": "baselines",
-}
 
 _NOTES = """\
 PSNR in dB and SSIM of the raw output after the last iteration, against the clean picture.
@@ -44,10 +37,11 @@ _OTHER_PICTURE = "No difference is shown: the course report's figures are of ano
 def report_sweep(root: str | os.PathLike[str]) -> str:
     """Gather a sweep from disk and write ``<sweep>/report/``.
 
-    Written: ``cells.csv`` and ``.parquet`` (a row a cell); ``table_<protocol>``, ``grid_<protocol>``, ``effects`` and
-    ``claims`` as CSV, Markdown, LaTeX and HTML; ``report.md``; as PNG and SVG ``curves``, ``pictures``, ``details``,
-    ``grid`` and ``effects``; where rules read along, ``readings.csv`` (a row a cell and rule), ``stopping.md`` and
-    ``gaps``; and of ensembles, ``ensembles.csv`` and ``ensembles.md``.
+    Written: ``index.html``, which opens from disk; ``cells.csv`` and ``.parquet`` (a row a cell), ``readings.csv`` (a
+    row a cell and rule that read along), ``ensembles.csv`` (a row an ensemble); as CSV, Markdown, LaTeX and HTML
+    ``table_<protocol>``, ``grid_<protocol>``, and what there is of :func:`dip_stages.report.sections.sections`; all of
+    it as text in ``report.md``; and as PNG and SVG ``curves``, ``pictures``, ``details``, ``grid``, ``effects`` and
+    ``gaps``.
 
     Args:
         root: The sweep's folder.
@@ -65,22 +59,17 @@ def report_sweep(root: str | os.PathLike[str]) -> str:
     write_text(folder / "cells.csv", frame.to_csv(index=False))
     with replacing(folder / "cells.parquet") as temporary:
         frame.to_parquet(temporary, index=False)
-    sections, axes = [], effects(frame)
+    axes = effects(frame)
+    for name, rows in (("readings", readings), ("ensembles", ensembles)):
+        if not rows.empty:
+            write_text(folder / f"{name}.csv", rows.to_csv(index=False))
+    shown = sections(frame, axes, readings, ensembles)
+    for section in shown:
+        _write_table(folder / section.file, section.table)
     for protocol in protocols(frame):
-        table = comparison(frame, protocol)
-        if table.empty:
-            continue
-        _write_table(folder / f"table_{protocol}", table)
         _write_table(folder / f"grid_{protocol}", grid(frame, protocol))
-        sections.append(f"## {_TITLES.get(protocol, protocol)}\n\n{to_markdown(table)}\n")
-    sections += [
-        *_stopping(readings, folder),
-        *_ensembles(ensembles, folder),
-        *_effects(axes, folder),
-        *_verdicts(frame, folder),
-    ]
     notes = _NOTES + ("" if frame.reports_picture.all() else _OTHER_PICTURE)
-    text = "\n".join([f"# {root.name}: {_summary(frame)}\n", *sections, notes, _holes(frame)])
+    text = "\n".join([f"# {root.name}: {_summary(frame)}\n", *map(str, shown), notes, _holes(frame)])
     figures: dict[str, Callable[[Path], bool]] = {
         "curves.png": lambda path: plot_curves(root, frame, path),
         "pictures.png": lambda path: plot_sheet(root, frame, path),
@@ -91,7 +80,10 @@ def report_sweep(root: str | os.PathLike[str]) -> str:
     }
     drawn = [name for name, draw in figures.items() if draw(folder / name)]
     write_text(folder / "report.md", text + "".join(f"\n![{name}]({name})\n" for name in drawn))
-    return f"{text}Written to {folder}: report.md, tables, {', '.join(drawn) or 'no figures'}\n"
+    # Verdicts come first: whoever opens a page wants to know what came of it.
+    tables = {section.title: section.table for section in sorted(shown, key=lambda section: section.file != "claims")}
+    write_page(root, frame, folder / "index.html", tables=tables, figures=[folder / name for name in drawn])
+    return f"{text}Written to {folder}: index.html, report.md, tables, {', '.join(drawn) or 'no figures'}\n"
 
 
 def _gathered(root: Path) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
@@ -107,88 +99,11 @@ def _gathered(root: Path) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     return frame, to_readings(readings, frame), pd.DataFrame(ensembles)
 
 
-_STOPPING_NOTES = """\
-Rules that read along the same fits, and the iteration that each would have chosen. gap: PSNR of the average at the best
-iteration of the same fit, found with the clean picture, less that at the iteration chosen, in dB; mean and worst over
-pictures, noise levels and seeds. PSNR and SSIM are the average's there; vs baseline: the difference to the plain
-baseline under the rule of the same name (auto is each method's own), on the same observation with the same seed. spent:
-iterations after which the rule knew.
-Rules marked * look at the clean picture: nobody who denoises has it.
-"""
-
-
 def _write_table(path: Path, table: pd.DataFrame) -> None:
     """Write a table as CSV, Markdown, LaTeX and HTML."""
     write_text(path.with_suffix(".csv"), table.to_csv(index=False))
     for ending, text in ((".md", to_markdown(table)), (".tex", to_latex(table)), (".html", to_html(table))):
         write_text(path.with_suffix(ending), f"{text.rstrip()}\n")
-
-
-def _effects(table: pd.DataFrame, folder: Path) -> list[str]:
-    """Write what each axis does, and return the section for the report; none where no two cells differ in one alone."""
-    if table.empty:
-        return []
-    shown = table.drop(columns=["low", "high"])
-    _write_table(folder / "effects", shown)
-    return [f"## What each axis does\n\n{to_markdown(shown)}\n\n{_EFFECTS_NOTES}"]
-
-
-_EFFECTS_NOTES = """\
-Mean difference of the raw output's PSNR (dB) and SSIM after the last iteration, over pairs of cells that differ in that
-axis alone; a 95% bootstrap interval over pictures, and p of Wilcoxon's signed-rank test.
-"""
-
-
-def _verdicts(frame: pd.DataFrame, folder: Path) -> list[str]:
-    """Write verdicts on the course report's claims, and return the section for the report; none if none is tested."""
-    table = verdicts(frame)
-    if table.empty or (table.verdict == "untested").all():
-        return []
-    _write_table(folder / "claims", table)
-    tested = table[table.verdict != "untested"]
-    rest = ", ".join(
-        f"{claim} ({text})"
-        for claim, text in dict.fromkeys(zip(table.claim, table.text, strict=True))
-        if text not in set(tested.text)
-    )
-    untested = f"Untested here: {rest}.\n" if rest else ""
-    return [f"## The course report's claims\n\n{to_markdown(tested)}\n\n{untested}{_VERDICTS_NOTES}"]
-
-
-_VERDICTS_NOTES = """\
-Of cells that ran all their iterations. effect: mean paired difference in PSNR, or times as long an iteration (C6), or
-dB from the best iteration (C7), with a 95% bootstrap interval over pictures and p of Wilcoxon's signed-rank test. Fewer
-than 6 pairs, or one picture, decide nothing. What sees the clean picture is a reproduction and no denoiser.
-"""
-
-
-def _stopping(readings: pd.DataFrame, folder: Path) -> list[str]:
-    """Write what readers chose, and return the section for the report; none where none read along."""
-    if readings.empty:
-        return []
-    write_text(folder / "readings.csv", readings.to_csv(index=False))
-    if "average_gap" not in readings:
-        return []
-    table = stopping_table(readings)
-    marked = table.assign(reader=table.reader + table["needs clean"].map({True: " *", False: ""}))
-    shown = to_markdown(marked.drop(columns="needs clean"))
-    write_text(folder / "stopping.md", f"{shown}\n")
-    return [f"## Where each rule would have stopped\n\n{shown}\n\n{_STOPPING_NOTES}"]
-
-
-def _ensembles(ensembles: pd.DataFrame, folder: Path) -> list[str]:
-    """Write what ensembles gained, and return the section for the report; none where there are none."""
-    if ensembles.empty:
-        return []
-    write_text(folder / "ensembles.csv", ensembles.to_csv(index=False))
-    shown = to_markdown(ensemble_table(ensembles))
-    write_text(folder / "ensembles.md", f"{shown}\n")
-    return [f"## Ensembles\n\n{shown}\n\n{_ENSEMBLE_NOTES}"]
-
-
-_ENSEMBLE_NOTES = """\
-The mean of independent fits of the same observation, beside the mean of its members' own figures; gain in dB.
-"""
 
 
 def describe(record: Record, folder: Path) -> str:

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from PIL import Image
 
 from dip_stages.errors import ConfigError, PictureError
 from dip_stages.pictures import read_picture
-from dip_stages.sources import cache_folder, picture_in_folder, picture_of_dataset
+from dip_stages.sources import REPORTS_PICTURE, cache_folder, is_reports_picture, picture_in_folder, picture_of_dataset
 from tests.hub import a_hub
 
 if TYPE_CHECKING:
@@ -126,6 +127,15 @@ def test_without_the_hub_the_ways_out_are_named() -> None:
     for way in ("HF_HOME", "data.streaming=false", "data.dataset=FOLDER", "data=folder"):
         assert way in said
     assert not cache_folder().exists()
+
+
+def test_the_reports_picture_is_told_from_others(butterflies: Path) -> None:
+    known = {**REPORTS_PICTURE}
+    assert is_reports_picture(SimpleNamespace(**known))
+    assert is_reports_picture(SimpleNamespace(**known | {"dataset": str(butterflies)}))
+    for other in ({"index": 1}, {"dataset": "someone/else"}, {"split": "test"}, {"column": "mask"}):
+        assert not is_reports_picture(SimpleNamespace(**known | other))
+    assert not is_reports_picture(SimpleNamespace(name="rocket"))
 
 
 def test_the_reports_picture_is_fetched_by_a_command_of_its_own(butterflies: Path) -> None:

@@ -1,0 +1,135 @@
+"""One HTML page a sweep: opens from disk, needs no network."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from importlib import resources
+from typing import TYPE_CHECKING, Any
+
+import jinja2
+from PIL import Image
+
+from dip_stages.cell import AXES
+from dip_stages.errors import RecordError
+from dip_stages.files import write_text
+from dip_stages.records import read_record
+from dip_stages.report.tables import formatted, to_html
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    import pandas as pd
+
+__all__ = ["write_page"]
+
+_MOST_SHOWN = 200
+"""Cells whose pictures are on the page: some 30 KB each."""
+
+_PICTURES = ("observed", "result", "output", "average", "clean", "curve")
+_COLUMNS = {
+    "status": "state",
+    "output_psnr": "PSNR",
+    "output_ssim": "SSIM",
+    "average_psnr": "PSNR of average",
+    "result_psnr": "PSNR of result",
+    "result_iteration": "iteration kept",
+    "output_peak_psnr": "peak PSNR *",
+    "result_gap": "gap of result *",
+    "iterations": "iterations",
+    "seconds": "seconds",
+}
+
+
+def write_page(
+    root: Path, frame: pd.DataFrame, path: Path, *, tables: Mapping[str, pd.DataFrame], figures: Sequence[Path]
+) -> None:
+    """Write the page: verdicts, failed cells and holes, a table of cells to sort and filter, tables and figures.
+
+    A click on a cell shows its pictures, one over another with a slider between, its curve and its configuration; of
+    more than :data:`_MOST_SHOWN` cells, the first planned ones have these.
+
+    Args:
+        root: The sweep's folder.
+        frame: From :func:`dip_stages.report.load`.
+        path: Where the page goes.
+        tables: By title, in order; a title that begins with ``protocol clean`` is marked.
+        figures: PNG files; those that are there are shown.
+    """
+    planned = frame[frame.planned]
+    done = planned[planned.status == "done"]
+    bad = planned[planned.status != "done"]
+    cells = {row.folder: _cell(root, str(row.folder)) for row in done.head(_MOST_SHOWN).itertuples()}
+    bundle = resources.files("itables") / "html"
+    environment = jinja2.Environment(autoescape=True, loader=jinja2.PackageLoader("dip_stages.report", "."))
+    text = environment.get_template("page.html.j2").render(
+        name=root.name,
+        counts=", ".join(f"{count} {state}" for state, count in planned.status.value_counts().items()),
+        planned=len(planned),
+        pictures=", ".join(sorted(planned.picture.dropna().unique())),
+        sees_clean=bool(planned.sees_clean.any()),
+        bad=[(row.folder, row.status, row.error if isinstance(row.error, str) else "") for row in bad.itertuples()],
+        header=[title for title, _ in _columns(planned)],
+        rows=_rows(planned),
+        shown=set(cells),
+        more=len(done) > _MOST_SHOWN,
+        most=_MOST_SHOWN,
+        tables={title: to_html(table) for title, table in tables.items()},
+        figures=[(figure.stem, _uri(figure.read_bytes(), "png")) for figure in figures if figure.exists()],
+        cells=_json(cells),
+        datatables=base64.b64encode((bundle / "dt_bundle.js").read_bytes()).decode(),
+        css=(bundle / "dt_bundle.css").read_text(encoding="utf-8"),
+    )
+    write_text(path, text)
+
+
+def _columns(planned: pd.DataFrame) -> list[tuple[str, str]]:
+    """Return title and column of what the table of cells shows: axes that differ, and figures that there are."""
+    further = [str(column) for column in planned if "." in str(column)]
+    axes = [axis for axis in (*AXES, *further) if planned[axis].nunique(dropna=False) > 1]
+    figures = {column: title for column, title in _COLUMNS.items() if planned[column].notna().any()}
+    return [*((axis, axis) for axis in axes), *((title, column) for column, title in figures.items())]
+
+
+def _rows(planned: pd.DataFrame) -> list[tuple[str, list[tuple[str, str]]]]:
+    """Return the folder of each cell, and of each of its columns what is shown and what is sorted by."""
+    columns = _columns(planned)
+    values = planned[[column for _, column in columns]].rename(columns={column: title for title, column in columns})
+    shown, sorted_by = formatted(values), values.apply(_order)
+    pairs = (list(zip(*row, strict=True)) for row in zip(shown.to_numpy(), sorted_by.to_numpy(), strict=True))
+    return list(zip(planned.folder, pairs, strict=True))
+
+
+def _order(column: pd.Series) -> pd.Series:
+    """Return what a column is sorted by: numbers as they are, holes before all of them."""
+    return column.map(str, na_action="ignore").fillna("-1e99" if column.dtype.kind in "iuf" else "")
+
+
+def _cell(root: Path, folder: str) -> dict[str, Any]:
+    """Return what the page holds of a cell: pictures as data, figures and configuration."""
+    pictures = {
+        name: _webp(root / folder / f"{name}.png") for name in _PICTURES if (root / folder / f"{name}.png").exists()
+    }
+    try:
+        record = read_record(root / folder)
+    except (FileNotFoundError, RecordError):
+        return {"pictures": pictures, "config": {}, "sees_clean": False}
+    return {"pictures": pictures, "config": record.config, "sees_clean": record.sees_clean}
+
+
+def _webp(path: Path) -> str:
+    buffer = io.BytesIO()
+    with Image.open(path) as image:
+        image.convert("RGB").save(buffer, "WEBP", quality=80)
+    return _uri(buffer.getvalue(), "webp")
+
+
+def _uri(content: bytes, kind: str) -> str:
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
+
+
+def _json(values: object) -> str:
+    """Return JSON that may stand in a script element."""
+    return json.dumps(values, default=str).replace("<", "\\u003c")

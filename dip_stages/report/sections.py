@@ -1,0 +1,125 @@
+"""What a report consists of: its tables, each with a title and what there is to say of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from dip_stages.report.claims import verdicts
+from dip_stages.report.ensembles import ensemble_table
+from dip_stages.report.readings import stopping_table
+from dip_stages.report.tables import comparison, protocols, to_markdown
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import pandas as pd
+
+__all__ = ["Section", "sections"]
+
+_TITLES = {
+    "clean": "protocol clean – SEES THE CLEAN PICTURE: the report's own procedure, a reproduction and no denoiser",
+    "renoised": "protocol renoised – blind: stage targets are the observed picture plus extra noise",
+    "observed": "protocol observed – blind: every stage is fitted to the observed picture",
+    "recorrupted": "protocol recorrupted – blind: the input gets noise and the target loses it, anew each time",
+    "none": "baselines",
+}
+
+
+@dataclass(frozen=True)
+class Section:
+    """A table of a report.
+
+    Attributes:
+        title: Of the section.
+        file: The table's files, less their endings.
+        table: As it is shown.
+        notes: What there is to say of it; may be empty.
+    """
+
+    title: str
+    file: str
+    table: pd.DataFrame
+    notes: str = ""
+
+    def __str__(self) -> str:
+        text = f"## {self.title}\n\n{to_markdown(self.table)}\n"
+        return f"{text}\n{self.notes}" if self.notes else text
+
+
+def sections(frame: pd.DataFrame, axes: pd.DataFrame, readings: pd.DataFrame, ensembles: pd.DataFrame) -> list[Section]:
+    """Return the sections of a sweep's report, those that it has something for.
+
+    Args:
+        frame: From :func:`dip_stages.report.load`.
+        axes: From :func:`dip_stages.report.effects`.
+        readings: From :func:`dip_stages.report.load_readings`; may be empty.
+        ensembles: From :func:`dip_stages.report.ensembles.load_ensembles`; may be empty.
+    """
+    return [*_comparisons(frame), *_stopping(readings), *_ensembles(ensembles), *_effects(axes), *_verdicts(frame)]
+
+
+def _comparisons(frame: pd.DataFrame) -> Iterator[Section]:
+    for protocol in protocols(frame):
+        table = comparison(frame, protocol)
+        if not table.empty:
+            yield Section(_TITLES.get(protocol, protocol), f"table_{protocol}", table)
+
+
+def _stopping(readings: pd.DataFrame) -> Iterator[Section]:
+    """Yield what readers chose, where there were oracles among them."""
+    if "average_gap" in readings:
+        table = stopping_table(readings)
+        marked = table.assign(reader=table.reader + table["needs clean"].map({True: " *", False: ""}))
+        shown = marked.drop(columns="needs clean")
+        yield Section("Where each rule would have stopped", "stopping", shown, _STOPPING_NOTES)
+
+
+_STOPPING_NOTES = """\
+Rules that read along the same fits, and the iteration that each would have chosen. gap: PSNR of the average at the best
+iteration of the same fit, found with the clean picture, less that at the iteration chosen, in dB; mean and worst over
+pictures, noise levels and seeds. PSNR and SSIM are the average's there; vs baseline: the difference to the plain
+baseline under the rule of the same name (auto is each method's own), on the same observation with the same seed. spent:
+iterations after which the rule knew.
+Rules marked * look at the clean picture: nobody who denoises has it.
+"""
+
+
+def _ensembles(ensembles: pd.DataFrame) -> Iterator[Section]:
+    if not ensembles.empty:
+        yield Section("Ensembles", "ensemble_gains", ensemble_table(ensembles), _ENSEMBLE_NOTES)
+
+
+_ENSEMBLE_NOTES = """\
+The mean of independent fits of the same observation, beside the mean of its members' own figures; gain in dB.
+"""
+
+
+def _effects(axes: pd.DataFrame) -> Iterator[Section]:
+    if not axes.empty:
+        yield Section("What each axis does", "effects", axes.drop(columns=["low", "high"]), _EFFECTS_NOTES)
+
+
+_EFFECTS_NOTES = """\
+Mean difference of the raw output's PSNR (dB) and SSIM after the last iteration, over pairs of cells that differ in that
+axis alone; a 95% bootstrap interval over pictures, and p of Wilcoxon's signed-rank test.
+"""
+
+
+def _verdicts(frame: pd.DataFrame) -> Iterator[Section]:
+    """Yield verdicts on what is tested of the course report's claims, and name what is not."""
+    table = verdicts(frame)
+    if table.empty or (table.verdict == "untested").all():
+        return
+    tested = table[table.verdict != "untested"]
+    every = dict.fromkeys(zip(table.claim, table.text, strict=True))
+    rest = ", ".join(f"{claim} ({text})" for claim, text in every if text not in set(tested.text))
+    untested = f"Untested here: {rest}.\n" if rest else ""
+    yield Section("The course report's claims", "claims", tested, untested + _VERDICTS_NOTES)
+
+
+_VERDICTS_NOTES = """\
+Of cells that ran all their iterations. effect: mean paired difference in PSNR, or times as long an iteration (C6), or
+dB from the best iteration (C7), with a 95% bootstrap interval over pictures and p of Wilcoxon's signed-rank test. Fewer
+than 6 pairs, or one picture, decide nothing. What sees the clean picture is a reproduction and no denoiser.
+"""
