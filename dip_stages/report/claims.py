@@ -96,11 +96,11 @@ def verdicts(frame: pd.DataFrame) -> pd.DataFrame:
         frame: From :func:`dip_stages.report.load`; what counts is cells that ran all their iterations.
 
     Returns:
-        A row a claim and protocol: ``claim``, ``text``, ``protocol``, ``sees clean``, the mean paired ``effect`` and
-        its 95% ``interval`` (dB of PSNR; times as long; dB from the best iteration), ``p``, the effect on ``SSIM``,
-        ``pairs``, ``pictures``, and the ``verdict``: ``holds`` or ``fails`` where interval and signed-rank test agree,
-        in every metric for ``holds``, else ``undecided``; ``untested`` without a pair. Fewer than 6 pairs, or one
-        picture, decide nothing.
+        A row a claim and protocol: ``claim``, ``verdict``, ``protocol``, ``sees clean``, ``text``, the mean paired
+        ``effect`` and its 95% ``interval`` (dB of PSNR; times as long; dB from the best iteration), ``p``, the effect
+        on ``SSIM``, ``pairs`` and ``pictures``. The verdict is ``holds`` or ``fails`` where interval and signed-rank
+        test agree, in every metric for ``holds``, else ``undecided``; ``untested`` without a pair. Fewer than 6 pairs,
+        or one picture, decide nothing.
     """
     frame = frame[frame.stopping == "none"]
     frame = frame.assign(log_seconds=np.log(frame.seconds_per_iteration))
@@ -111,7 +111,12 @@ def verdicts(frame: pd.DataFrame) -> pd.DataFrame:
             _row(claim, protocol, [_of_claim(claim, cells, metric) for metric in claim.metrics]) for claim in CLAIMS
         ]
         rows.append(_stopping_row(cells, protocol))
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=_COLUMNS if rows else None)
+
+
+_COLUMNS = [
+    "claim", "verdict", "protocol", "sees clean", "text", "effect", "interval", "p", "SSIM", "pairs", "pictures",
+]  # fmt: skip
 
 
 def _of_claim(claim: Claim, cells: pd.DataFrame, metric: str) -> Effect | None:

@@ -35,7 +35,7 @@ def test_an_ensemble_is_compared_with_the_mean_of_its_members(tmp_path: Path) ->
     assert (row["SSIM"], row["SSIM of a member"], row["cells"], row["members"]) == (0.5, 0.25, 2, 2)
     text = report.report_sweep(tmp_path)
     assert "## Ensembles" in text
-    assert (tmp_path / "report" / "ensembles.md").read_text() in text
+    assert (tmp_path / "report" / "ensemble_gains.md").read_text() in text
 
 
 def test_without_ensembles_there_is_no_such_table(tmp_path: Path) -> None:

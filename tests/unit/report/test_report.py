@@ -297,7 +297,7 @@ def test_the_report_is_written_and_says_what_sees_the_clean_picture_and_what_is_
     written = {path.name for path in (sweep.root / "report").iterdir()}
     tables = (f"{name}_{protocol}" for name in ("table", "grid") for protocol in ("clean", "renoised"))
     assert written == {
-        "cells.csv", "cells.parquet", "report.md",
+        "cells.csv", "cells.parquet", "report.md", "index.html",
         *(f"{figure}.{ending}" for figure in ("curves", "pictures", "details", "grid") for ending in ("png", "svg")),
         *(f"{table}.{ending}" for table in (*tables, "claims") for ending in ("csv", "md", "tex", "html")),
     }  # fmt: skip
