@@ -16,13 +16,23 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from dip_stages.report.changes import compare
     from dip_stages.report.claims import verdicts
-    from dip_stages.report.frame import load
+    from dip_stages.report.frame import load, write_cells
     from dip_stages.report.gathering import gather
     from dip_stages.report.pairs import effects
     from dip_stages.report.readings import load_readings
     from dip_stages.report.write import describe, report_sweep
 
-__all__ = ["compare", "describe", "effects", "gather", "load", "load_readings", "report_sweep", "verdicts"]
+__all__ = [
+    "compare",
+    "describe",
+    "effects",
+    "gather",
+    "load",
+    "load_readings",
+    "report_sweep",
+    "verdicts",
+    "write_cells",
+]
 
 _ROOMS = {
     "compare": "changes",
@@ -33,6 +43,7 @@ _ROOMS = {
     "load_readings": "readings",
     "report_sweep": "write",
     "verdicts": "claims",
+    "write_cells": "frame",
 }
 
 

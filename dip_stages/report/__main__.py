@@ -16,13 +16,19 @@ def main() -> None:
     )
     parser.add_argument("folder", help="a sweep's folder, for example outputs/report_table")
     parser.add_argument("second", nargs="?", help="another sweep's folder: what changed from the first to it")
+    parser.add_argument("--cells", action="store_true", help="gather the records into cells.csv and .parquet alone")
     given = parser.parse_args()
-    gc.disable()  # nothing of what imports make is garbage, and looking for it takes a tenth of their time
-    from dip_stages.report import compare, report_sweep
+    if given.cells and given.second:
+        parser.error("--cells: got two folders; allowed: one")
+    gc.disable()  # little of what imports and records make is garbage; looking for it takes a tenth of the time
+    from dip_stages import report
 
-    gc.enable()
     try:
-        sys.stdout.write(compare(given.folder, given.second) if given.second else report_sweep(given.folder))
+        if given.second:
+            text = report.compare(given.folder, given.second)
+        else:
+            text = report.write_cells(given.folder) if given.cells else report.report_sweep(given.folder)
+        sys.stdout.write(text)
     except DipStagesError as error:
         sys.stderr.write(f"{error}\n")
         sys.exit(2)

@@ -10,13 +10,14 @@ import pandas as pd
 
 from dip_stages.cell import AXES
 from dip_stages.errors import RecordError
+from dip_stages.files import replacing, write_text
 from dip_stages.records import PLAN, RECORD, Record, read_json, read_record
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Iterable, Iterator
 
-__all__ = ["FIGURES", "Found", "axes_of", "found_in", "load", "to_frame"]
+__all__ = ["FIGURES", "Found", "axes_of", "found_in", "load", "to_frame", "write_cells", "write_frame"]
 
 FIGURES = (
     "output_psnr",
@@ -55,6 +56,26 @@ def load(folder: str | os.PathLike[str]) -> pd.DataFrame:
         RecordError: If the folder is not there or holds neither a plan nor a record.
     """
     return to_frame(found.row for found in found_in(folder))
+
+
+def write_cells(root: str | os.PathLike[str]) -> str:
+    """Gather a sweep's records into ``<sweep>/report/cells.csv`` and ``.parquet``, and say so.
+
+    Raises:
+        RecordError: As :func:`load`.
+    """
+    frame = load(root)
+    folder = Path(root) / "report"
+    folder.mkdir(exist_ok=True)
+    write_frame(frame, folder)
+    return f"{len(frame)} cells written to {folder}: cells.csv, cells.parquet\n"
+
+
+def write_frame(frame: pd.DataFrame, folder: Path) -> None:
+    """Write the frame of :func:`load` as CSV and parquet, each whole or not at all."""
+    write_text(folder / "cells.csv", frame.to_csv(index=False))
+    with replacing(folder / "cells.parquet") as temporary:
+        frame.to_parquet(temporary, index=False)
 
 
 def to_frame(rows: Iterable[dict[str, Any]]) -> pd.DataFrame:

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from dip_stages.files import replacing, write_text
+from dip_stages.files import write_text
 from dip_stages.report.charts import plot_effects, plot_grid
 from dip_stages.report.ensembles import ensemble_of
-from dip_stages.report.frame import found_in, to_frame
+from dip_stages.report.frame import found_in, to_frame, write_frame
 from dip_stages.report.page import write_page
 from dip_stages.report.pairs import effects
 from dip_stages.report.plots import plot_curves, plot_details, plot_gaps, plot_sheet
@@ -56,9 +56,7 @@ def report_sweep(root: str | os.PathLike[str]) -> str:
     frame, readings, ensembles = _gathered(root)
     folder = root / "report"
     folder.mkdir(exist_ok=True)
-    write_text(folder / "cells.csv", frame.to_csv(index=False))
-    with replacing(folder / "cells.parquet") as temporary:
-        frame.to_parquet(temporary, index=False)
+    write_frame(frame, folder)
     axes = effects(frame)
     for name, rows in (("readings", readings), ("ensembles", ensembles)):
         if not rows.empty:

@@ -241,6 +241,14 @@ def test_the_frame_has_the_same_types_in_every_sweep_and_comes_back_from_parquet
     pd.testing.assert_frame_equal(pd.read_parquet(sweep.root / "report" / "cells.parquet"), frame)
 
 
+def test_records_are_gathered_without_a_report_on_request(sweep: Sweep) -> None:
+    sweep.add(axes("baseline"), 25.0)
+    sweep.add(axes("staged"), missing=True)
+    assert report.write_cells(sweep.root).startswith("2 cells written")
+    assert {path.name for path in (sweep.root / "report").iterdir()} == {"cells.csv", "cells.parquet"}
+    pd.testing.assert_frame_equal(pd.read_parquet(sweep.root / "report" / "cells.parquet"), report.load(sweep.root))
+
+
 def test_the_grid_has_mean_and_deviation_over_seeds_and_pictures_and_marks_the_best(sweep: Sweep) -> None:
     for picture, level in (("rocket", 0.0), ("coffee", 2.0)):
         for seed in (0, 1):
