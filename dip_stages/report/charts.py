@@ -9,7 +9,9 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
+from dip_stages.cell import AXES
 from dip_stages.figures import publish, style
+from dip_stages.report.frame import differs, settings_in
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -72,7 +74,7 @@ def plot_grid(frame: pd.DataFrame, path: Path) -> bool:
     if done.empty:
         return False
     named_by = _told(done)
-    means = done.groupby([*named_by, "picture", "beta_max"], dropna=False, sort=False).output_psnr.mean().reset_index()
+    means = done.groupby([*named_by, *_COLUMNS], dropna=False, sort=False).output_psnr.mean().reset_index()
     means["protocol"] = means.protocol.replace("clean", "clean (sees the clean picture)")
     means["kind"] = [", ".join(str(v) for v in row if pd.notna(v)) for row in means[named_by].to_numpy(object)]
     means["column"] = means.picture + "\n" + means.beta_max.map("{:g}".format)
@@ -93,11 +95,11 @@ def plot_grid(frame: pd.DataFrame, path: Path) -> bool:
     return True
 
 
-_KIND = ("arch", "scheduler", "loss", "budget", "input", "noise", "average", "stopping", "members")
+_COLUMNS = ("picture", "beta_max")
+_REPEATS = ("seed", "noise_seed")
 
 
 def _told(cells: pd.DataFrame) -> list[str]:
     """Return the axes that a kind is named by: the method, the protocol, and what differs within a method."""
-    further = [str(column) for column in cells if "." in str(column)]
-    differs = [axis for axis in _KIND if (cells.groupby("method")[axis].nunique() > 1).any()]
-    return ["method", "protocol", *differs, *further]
+    others = [axis for axis in AXES if axis not in ("method", "protocol", *_COLUMNS, *_REPEATS)]
+    return ["method", "protocol", *(axis for axis in others if differs(cells, axis)), *settings_in(cells)]

@@ -28,12 +28,12 @@ def load_ensembles(folder: str | os.PathLike[str]) -> pd.DataFrame:
         the ensemble's result; ``member_psnr`` and ``member_ssim``, the means of its members' own; ``gain``, the
         difference of the PSNRs in dB; and ``iterations``, of all members together.
     """
-    return pd.DataFrame([row for found in found_in(folder) for row in ensemble_of(found.record)])
+    return pd.DataFrame([row for found in found_in(folder) if found.record for row in ensemble_of(found.record)])
 
 
-def ensemble_of(record: Record | None) -> Iterator[dict[str, Any]]:
+def ensemble_of(record: Record) -> Iterator[dict[str, Any]]:
     """Yield a cell's row of :func:`load_ensembles`, if it is an ensemble that is done."""
-    if record is None or record.metrics is None or len(record.members) < 2:
+    if record.metrics is None or len(record.members) < 2:
         return
     result = record.metrics["result"]
     own = pd.DataFrame([member["metrics"]["result"] for member in record.members])

@@ -17,7 +17,18 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Iterable, Iterator
 
-__all__ = ["FIGURES", "Found", "axes_of", "found_in", "load", "to_frame", "write_cells", "write_frame"]
+__all__ = [
+    "FIGURES",
+    "Found",
+    "axes_of",
+    "differs",
+    "found_in",
+    "load",
+    "settings_in",
+    "to_frame",
+    "write_cells",
+    "write_frame",
+]
 
 FIGURES = (
     "output_psnr",
@@ -56,6 +67,16 @@ def load(folder: str | os.PathLike[str]) -> pd.DataFrame:
         RecordError: If the folder is not there or holds neither a plan nor a record.
     """
     return to_frame(found.row for found in found_in(folder))
+
+
+def settings_in(frame: pd.DataFrame) -> list[str]:
+    """Return the columns of a frame that are further settings, by their keys."""
+    return [str(column) for column in frame if "." in str(column)]
+
+
+def differs(frame: pd.DataFrame, axis: str) -> bool:
+    """Whether an axis differs within a method: the baseline's lack of it is no difference."""
+    return bool((frame.groupby("method")[axis].nunique() > 1).any())
 
 
 def write_cells(root: str | os.PathLike[str]) -> str:

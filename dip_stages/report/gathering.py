@@ -45,7 +45,7 @@ def gather(root: Path) -> str:
 def _state(root: Path) -> str:
     """Return a hash of all that a report is made from: sources, plan, and which records there are."""
     sha = hashlib.sha256()
-    for source in sorted(Path(__file__).parent.glob("*.py")):
+    for source in sorted(path for path in Path(__file__).parent.iterdir() if path.is_file()):
         sha.update(source.read_bytes())
     sha.update((root / PLAN).read_bytes() if (root / PLAN).exists() else b"")
     for line in _records(root):

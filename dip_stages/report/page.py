@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import jinja2
 from PIL import Image
 
-from dip_stages.cell import AXES
 from dip_stages.errors import RecordError
 from dip_stages.files import write_text
 from dip_stages.records import read_record
+from dip_stages.report.pairs import cell_keys
 from dip_stages.report.tables import formatted, to_html
 
 if TYPE_CHECKING:
@@ -87,8 +87,7 @@ def write_page(
 
 def _columns(planned: pd.DataFrame) -> list[tuple[str, str]]:
     """Return title and column of what the table of cells shows: axes that differ, and figures that there are."""
-    further = [str(column) for column in planned if "." in str(column)]
-    axes = [axis for axis in (*AXES, *further) if planned[axis].nunique(dropna=False) > 1]
+    axes = [axis for axis in cell_keys(planned) if planned[axis].nunique(dropna=False) > 1]
     figures = {column: title for column, title in _COLUMNS.items() if planned[column].notna().any()}
     return [*((axis, axis) for axis in axes), *((title, column) for column, title in figures.items())]
 

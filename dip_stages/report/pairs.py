@@ -11,6 +11,7 @@ import pandas as pd
 from scipy.stats import wilcoxon
 
 from dip_stages.cell import AXES
+from dip_stages.report.frame import settings_in
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["Effect", "cell_keys", "effect_of", "effect_of_pairs", "effects", "pairs_of"]
 
 _DRAWS = 10_000
-_SHOWN = ("arch", "beta_max", "noise", "scheduler", "loss", "budget", "input", "average", "stopping", "members")
+_SHOWN = [axis for axis in AXES if axis not in ("method", "protocol", "picture", "seed", "noise_seed")]
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,7 @@ def effects(frame: pd.DataFrame) -> pd.DataFrame:
             others = [column for column in cell_keys(cells) if column != axis]
             for before, after in pairwise(cells[axis].dropna().unique()):
                 psnr, ssim = (
-                    _difference(cells, cells[axis] == after, cells[axis] == before, others, metric)
+                    effect_of_pairs(pairs_of(cells, cells[axis] == after, cells[axis] == before, others, metric))
                     for metric in ("output_psnr", "output_ssim")
                 )
                 if psnr and ssim:
@@ -141,12 +142,6 @@ def _columns(effect: Effect) -> dict[str, object]:
     }
 
 
-def _difference(
-    frame: pd.DataFrame, first: pd.Series, second: pd.Series, on: Sequence[str], metric: str
-) -> Effect | None:
-    return effect_of_pairs(pairs_of(frame, first, second, on, metric))
-
-
 def cell_keys(frame: pd.DataFrame) -> list[str]:
     """Return all that tells a cell from another: the axes, and further settings that differ."""
-    return [*AXES, *(str(column) for column in frame if "." in str(column))]
+    return [*AXES, *settings_in(frame)]

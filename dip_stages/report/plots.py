@@ -45,7 +45,7 @@ def plot_curves(root: Path, frame: pd.DataFrame, path: Path) -> bool:
     Returns:
         Whether there was anything to draw.
     """
-    kinds = _done(frame).groupby(["arch", "protocol", "beta_max", "scheduler", "loss", "method"], dropna=False)
+    kinds = _done(frame).groupby(["arch", "protocol", "beta_max", "noise", "scheduler", "loss", "method"], dropna=False)
     first = kinds.head(_MOST_CURVES)
     measured = first[[(root / folder / "curves.csv").exists() for folder in first.folder]]
     curves = [_curve(root, cell, panel) for cell in measured.itertuples() for panel in _panels(frame, cell)]
@@ -76,7 +76,7 @@ def plot_curves(root: Path, frame: pd.DataFrame, path: Path) -> bool:
 
 
 def plot_sheet(root: Path, frame: pd.DataFrame, path: Path) -> bool:
-    """Draw observed, baseline, staged and clean pictures side by side, a row a network, picture and noise level.
+    """Draw observed, baseline, staged and clean pictures side by side, a row a network, picture and noise.
 
     The cell shown is the first planned one of its kind, never the best: choosing would need the clean picture. A
     protocol that sees the clean picture says so above its column.
@@ -137,7 +137,7 @@ def plot_details(root: Path, frame: pd.DataFrame, path: Path) -> bool:
 
 def _sheet(frame: pd.DataFrame, most: int) -> tuple[list[dict[str, tuple[str, str, str]]], list[str]]:
     """Return file, caption and folder of each picture of a sheet, a mapping by column a row, and its columns."""
-    groups = _done(frame).groupby(["arch", "picture", "beta_max"], sort=False)
+    groups = _done(frame).groupby(["arch", "picture", "beta_max", "noise"], sort=False)
     rows = [row for _, cells in groups if (row := _row(cells))][:most]
     columns = list(dict.fromkeys(title for row in rows for title in row))
     return rows, ["observed", *[c for c in columns if c not in ("observed", "clean")], "clean"]
@@ -217,6 +217,7 @@ def _curve(root: Path, cell: Any, panel: str) -> pd.DataFrame:
         name = f"{cell.method}, fed y" if cell.input == "observed" else cell.method
     else:  # with one stage there is no schedule to tell apart by
         name = f"{cell.scheduler}, {cell.loss}" if pd.notna(cell.scheduler) else f"{cell.protocol}, {cell.loss}"
+    name += "" if cell.noise == "gaussian" else f", {cell.noise}"
     curve = pd.read_csv(root / cell.folder / "curves.csv", usecols=["iteration", "output_psnr"])
     return curve.assign(panel=panel, beta_max=cell.beta_max, cell=name)
 
@@ -230,7 +231,8 @@ def _row(cells: pd.DataFrame) -> dict[str, tuple[str, str, str]]:
     first = cells.iloc[0]
     quality = f"{first.observed_psnr:.2f} dB / {first.observed_ssim:.3f}"
     row["observed"] = (str(first.folder), "observed.png", quality)
-    row["clean"] = (str(first.folder), "clean.png", f"{first.picture}, beta_max {first.beta_max:g}, {first.arch}")
+    noise = f"beta_max {first.beta_max:g}" + (f" {first.noise}" if first.noise != "gaussian" else "")
+    row["clean"] = (str(first.folder), "clean.png", f"{first.picture}, {noise}, {first.arch}")
     return row
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from dip_stages.cell import AXES
-from dip_stages.report.frame import axes_of, found_in, to_frame
+from dip_stages.report.frame import axes_of, differs, found_in, settings_in, to_frame
 
 if TYPE_CHECKING:
     import os
@@ -39,25 +39,22 @@ def load_readings(folder: str | os.PathLike[str]) -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
     for found in found_in(folder):
         cells.append(found.row)
-        rows += readings_of(found.record)
+        rows += readings_of(found.record) if found.record else ()
     return to_readings(rows, to_frame(cells))
 
 
 def to_readings(rows: Iterable[dict[str, Any]], cells: pd.DataFrame) -> pd.DataFrame:
     """Return the frame of :func:`load_readings`, from its rows and the frame of the cells."""
     readings = pd.DataFrame(rows)
-    return readings if readings.empty else readings.merge(cells[["folder", *_settings(cells)]], how="left", on="folder")
+    return (
+        readings if readings.empty else readings.merge(cells[["folder", *settings_in(cells)]], how="left", on="folder")
+    )
 
 
-def _settings(frame: pd.DataFrame) -> list[str]:
-    return [str(column) for column in frame if "." in str(column)]
-
-
-def readings_of(record: Record | None) -> Iterator[dict[str, Any]]:
-    """Yield the row of each reader of a cell, but for the settings that differ; none where there is no record."""
-    readers = (record.stopping or {}).get("readers", {}) if record else {}
+def readings_of(record: Record) -> Iterator[dict[str, Any]]:
+    """Yield the row of each reader of a cell, but for the settings that differ."""
+    readers = (record.stopping or {}).get("readers", {})
     for label, read in readers.items():
-        assert record is not None  # noqa: S101 - it has readers
         yield {
             "folder": record.cell["folder"],
             **axes_of(record.cell["axes"]),
@@ -135,20 +132,15 @@ def kinds(readings: pd.DataFrame, *, but: Sequence[str] = ()) -> pd.Series:
 
 
 def _kinds(readings: pd.DataFrame, by: Sequence[str] = ()) -> list[str]:
-    axes = [axis for axis in AXES if axis not in ("method", *by, *_REPEATS) and _told(readings, axis)]
-    return ["method", *by, *axes, *_settings(readings)]
-
-
-def _told(readings: pd.DataFrame, axis: str) -> bool:
-    """Whether an axis differs within a method: the baseline's lack of it is no difference."""
-    return bool((readings.groupby("method")[axis].nunique() > 1).any())
+    axes = [axis for axis in AXES if axis not in ("method", *by, *_REPEATS) and differs(readings, axis)]
+    return ["method", *by, *axes, *settings_in(readings)]
 
 
 def _against_baseline(readings: pd.DataFrame) -> pd.DataFrame:
     """Return the readings with the PSNR's difference to the plain baseline's of the same observation, seed and rule."""
     is_plain = (readings.method == "baseline") & (readings.input == "fixed_noise")
     plain = readings[is_plain]
-    shared = [setting for setting in _settings(readings) if plain[setting].notna().any()]
+    shared = [setting for setting in settings_in(readings) if plain[setting].notna().any()]
     pairing = [*_PAIRED, *shared, "reader"]
     plain = plain.drop_duplicates(pairing, keep=False)[[*pairing, "average_psnr", "sigma_source"]]
     names = {"average_psnr": "of_baseline", "sigma_source": "baseline_sigma"}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from dip_stages.cell import AXES
-from dip_stages.report.frame import FIGURES
+from dip_stages.report.frame import FIGURES, differs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -159,7 +159,7 @@ def _form(column: str) -> str:
 
 def _keys(cells: pd.DataFrame) -> list[str]:
     extra = [str(column) for column in cells if column not in (*AXES, *FIGURES, *_NOT_AXES)]
-    axes = [axis for axis in AXES if axis not in (*_ALWAYS, *_REPEATS, "protocol") and _differs(cells, axis)]
+    axes = [axis for axis in AXES if axis not in (*_ALWAYS, *_REPEATS, "protocol") and differs(cells, axis)]
     return [*_ALWAYS, *axes, *extra]
 
 
@@ -168,11 +168,6 @@ _NOT_AXES = (
     "seconds_per_iteration", "error",
     "method_order", "reports_noise",
 )  # fmt: skip
-
-
-def _differs(cells: pd.DataFrame, axis: str) -> bool:
-    """Whether an axis differs within a method: the baseline's lack of it is no difference."""
-    return bool((cells.groupby("method")[axis].nunique() > 1).any())
 
 
 def _states(states: pd.Series) -> str:

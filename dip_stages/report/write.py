@@ -91,8 +91,9 @@ def _gathered(root: Path) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     ensembles: list[dict[str, Any]] = []
     for found in found_in(root):
         cells.append(found.row)
-        readings += readings_of(found.record)
-        ensembles += ensemble_of(found.record)
+        if found.record:
+            readings += readings_of(found.record)
+            ensembles += ensemble_of(found.record)
     frame = to_frame(cells)
     return frame, to_readings(readings, frame), pd.DataFrame(ensembles)
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import pytest
@@ -7,33 +9,35 @@ import pytest
 from dip_stages.archs import ARCHS
 from dip_stages.cell import cell_of
 from dip_stages.config import parse
+from dip_stages.records import Record
 from dip_stages.runner import run_cell
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from dip_stages.records import Record
     from tests.conftest import Compose
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+pytestmark = pytest.mark.slow
+
+Fit = Callable[[str], Record]
+
+KINDS = {
+    "baseline": ("method=baseline",),
+    **{protocol: ("method=staged", f"protocol={protocol}") for protocol in ("clean", "renoised", "observed")},
+}
 
 
 @pytest.fixture(scope="module")
-def records(composing: Compose, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Record]:
-    """All iterations of the quick preset on a tuning picture: baseline, and the staged method under each protocol."""
+def fitted(composing: Compose, tmp_path_factory: pytest.TempPathFactory) -> Fit:
+    """All iterations of the quick preset on a tuning picture, each kind fitted once, by the test that first asks."""
     root: Path = tmp_path_factory.mktemp("training")
-    overrides = {
-        "baseline": ["method=baseline"],
-        **{protocol: ["method=staged", f"protocol={protocol}"] for protocol in ("clean", "renoised", "observed")},
-    }
-    return {
-        name: run_cell(
-            cell_of(parse(composing("preset=quick", "data.name=coffee", "stopping=none", *o))),
-            root / name,
-            threads=None,
-        )
-        for name, o in overrides.items()
-    }
+
+    @functools.cache
+    def fit(kind: str) -> Record:
+        cell = cell_of(parse(composing("preset=quick", "data.name=coffee", "stopping=none", *KINDS[kind])))
+        return run_cell(cell, root / kind, threads=None)
+
+    return fit
 
 
 def test_a_recorrupted_fit_stops_by_itself_near_its_best(composing: Compose, tmp_path: Path) -> None:
@@ -43,21 +47,21 @@ def test_a_recorrupted_fit_stops_by_itself_near_its_best(composing: Compose, tmp
     assert record.stopping is not None
     assert record.stopping["rule"] == "residual"
     assert record.stopping["decided"]
-    assert record.iterations["run"] < record.iterations["planned"]
+    assert record.iterations["run"] < 600
     assert record.metrics["result"]["psnr"] > record.observation["psnr"] + 7
     assert record.metrics["result"]["gap_psnr"]["value"] < 0.5
 
 
-@pytest.mark.parametrize("name", ["baseline", "clean", "renoised", "observed"])
-def test_the_quick_preset_denoises_by_4_db(records: dict[str, Record], name: str) -> None:
-    record = records[name]
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_quick_preset_denoises_by_4_db(fitted: Fit, kind: str) -> None:
+    record = fitted(kind)
     assert record.metrics is not None
     assert record.metrics["output"]["end"]["psnr"] > record.observation["psnr"] + 4
     assert record.metrics["output"]["end"]["ssim"] > record.observation["ssim"]
 
 
-def test_stages_made_from_the_clean_picture_leak_it(records: dict[str, Record]) -> None:
-    ends = {name: record.metrics["output"]["end"]["psnr"] for name, record in records.items() if record.metrics}
+def test_stages_made_from_the_clean_picture_leak_it(fitted: Fit) -> None:
+    ends = {kind: (fitted(kind).metrics or {})["output"]["end"]["psnr"] for kind in KINDS}
     blind = [ends[name] for name in ("baseline", "renoised", "observed")]
     assert ends["clean"] > max(blind)
     assert ends["clean"] > sum(blind) / len(blind) + 1
