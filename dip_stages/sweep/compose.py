@@ -20,6 +20,8 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 
+from dip_stages.sweep.sources import reading_once
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -66,7 +68,7 @@ class Composer:
     """
 
     def __init__(self, loader: ConfigLoader, master: DictConfig, points: Sequence[Point]) -> None:
-        self.loader, self.master = loader, master
+        self.loader, self.master = reading_once(loader), master
         self.groups = frozenset(loader.list_groups("")) - {"hydra"}
         self._exact = len(points) <= _GUARDS
         self._parser = OverridesParser.create(config_loader=loader)

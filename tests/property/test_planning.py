@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from dip_stages.config import CONF_DIR
 from dip_stages.sweep.compose import Composer
+from dip_stages.sweep.sources import reading_once
 from tests.planning import CountingLoader, hydra_of_a_sweep, plain
 
 if TYPE_CHECKING:
@@ -34,11 +35,11 @@ points = st.lists(st.sampled_from(OPTIONS) | st.sampled_from(OPTIONS + VALUES), 
 
 
 @pytest.fixture(scope="module")
-def hydra(composing: Compose) -> tuple[CountingLoader, DictConfig]:
-    """Hydra, composing each point once for all the examples."""
+def hydra(composing: Compose) -> tuple[CountingLoader, CountingLoader, DictConfig]:
+    """Hydra and what reads its files once, composing each point once for all the examples."""
     del composing
     loader, master = hydra_of_a_sweep()
-    return CountingLoader(loader), master
+    return CountingLoader(loader), CountingLoader(reading_once(loader)), master
 
 
 @settings(
@@ -48,14 +49,15 @@ def hydra(composing: Compose) -> tuple[CountingLoader, DictConfig]:
 )
 @given(drawn=st.lists(points, min_size=4, max_size=5), shared=points)
 def test_any_point_is_composed_as_hydra_composes_it(
-    hydra: tuple[CountingLoader, DictConfig], drawn: list[tuple[str, ...]], shared: tuple[str, ...]
+    hydra: tuple[CountingLoader, CountingLoader, DictConfig], drawn: list[tuple[str, ...]], shared: tuple[str, ...]
 ) -> None:
     keys = {override.partition("=")[0] for override in shared}
     sweep = [(*(o for o in point if o.partition("=")[0] not in keys), *shared) for point in drawn]
-    composer = Composer(hydra[0], hydra[1], sweep)  # type: ignore[arg-type]
+    loader, reading, master = hydra
+    composer = Composer(reading, master, sweep)  # type: ignore[arg-type]
     for point in sweep:
         try:
-            expected = plain(composer.hydra(point))
+            expected = plain(loader.load_sweep_config(master, list(point)))
         except HydraException:
             with pytest.raises(HydraException):
                 composer(point)
