@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_OPTIONS) -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help install report report-paper sweep stopping test test-slow test-browser faults bench-sweep check clean
+.PHONY: help install report report-paper sweep stopping test test-slow test-browser test-cluster faults bench-sweep check clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,7 +35,7 @@ stopping: $(VENV)/.dev ## the study of stopping rules into docs/stopping.md: by 
 	$(BIN)/python -m tests.bench.study outputs/stopping_tuning outputs/stopping --into docs/stopping.md
 
 test: $(VENV)/.dev ## the tests, in a few minutes
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal -m "not slow and not browser" $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal -m "not slow and not browser and not cluster" $(ARGS)
 
 test-slow: $(VENV)/.dev ## trainings, an installation from the wheel, the README's commands
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadscope -m slow $(ARGS)
@@ -43,6 +43,9 @@ test-slow: $(VENV)/.dev ## trainings, an installation from the wheel, the README
 test-browser: $(VENV)/.dev ## the report's page in a real Chromium, which is installed if it is not there (as root, on Debian)
 	command -v chromium && command -v chromedriver || { apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium chromium-driver; }
 	$(BIN)/python -m pytest -q -m browser tests/browser $(ARGS)
+
+test-cluster: $(VENV)/.cluster ## sweeps on a real Slurm and a real Ray, which are installed if they are not there (as root, on Debian 12)
+	$(BIN)/python -m pytest -q -x -m cluster tests/cluster $(ARGS)
 
 faults: $(VENV)/.dev ## the fault campaign: 200 kills and 140 other faults, the better part of an hour; as root, for its small disk
 	$(BIN)/python -m tests.faults.campaign --kills 200 --each 20 --lanes 3 --table docs/faults.md $(ARGS)
@@ -71,3 +74,7 @@ $(VENV)/.run: pyproject.toml constraints.txt | $(VENV)/bin/python
 $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(PIP) -e ".[dev]"
 	@touch $@ $(VENV)/.run
+
+$(VENV)/.cluster: $(VENV)/.dev
+	$(PIP) -e ".[dev,slurm,ray,joblib]"
+	@touch $@

@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from dip_stages.cell import Cell, cell_of, check_inputs
 from dip_stages.config import CONF_DIR, SWEEPS_DIR, check_keys, parse
-from dip_stages.errors import ConfigError, DipStagesError
+from dip_stages.errors import ConfigError, DipStagesError, LaunchError
 from dip_stages.records import RECORD, digest, read_record
 from dip_stages.states import recorded
 from dip_stages.sweep.grids import value_override
@@ -24,7 +24,7 @@ from dip_stages.sweep.grids import value_override
 if TYPE_CHECKING:
     from dip_stages.worker import Outcome
 
-__all__ = ["OutputFolder", "main", "task"]
+__all__ = ["Preparation", "main", "task"]
 
 
 def cell_folder(*, _root_: DictConfig) -> str:
@@ -42,8 +42,18 @@ def _checked(composed: Any) -> Cell:
     return cell
 
 
-class OutputFolder(Callback):
-    """Makes the folder of a single cell before Hydra writes to it; ends the program where nothing can be written."""
+class Preparation(Callback):
+    """Sees to what must be there before Hydra goes on: a launcher's package, or a single cell's folder."""
+
+    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
+        """End the program where the launcher's package is not installed, before Hydra fails to find its class."""
+        from dip_stages.sweep.extras import check_launcher
+
+        try:
+            check_launcher(str(config.hydra.launcher.get("_target_", "")))
+        except LaunchError as error:
+            sys.stderr.write(f"{error}\n")
+            sys.exit(2)
 
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
         """Make the folder."""

@@ -10,6 +10,7 @@
     ├── CheckpointError    a checkpoint on disk that cannot be trusted
     ├── ClaimError         a cell that another process has, or has taken over
     ├── DriftError         a worker that is not what the plan was made with
+    ├── LaunchError        a cluster that does not take jobs
     ├── DivergenceError    a loss that rolling back did not cure
     └── Interrupted        a fit that was asked to stop, and left a checkpoint
 """
@@ -29,6 +30,7 @@ __all__ = [
     "DivergenceError",
     "DriftError",
     "Interrupted",
+    "LaunchError",
     "PictureError",
     "RecordError",
     "WeightsError",
@@ -67,6 +69,10 @@ class ClaimError(DipStagesError):
 
 class DriftError(DipStagesError):
     """A worker whose code or inputs are not those that the plan was made with."""
+
+
+class LaunchError(DipStagesError):
+    """A cluster does not take jobs as they are asked for, or a launcher's package is not installed."""
 
 
 class Interrupted(DipStagesError):  # noqa: N818 - not a fault: the fit was asked to stop

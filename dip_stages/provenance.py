@@ -21,6 +21,7 @@ def provenance(accelerator: str, *, bfloat16: bool) -> dict[str, Any]:
     return {
         "accelerator": accelerator,
         "device": device,
+        "cuda_visible_devices": os.environ.get("CUDA_VISIBLE_DEVICES"),
         "precision": "bfloat16" if bfloat16 else "float32",
         "threads": torch.get_num_threads(),
         "grouped": False,

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 __all__ = ["STATES", "Look", "look", "recorded"]
 
-STATES = ("done", "running", "failed", "lost", "resumable", "to do")
-"""What a cell can be. ``lost``: it failed through something outside it, and the same command runs it again;
-``resumable``: it was interrupted and left a checkpoint."""
+STATES = ("done", "running", "queued", "failed", "lost", "resumable", "to do")
+"""What a cell can be. ``queued``: a job of a cluster has it and has not begun with it; ``lost``: it failed through
+something outside it, and the same command runs it again; ``resumable``: it was interrupted and left a checkpoint."""
 
 _LEFT_OUT: dict[str, Any] = {"config": {}, "settings": {}, "computed": {}, "observation": {}, "stages": []}
 
@@ -35,6 +35,7 @@ class Look:
         left_by: Of a cell without a record whose claim is dead: who had it, for people.
         broken: Why there is a record that cannot be trusted.
         digest: Of the record's file, whether it can be trusted or not; None if there is none.
+        waits_for: Of a queued cell: its job, for people.
     """
 
     state: str
@@ -43,6 +44,7 @@ class Look:
     left_by: str | None = None
     broken: str | None = None
     digest: str | None = None
+    waits_for: str | None = None
 
     @property
     def ended(self) -> bool:

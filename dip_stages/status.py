@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import sys
 import time
 from collections import Counter
@@ -16,6 +17,7 @@ from rich.text import Text
 
 from dip_stages.errors import DipStagesError, RecordError
 from dip_stages.progress import Speed, duration, figures
+from dip_stages.queues import Queue
 from dip_stages.records import PLAN, RECORD, read_json
 from dip_stages.states import STATES, Look, look
 
@@ -59,6 +61,7 @@ class Status:
             how_far = f"{state['iteration']}/{state['iterations']}" if state else "starting"
             said = figures(state["loss"], state["psnr"], state.get("rate")) if state else ""
             lines.append(f"  running  {name}  {how_far}  {said}".rstrip())
+        lines += _listed("queued", self.in_state("queued"), lambda found: found.waits_for or "")
         lines += _listed("failed", self.in_state("failed", "lost"), lambda found: _first_line(found.reason))
         lines += _listed("unreadable", [(n, f) for n, f, _ in self.cells if f.broken], lambda found: found.broken or "")
         if self.command and (self.left or self.in_state("lost")):
@@ -101,9 +104,18 @@ def status(folder: Path) -> Status:
         raise RecordError(
             f"{folder}: neither {PLAN} nor <cell>/{RECORD} in it; allowed: a folder that a sweep has written"
         )
+    queued = Queue(folder).cells
+    looks = ((cell, look(folder / cell, identity), iterations) for cell, identity, iterations in planned)
     return Status(
-        name, command, tuple((cell, look(folder / cell, id_), iterations) for cell, id_, iterations in planned)
+        name,
+        command,
+        tuple((cell, _in_queue(found, queued.get(cell)), iterations) for cell, found, iterations in looks),
     )
+
+
+def _in_queue(found: Look, job: str | None) -> Look:
+    waits = job is not None and found.state in ("to do", "resumable")
+    return dataclasses.replace(found, state="queued", waits_for=job) if waits else found
 
 
 def _listed(title: str, cells: list[tuple[str, Look]], reason: Callable[[Look], str]) -> list[str]:

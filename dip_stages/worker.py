@@ -31,10 +31,13 @@ from dip_stages.states import recorded
 if TYPE_CHECKING:
     from dip_stages.records import Record
 
-__all__ = ["GRACE", "Outcome", "Stopper", "carry_out", "main"]
+__all__ = ["GRACE", "HEARD", "Outcome", "Stopper", "carry_out", "main"]
 
 GRACE = 5.0
 """Seconds that a worker has to leave a checkpoint, once it was asked to stop."""
+
+HEARD = (signal.SIGTERM, signal.SIGUSR2)
+"""What asks a worker to stop: SIGUSR2 is how a cluster tells that a job's time is nearly up."""
 
 log = logging.getLogger(__name__)
 
@@ -141,7 +144,9 @@ def main() -> None:
     answers = _own_output()
     stopper = Stopper()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the driver hears it and says what to do
-    signal.signal(signal.SIGTERM, lambda *_: setattr(stopper, "asked", True))
+    for number in HEARD:
+        signal.signal(number, lambda *_: setattr(stopper, "asked", True))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, HEARD)  # whoever started this may have held them back
     logging.getLogger().setLevel(logging.INFO)  # to the cell's own log; what failed, the driver says
     orders = _Orders(stopper)
     threading.Thread(target=_warm_up, name="imports", daemon=True).start()

@@ -26,6 +26,7 @@ class SweepOptions:
         plan_only: Whether the cells are listed and none is run.
         retry_failed: Whether cells that failed before are run again.
         retries: How many more times a cell that fails is tried.
+        detach: Whether cells are left to the cluster as soon as they are submitted.
         on_interrupt: What happens to jobs on a cluster: ``stop`` or ``leave``.
         run: The run that a job of a sweep belongs to; None in the command that plans.
         exclude: Rules, each a mapping from an axis to a value or a list of them (:mod:`dip_stages.sweep.exclude`).
@@ -35,6 +36,7 @@ class SweepOptions:
     plan_only: bool = False
     retry_failed: bool = False
     retries: int = 0
+    detach: bool = False
     on_interrupt: str = "stop"
     run: str | None = None
     exclude: tuple[dict[str, Any], ...] = ()
@@ -42,7 +44,7 @@ class SweepOptions:
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not re.fullmatch(r"[\w.-]+", self.name) or self.name in (".", ".."):
             raise ConfigError(f"sweep.name: got {self.name!r}; allowed: letters, digits, '.', '_' and '-'")
-        for key in ("plan_only", "retry_failed"):
+        for key in ("plan_only", "retry_failed", "detach"):
             if not isinstance(value := getattr(self, key), bool):
                 raise ConfigError(f"sweep.{key}: got {value!r}; allowed: true, false")
         if isinstance(self.retries, bool) or not isinstance(self.retries, int) or self.retries < 0:

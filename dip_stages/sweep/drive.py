@@ -8,8 +8,10 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from dip_stages.errors import LaunchError
 from dip_stages.orders import Order
 from dip_stages.progress import SweepProgress
+from dip_stages.queues import Queue
 from dip_stages.report.gathering import gather
 from dip_stages.states import look
 from dip_stages.sweep.interrupts import Interrupts
@@ -24,13 +26,26 @@ if TYPE_CHECKING:
     from dip_stages.sweep.known import KnownPlan
     from dip_stages.sweep.plan import Plan, PlannedCell
 
-    Launch = Callable[[Sequence[PlannedCell], int, str], dict[str, str]]
+    Launch = Callable[[Sequence[PlannedCell], int, str], "dict[str, Reason]"]
 
-__all__ = ["Options", "run_known", "run_plan"]
+__all__ = ["Options", "Reason", "run_known", "run_plan"]
 
 log = logging.getLogger(__name__)
 
 _TIMES_UNBEGUN = 2
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why a job left no record.
+
+    Attributes:
+        message: For people.
+        final: Whether it was this job alone that ended, by a hand or a fault that launching it again would meet again.
+    """
+
+    message: str
+    final: bool = False
 
 
 @dataclass(frozen=True)
@@ -44,6 +59,7 @@ class Options:
         retries: How many more times a cell that fails is tried now.
         batch_size: Cells handed to the launcher at once; ``None`` for all.
         leave: Whether jobs on a cluster go on when the driver is interrupted.
+        detach: Whether they are left to the cluster as soon as they are submitted.
         wait: Seconds between two looks at the cells that another driver has.
     """
 
@@ -53,6 +69,7 @@ class Options:
     retries: int = 0
     batch_size: int | None = None
     leave: bool = False
+    detach: bool = False
     wait: float = 1.0
 
 
@@ -69,7 +86,11 @@ def run_plan(plan: Plan, launch: Launch, options: Options) -> int:
         options: How.
 
     Returns:
-        The exit code: 0 if every planned cell is done, 1 if not, 128 and the signal's number after an interruption.
+        The exit code: 0 if every planned cell is done, or was left to a cluster; 1 if not; 128 and the signal's number
+        after an interruption.
+
+    Raises:
+        LaunchError: If a cluster does not take the jobs.
     """
     plan.write(options.command)
     looks = {planned.cell.id: planned.look() for planned in plan.cells}
@@ -77,6 +98,8 @@ def run_plan(plan: Plan, launch: Launch, options: Options) -> int:
     interrupted = None
     if left:
         _say_what_was_found([(planned, looks[planned.cell.id]) for planned in left])
+        if options.detach:
+            return _submit(plan, left, looks, launch, options)
         with Run(plan.root) as run, Interrupts(run.stop_file, leave=options.leave) as interrupts:
             waited_for = [(p.folder, p.cell.id, p.iterations, looks[p.cell.id].digest) for p in left]
             with SweepProgress(waited_for, already=len(plan.cells) - len(left)):
@@ -89,6 +112,24 @@ def run_plan(plan: Plan, launch: Launch, options: Options) -> int:
     else:
         code = _nothing_to_do(plan.name, plan.root, _named(plan, looks), options)
     return code if interrupted is None else 128 + interrupted
+
+
+def _submit(plan: Plan, left: Sequence[PlannedCell], looks: dict[str, Look], launch: Launch, options: Options) -> int:
+    """Leave cells to the cluster, but for those that wait there already."""
+    queued = Queue(plan.root).cells
+    new = [planned for planned in left if planned.folder.name not in queued]
+    if new:
+        with Run(plan.root) as run:
+            run.order(_order(planned, looks[planned.cell.id].digest, run) for planned in new)
+            launch(new, 0, run.token)
+    waiting = f"; {len(left) - len(new)} wait there already" if len(new) < len(left) else ""
+    sys.stdout.write(
+        f"{len(new)} cells left to the cluster{waiting}\n"
+        f"  python -m dip_stages.status {plan.root}    how far they are\n"
+        f"  python -m dip_stages.report {plan.root}    the report, at any time\n"
+        f"  {options.command}    waits for them; without sweep.detach=true, runs again what was lost\n"
+    )
+    return 0
 
 
 def run_known(plan: KnownPlan, options: Options) -> int | None:
@@ -137,6 +178,7 @@ class _Task:
     failures: int = 0
     unbegun: int = 0
     reasons: list[str] = field(default_factory=list)
+    given_up: bool = False
 
 
 class _Driver:
@@ -153,17 +195,23 @@ class _Driver:
     ) -> None:
         self._tasks = [_Task(planned, looks[planned.cell.id].digest) for planned in left]
         self._launch, self._options, self._run, self._interrupts = launch, options, run, interrupts
+        self._queue = Queue(run.root)
 
     def run(self) -> None:
-        tasks = self._tasks
-        while tasks and not self._interrupts.asked():
+        queued = self._queue.cells
+        tasks = [task for task in self._tasks if task.planned.folder.name not in queued]
+        waiting = [task for task in self._tasks if task.planned.folder.name in queued]
+        if waiting:
+            name = waiting[0].planned.folder.name
+            sys.stderr.write(f"{len(waiting)} cells are in the queue of the cluster, as {name}: {queued[name]}\n")
+        while (tasks or waiting) and not self._interrupts.asked():
             self._launch_all(tasks)
             if self._interrupts.asked():
                 return
-            tasks = self._unsettled(tasks)
+            tasks, waiting = self._unsettled(tasks + waiting), []
 
     def _launch_all(self, tasks: list[_Task]) -> None:
-        size = self._options.batch_size or len(tasks)
+        size = self._options.batch_size or max(len(tasks), 1)
         for first in range(0, len(tasks), size):
             if self._interrupts.asked():
                 return
@@ -172,22 +220,24 @@ class _Driver:
             self._run.order(orders)
             reasons = self._launch_batch([task.planned for task in batch], first)
             for task in batch:
-                if task.planned.folder.name in reasons:
-                    task.reasons.append(reasons[task.planned.folder.name])
+                if reason := reasons.get(task.planned.folder.name):
+                    task.reasons.append(reason.message)
+                    task.given_up = reason.final
 
-    def _launch_batch(self, cells: list[PlannedCell], first: int) -> dict[str, str]:
-        reasons: dict[str, str] = {}
+    def _launch_batch(self, cells: list[PlannedCell], first: int) -> dict[str, Reason]:
+        reasons: dict[str, Reason] = {}
         try:
             with self._interrupts.launching():
                 reasons = self._launch(cells, first, self._run.token)
+        except LaunchError:
+            raise
         except Exception as error:  # whatever a launcher raises, the other batches and the report are still due
             log.exception("the launcher failed in the batch of cell %d", first)
-            reasons = {planned.folder.name: f"{type(error).__name__}: {error}" for planned in cells}
+            reasons = {planned.folder.name: Reason(f"{type(error).__name__}: {error}") for planned in cells}
         return reasons
 
     def _order(self, task: _Task) -> Order:
-        planned = task.planned
-        return Order.of(planned.cell, planned.folder, stale=task.stale, stop=self._run.stop_file)
+        return _order(task.planned, task.stale, self._run)
 
     def _unsettled(self, tasks: list[_Task]) -> list[_Task]:
         """Return the cells to launch again, after waiting for those that another driver has."""
@@ -196,7 +246,7 @@ class _Driver:
             held = []
             for task in waiting:
                 found = task.planned.look()
-                if found.state == "running":
+                if found.state == "running" or (not found.ended and task.planned.folder.name in self._queue.cells):
                     task.unbegun = 0
                     held.append(task)
                 elif self._to_be_run_again(task, found):
@@ -210,7 +260,7 @@ class _Driver:
     def _to_be_run_again(self, task: _Task, found: Look) -> bool:
         if found.ended and found.digest != task.stale:
             return found.state != "done" and self._retried(task, found)
-        if found.left_by is None:
+        if found.left_by is None and not task.given_up:
             task.unbegun += 1
             if task.unbegun < _TIMES_UNBEGUN:
                 return True
@@ -220,7 +270,7 @@ class _Driver:
         task.failures += 1
         if task.failures > self._options.retries:
             return False
-        task.stale = found.digest
+        task.stale, task.given_up = found.digest, False
         sys.stderr.write(
             f"{task.planned.folder.name}: failed, tried again ({task.failures} of {self._options.retries})\n"
         )
@@ -229,12 +279,17 @@ class _Driver:
     def _lost(self, task: _Task, found: Look) -> bool:
         """Write the failure record of a cell whose job ended without one; return whether to try it again."""
         reason = "; ".join(dict.fromkeys(task.reasons)) or "its job ended without a record and without a reason"
-        message = f"{found.left_by} died in the middle of the cell" if found.left_by else reason
+        died = f"{found.left_by} died in the middle of the cell"
+        message = f"{died}; {reason}" if found.left_by and task.reasons else died if found.left_by else reason
         outcome = note_failure(self._order(task), "LostError", message)
         if outcome.status == "unwritten":
             sys.stderr.write(f"{outcome.message}\n")
             return False
         return self._retried(task, task.planned.look())
+
+
+def _order(planned: PlannedCell, stale: str | None, run: Run) -> Order:
+    return Order.of(planned.cell, planned.folder.absolute(), stale=stale, stop=run.stop_file.absolute())
 
 
 def _finish(root: Path, looks: Sequence[tuple[str, Look]], options: Options, *, interrupted: bool) -> int:

@@ -1,17 +1,18 @@
-"""The local launcher's pool: worker processes that take cells from one queue and are replaced when they die."""
+"""A pool of worker processes that take cells from one queue and are replaced when they die."""
 
 from __future__ import annotations
 
 import os
 import queue
 import shutil
+import signal
 import subprocess
 import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dip_stages.worker import GRACE, Outcome
+from dip_stages.worker import GRACE, HEARD, Outcome
 from dip_stages.workers import Workplace
 
 if TYPE_CHECKING:
@@ -19,39 +20,36 @@ if TYPE_CHECKING:
 
     from dip_stages.orders import Order
 
-__all__ = ["cores", "run_pool", "visible_gpus"]
+__all__ = ["Pool", "cores", "visible_gpus"]
 
 _LOOK = 0.2
 
 
-def run_pool(
-    orders: Sequence[Order], *, workers: int | None = None, gpus: Sequence[str] | None = None
-) -> list[Outcome]:
-    """Compute ordered cells, several at a time, and return what came of each.
+class Pool:
+    """Computes ordered cells, several at a time.
 
     Args:
         orders: The cells; where one asks to stop, all do.
         workers: Processes; None for one a GPU, or one a core where there is none.
         gpus: What each worker sees, in rotation, as in ``CUDA_VISIBLE_DEVICES``; None for all that there are.
+        shared_fate: Whether all stop when somebody else asks one worker to, as a cluster does that ends a job.
     """
-    if gpus is None:
-        gpus = (
-            visible_gpus()
-            if any(order.config["runtime"]["accelerator"] in ("auto", "cuda") for order in orders)
-            else []
-        )
-    pool = _Pool(orders, min(workers or len(gpus) or cores(), len(orders)), gpus)
-    stop = Path(orders[0].stop) if orders and orders[0].stop else None
-    while pool.busy:
-        time.sleep(_LOOK)
-        if stop and stop.exists():
-            pool.stop()
-    return [outcome or Outcome("interrupted", "asked to stop before it began") for outcome in pool.outcomes]
 
-
-class _Pool:
-    def __init__(self, orders: Sequence[Order], size: int, gpus: Sequence[str]) -> None:
-        self.outcomes: list[Outcome | None] = [None] * len(orders)
+    def __init__(
+        self,
+        orders: Sequence[Order],
+        *,
+        workers: int | None = None,
+        gpus: Sequence[str] | None = None,
+        shared_fate: bool = False,
+    ) -> None:
+        if gpus is None:
+            cuda = any(order.config["runtime"]["accelerator"] in ("auto", "cuda") for order in orders)
+            gpus = visible_gpus() if cuda else []
+        size = min(workers or len(gpus) or cores(), len(orders))
+        self._shared_fate = shared_fate
+        self._stop_file = Path(orders[0].stop) if orders and orders[0].stop else None
+        self._outcomes: list[Outcome | None] = [None] * len(orders)
         self._left: queue.SimpleQueue[tuple[int, Order]] = queue.SimpleQueue()
         for item in enumerate(orders):
             self._left.put(item)
@@ -61,35 +59,58 @@ class _Pool:
             for slot in range(size)
         ]
         self._threads = [threading.Thread(target=self._serve, args=(place,), daemon=True) for place in self._places]
+
+    def run(self) -> list[Outcome]:
+        """Compute all and return what came of each."""
         for thread in self._threads:
             thread.start()
+        while self._busy:
+            time.sleep(_LOOK)
+            if self._stop_file and self._stop_file.exists():
+                self.stop()
+        return [outcome or Outcome("interrupted", "asked to stop before it began") for outcome in self._outcomes]
 
     @property
-    def busy(self) -> bool:
-        """Whether a cell is being computed."""
-        return any(thread.is_alive() for thread in self._threads)
+    def stopped(self) -> bool:
+        """Whether it was asked to stop."""
+        return self._stopped_at is not None
 
-    def stop(self) -> None:
-        """Ask the workers to stop, and end those that take too long."""
+    def stop(self, grace: float = GRACE) -> None:
+        """Ask the workers to stop, and, when asked again, end those that took longer than ``grace`` seconds."""
         now = time.monotonic()
         if self._stopped_at is None:
             self._stopped_at = now
             for place in self._places:
                 place.ask_to_stop()
-        elif now - self._stopped_at > GRACE:
+        elif now - self._stopped_at > grace:
             for place in self._places:
                 place.kill()
 
+    def stop_and_wait(self, grace: float) -> None:
+        """Stop and return when the last worker is gone."""
+        while self._busy:
+            self.stop(grace)
+            time.sleep(_LOOK)
+
+    @property
+    def _busy(self) -> bool:
+        return any(thread.is_alive() for thread in self._threads)
+
     def _serve(self, place: Workplace) -> None:
+        # A worker inherits this; it hears them as soon as it can leave a checkpoint, where they would end it before.
+        signal.pthread_sigmask(signal.SIG_BLOCK, HEARD)
         while self._stopped_at is None:
             try:
                 number, order = self._left.get_nowait()
             except queue.Empty:
                 break
             try:
-                self.outcomes[number] = place.carry_out(order)
+                outcome = place.carry_out(order)
             except OSError as error:
-                self.outcomes[number] = Outcome("unwritten", f"no worker could be started: {error}")
+                outcome = Outcome("unwritten", f"no worker could be started: {error}")
+            self._outcomes[number] = outcome
+            if outcome.status == "interrupted" and self._shared_fate:
+                self.stop()
         place.close()
 
 

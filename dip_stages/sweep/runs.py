@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dip_stages.claims import Claim, holder
+from dip_stages.queues import RUNS, STOP, Queue
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -17,10 +18,7 @@ if TYPE_CHECKING:
 
     from dip_stages.orders import Order
 
-__all__ = ["RUNS", "Run", "order_path"]
-
-RUNS = "runs"
-_STOP = "stop"
+__all__ = ["Run", "order_path"]
 
 
 class Run:
@@ -31,7 +29,7 @@ class Run:
     """
 
     def __init__(self, root: Path) -> None:
-        self._root = root
+        self.root = root
         self.token = f"{os.getpid()}-{uuid.uuid4().hex[:8]}"
         self.folder = root / RUNS / self.token
         self.folder.mkdir(parents=True)
@@ -49,18 +47,19 @@ class Run:
     @property
     def stop_file(self) -> Path:
         """The file whose appearance asks every cell of this run to stop."""
-        return self.folder / _STOP
+        return self.folder / STOP
 
     def order(self, orders: Iterable[Order]) -> None:
         """Write orders where jobs find them."""
         for order in orders:
-            order.write(order_path(self._root, self.token, Path(order.folder).name))
+            order.write(order_path(self.root, self.token, Path(order.folder).name))
 
     def clean(self) -> None:
-        """Remove the folders of the runs whose driver is gone, and this one's: all that they ordered has ended."""
-        for folder in (self._root / RUNS).iterdir():
+        """Remove the folders of the runs whose driver and jobs are gone, and this one's: all they ordered has ended."""
+        live = Queue(self.root).runs
+        for folder in (self.root / RUNS).iterdir():
             claim = holder(folder)
-            if folder == self.folder or not (claim and claim[1]):
+            if folder == self.folder or not (folder.name in live or (claim and claim[1])):
                 shutil.rmtree(folder, ignore_errors=True)
 
 

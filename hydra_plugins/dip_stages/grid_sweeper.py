@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from hydra.plugins.launcher import Launcher
     from hydra.types import HydraContext, TaskFunction
 
-    from dip_stages.sweep.drive import Options
+    from dip_stages.sweep.drive import Options, Reason
     from dip_stages.sweep.plan import Plan, PlannedCell
 
 
@@ -54,7 +54,7 @@ class GridSweeper(Sweeper):
 
     def sweep(self, arguments: list[str]) -> None:
         """Plan, run what is left, report; exits with 1 if a cell failed and 2 if the plan is invalid."""
-        from dip_stages.errors import DipStagesError
+        from dip_stages.errors import DipStagesError, LaunchError
         from dip_stages.sweep.drive import run_known, run_plan
         from dip_stages.sweep.known import known_plan, made_from
 
@@ -79,6 +79,9 @@ class GridSweeper(Sweeper):
             return
         try:
             code = run_plan(plan, self._launch, options)
+        except (LaunchError, HydraException) as error:
+            sys.stderr.write(f"{error}\n")
+            sys.exit(2)
         except OSError as error:
             sys.stderr.write(f"{plan.root}: cannot be written to: {error.strerror or error}\n")
             sys.exit(2)
@@ -90,15 +93,22 @@ class GridSweeper(Sweeper):
         from dip_stages.sweep.drive import Options
 
         sweep = parse_sweep(self.config)
-        launcher = str(self.config.hydra.launcher.get("_target_", ""))
+        outlives = bool(getattr(self.launcher, "outlives_driver", False))
+        if sweep.detach and not outlives:
+            launcher = self.config.hydra.runtime.choices["hydra/launcher"]
+            raise HydraException(
+                f"sweep.detach: got true with hydra/launcher={launcher}, whose jobs go with the driver; "
+                "allowed: hydra/launcher=submitit_slurm, submitit_slurm_gpu"
+            )
         return Options(
             command=shlex.join(["python", "-m", "dip_stages", *sys.argv[1:]]),
             retry_failed=sweep.retry_failed,
             overwrite=bool(self.config.runtime.overwrite),
             retries=sweep.retries,
             batch_size=self.max_batch_size,
-            # The processes of the other launchers are this machine's, and go with the driver.
-            leave=sweep.on_interrupt == "leave" and ("submitit" in launcher or "ray" in launcher),
+            # What the other launchers start goes with the driver.
+            leave=sweep.on_interrupt == "leave" and outlives,
+            detach=sweep.detach,
         )
 
     def _plan(self, arguments: list[str], made: str | None = None) -> Plan:
@@ -147,8 +157,10 @@ class GridSweeper(Sweeper):
                 axes[axis] = [str(override.input_line)]
         return axes
 
-    def _launch(self, cells: Sequence[PlannedCell], first: int, token: str) -> dict[str, str]:
+    def _launch(self, cells: Sequence[PlannedCell], first: int, token: str) -> dict[str, Reason]:
         """Launch cells and return why jobs failed that failed outside their cells, by folder name."""
+        from dip_stages.sweep.drive import Reason
+
         # The folder is the planned one: a worker that had to find it anew could fail before Hydra notes failures.
         jobs = [
             [
@@ -164,10 +176,10 @@ class GridSweeper(Sweeper):
             try:
                 outcome = job.return_value
             except Exception as error:  # a job that failed outside its cell left no record to say why
-                reasons[planned.folder.name] = f"{type(error).__name__}: {error}"
+                reasons[planned.folder.name] = Reason(f"{type(error).__name__}: {error}")
             else:
-                if outcome["status"] == "unwritten":
-                    reasons[planned.folder.name] = outcome["message"]
+                if outcome["status"] in ("unwritten", "lost"):
+                    reasons[planned.folder.name] = Reason(outcome["message"], final=outcome["status"] == "lost")
         return reasons
 
 

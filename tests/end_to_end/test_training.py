@@ -41,7 +41,8 @@ def fitted(composing: Compose, tmp_path_factory: pytest.TempPathFactory) -> Fit:
 
 
 def test_a_recorrupted_fit_stops_by_itself_near_its_best(composing: Compose, tmp_path: Path) -> None:
-    cell = cell_of(parse(composing("preset=quick", "data.name=coffee", "protocol=recorrupted")))
+    settings = ("preset=quick", "trainer.iterations=800", "data.name=coffee", "protocol=recorrupted")
+    cell = cell_of(parse(composing(*settings)))
     record = run_cell(cell, tmp_path, threads=None)
     assert record.metrics is not None
     assert record.stopping is not None

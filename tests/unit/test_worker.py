@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,13 +17,11 @@ from dip_stages.claims import Claim
 from dip_stages.orders import Order
 from dip_stages.records import CHECKPOINT, read_record, write_record
 from dip_stages.states import look
-from dip_stages.sweep.pool import run_pool, visible_gpus
+from dip_stages.sweep.pool import Pool, visible_gpus
 from dip_stages.worker import Stopper, carry_out
 from dip_stages.workers import Worker, note_failure
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from dip_stages.cell import Cell
     from tests.conftest import MakeCell
 
@@ -145,7 +144,7 @@ def test_a_worker_whose_parent_is_gone_leaves_a_checkpoint_and_ends(make_cell: M
 def test_the_pool_computes_all_and_what_a_library_prints_disturbs_nothing(make_cell: MakeCell, tmp_path: Path) -> None:
     cells = [make_cell("trainer.iterations=4", "runtime.threads=1", f"seed={seed}") for seed in range(3)]
     orders = [Order.of(cell, tmp_path / cell.folder) for cell in cells]
-    assert [outcome.status for outcome in run_pool(orders, workers=2, gpus=[])] == ["done"] * 3
+    assert [outcome.status for outcome in Pool(orders, workers=2, gpus=[]).run()] == ["done"] * 3
     assert {read_record(tmp_path / cell.folder).computed["threads"] for cell in cells} == {1}
 
 
@@ -170,13 +169,12 @@ def test_a_machine_with_gpus_gives_them_in_rotation(
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
     assert visible_gpus() == ["0", "1"]
-    from dip_stages.sweep.pool import _Pool
-
-    order = Order.of(make_cell("trainer.iterations=4"), tmp_path / "cell")
-    pool = _Pool([order], 3, ["0", "1"])
+    orders = [Order.of(make_cell("trainer.iterations=4", f"seed={seed}"), tmp_path / str(seed)) for seed in range(3)]
+    pool = Pool(orders, workers=3)
     assert [place._gpu for place in pool._places] == ["0", "1", "0"]
-    while pool.busy:
-        time.sleep(0.1)
+    assert [outcome.status for outcome in pool.run()] == ["done"] * 3
+    seen = {read_record(Path(order.folder)).computed["cuda_visible_devices"] for order in orders}
+    assert seen == {"0", "1"}
 
 
 def test_a_kept_checkpoint_does_not_make_a_new_computation_go_on_from_it(make_cell: MakeCell, tmp_path: Path) -> None:

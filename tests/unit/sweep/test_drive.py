@@ -11,10 +11,11 @@ import pytest
 
 from dip_stages.claims import Claim
 from dip_stages.orders import Order, read_order
+from dip_stages.queues import RUNS
 from dip_stages.records import RECORD, read_record
-from dip_stages.sweep.drive import Options, run_plan
+from dip_stages.sweep.drive import Options, Reason, run_plan
 from dip_stages.sweep.plan import Plan, PlannedCell, make_plan
-from dip_stages.sweep.runs import RUNS, order_path
+from dip_stages.sweep.runs import order_path
 from dip_stages.worker import Outcome, Stopper, carry_out
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ class Launcher:
         self.broken = list(broken)
         self.before = before
 
-    def __call__(self, cells: Sequence[PlannedCell], first: int, token: str) -> dict[str, str]:
+    def __call__(self, cells: Sequence[PlannedCell], first: int, token: str) -> dict[str, Reason]:
         self.batches.append((first, len(cells)))
         if first in self.broken:
             self.broken.remove(first)

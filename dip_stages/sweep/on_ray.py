@@ -1,0 +1,88 @@
+"""Packs of cells as Ray tasks. Torch-free."""
+
+from __future__ import annotations
+
+import signal
+from typing import TYPE_CHECKING, Any
+
+from dip_stages.errors import LaunchError
+from dip_stages.sweep.packs import packed
+from dip_stages.worker import Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from dip_stages.sweep.packs import Pack
+
+    Outcomes = dict[str, dict[str, Any]]
+
+__all__ = ["run_on_ray"]
+
+_LOOK = 1.0
+
+
+def run_on_ray(
+    orders: Sequence[str], *, init: Mapping[str, Any], options: Mapping[str, Any], cells_per_task: int, workers: int
+) -> Outcomes:
+    """Run orders as tasks of a Ray cluster, which runs a task again elsewhere when its process or machine dies.
+
+    Args:
+        orders: Where the orders are, absolute, on a disk that all machines share.
+        init: Arguments of ``ray.init``.
+        options: Of a task, such as ``num_cpus``, ``num_gpus``, ``max_retries``.
+        cells_per_task: Cells of a task.
+        workers: Of which so many are computed at once.
+
+    Returns:
+        The fields of an :class:`Outcome` for each cell, by its folder's name: ``lost`` where Ray gave its task up.
+
+    Raises:
+        LaunchError: If there is no such cluster, or it has no machine that fits a task.
+    """
+    import ray
+
+    _connect(init)
+    _check_fits(options)
+    task = ray.remote(_carry_out).options(**options)
+    left = {task.remote(pack): pack for pack in packed(orders, cells_per_task, workers)}
+    outcomes: Outcomes = {}
+    while left:
+        ended, _ = ray.wait(list(left), num_returns=1, timeout=_LOOK)
+        for reference in ended:
+            pack = left.pop(reference)
+            try:
+                outcomes |= ray.get(reference)
+            except ray.exceptions.RayError as error:
+                reason = f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"
+                outcomes |= {cell: vars(Outcome("lost", f"Ray gave its task up: {reason}")) for cell in pack.cells}
+    return outcomes
+
+
+def _carry_out(pack: Pack) -> Outcomes:
+    return pack()
+
+
+def _connect(init: Mapping[str, Any]) -> None:
+    import ray
+
+    if ray.is_initialized():
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        ray.init(**init)
+    except (ConnectionError, ValueError, RuntimeError, TypeError) as error:
+        raise LaunchError(f"hydra/launcher=ray: no cluster at {init.get('address')}: {error}") from error
+    finally:
+        for number, handler in before.items():  # Ray takes SIGTERM, which is the driver's
+            signal.signal(number, handler)
+
+
+def _check_fits(options: Mapping[str, Any]) -> None:
+    """Refuse a task that no machine of the cluster has room for: Ray would wait for ever."""
+    import ray
+
+    machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    wanted = {"CPU": float(options.get("num_cpus") or 0), "GPU": float(options.get("num_gpus") or 0)}
+    if not any(all(machine.get(name, 0.0) >= number for name, number in wanted.items()) for machine in machines):
+        has = [{name: machine.get(name, 0.0) for name in wanted} for machine in machines]
+        raise LaunchError(f"hydra/launcher=ray: a task wants {wanted}; the cluster's machines have {has}")

@@ -1,0 +1,53 @@
+"""What the launchers share; Hydra does not scan a module whose name begins with an underscore."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.errors import HydraException
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from omegaconf import DictConfig
+
+
+def ordered(config: DictConfig, job_overrides: Sequence[Sequence[str]]) -> list[Path]:
+    """Return where the orders of these jobs are, absolute.
+
+    Raises:
+        HydraException: If another sweeper than ours asks: it orders nothing.
+    """
+    from dip_stages.sweep.runs import order_path
+
+    root = Path(config.hydra.sweep.dir).absolute()
+    paths = []
+    for overrides in job_overrides:
+        values = dict(override.split("=", 1) for override in overrides)
+        if "+sweep.run" not in values:
+            raise HydraException("this launcher runs what hydra/sweeper=grids orders; allowed: that sweeper")
+        paths.append(order_path(root, values["+sweep.run"], values["hydra.sweep.subdir"]))
+    return paths
+
+
+def returned(outcomes: Sequence[Mapping[str, Any]]) -> list[JobReturn]:
+    """Return outcomes as Hydra wants them."""
+    returns = []
+    for outcome in outcomes:
+        job = JobReturn(status=JobStatus.COMPLETED)
+        job.return_value = dict(outcome)
+        returns.append(job)
+    return returns
+
+
+def whole(name: str, value: Any, least: int = 1) -> int:
+    """Return a launcher's setting that must be a whole number.
+
+    Raises:
+        HydraException: If it is not.
+    """
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise HydraException(f"hydra.launcher.{name}: got {value!r}; allowed: a whole number >= {least}")
+    return value

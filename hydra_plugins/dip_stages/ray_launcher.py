@@ -1,0 +1,71 @@
+"""``hydra/launcher=ray``: cells as tasks of a Ray cluster, one of this machine or one that is there.
+
+Hydra's own launcher of that name loses all results when one task fails, and holds cloudpickle back. Thin and
+torch-free: Hydra imports this module at every start of every Hydra application.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from hydra.plugins.launcher import Launcher
+from omegaconf import OmegaConf
+
+from hydra_plugins.dip_stages import _orders
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from hydra.core.utils import JobReturn
+    from hydra.types import HydraContext, TaskFunction
+    from omegaconf import DictConfig
+
+
+class RayLauncher(Launcher):
+    """Runs what the sweeper ``grids`` ordered; ``conf/hydra/launcher/ray.yaml`` says what the settings are."""
+
+    def __init__(
+        self,
+        address: str | None = None,
+        num_cpus: float = 1,
+        num_gpus: float = 0,
+        max_retries: int = 3,
+        cells_per_task: int = 1,
+        workers: int = 1,
+        init: Mapping[str, Any] | None = None,
+        options: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.cells_per_task = _orders.whole("cells_per_task", cells_per_task)
+        self.workers = _orders.whole("workers", workers)
+        self.init = {"address": address or "local", **_plain(init)}
+        self.options = {
+            "num_cpus": num_cpus,
+            "num_gpus": num_gpus,
+            "max_retries": _orders.whole("max_retries", max_retries, least=-1),
+            **_plain(options),
+        }
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Take what Hydra gives; the cells come as orders, so neither context nor task function is needed."""
+        del hydra_context, task_function
+        self.config = config
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        """Run the cells of these jobs and return what came of each."""
+        del initial_job_idx
+        from dip_stages.sweep.on_ray import run_on_ray
+
+        paths = _orders.ordered(self.config, job_overrides)
+        outcomes = run_on_ray(
+            list(map(str, paths)),
+            init=self.init,
+            options=self.options,
+            cells_per_task=self.cells_per_task,
+            workers=self.workers,
+        )
+        return _orders.returned([outcomes[path.stem] for path in paths])
+
+
+def _plain(values: Mapping[str, Any] | None) -> dict[str, Any]:
+    plain = OmegaConf.to_container(values) if OmegaConf.is_config(values) else values
+    return {str(key): value for key, value in plain.items()} if isinstance(plain, dict) else {}

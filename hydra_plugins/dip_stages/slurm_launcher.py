@@ -1,0 +1,77 @@
+"""``hydra/launcher=submitit_slurm`` and its kin: cells as Slurm jobs, through submitit.
+
+Hydra's own launcher of that name stops waiting at the first job that fails, cannot leave jobs to the cluster, and makes
+a job of every cell; the settings that both have are called alike. Thin and torch-free: Hydra imports this module at
+every start of every Hydra application.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from hydra.plugins.launcher import Launcher
+from omegaconf import OmegaConf
+
+from hydra_plugins.dip_stages import _orders
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from hydra.core.utils import JobReturn
+    from hydra.types import HydraContext, TaskFunction
+    from omegaconf import DictConfig
+
+_OF_SLURM = (
+    "partition", "qos", "account", "constraint", "nodelist", "exclude", "gres", "gpus_per_task", "cpus_per_gpu",
+    "mem_per_cpu", "mem_per_gpu", "comment", "signal_delay_s", "array_parallelism", "additional_parameters", "setup",
+    "use_srun", "srun_args",
+)  # fmt: skip
+
+
+class SlurmLauncher(Launcher):
+    """Runs what the sweeper ``grids`` ordered; ``conf/hydra/launcher/submitit_slurm.yaml`` has the settings."""
+
+    def __init__(
+        self,
+        cluster: str = "slurm",
+        cells_per_job: int = 1,
+        workers: int = 1,
+        max_batch_size: int = 1000,
+        max_num_timeout: int = 10,
+        **parameters: Any,
+    ) -> None:
+        self.cluster = cluster
+        self.cells_per_job = _orders.whole("cells_per_job", cells_per_job)
+        self.workers = _orders.whole("workers", workers)
+        self.array_size = _orders.whole("max_batch_size", max_batch_size)
+        self.timeouts = _orders.whole("max_num_timeout", max_num_timeout, least=0)
+        self.parameters = {
+            f"slurm_{name}" if name in _OF_SLURM else name: OmegaConf.to_container(value)
+            if OmegaConf.is_config(value)
+            else value
+            for name, value in parameters.items()
+        }
+
+    @property
+    def outlives_driver(self) -> bool:
+        """Whether jobs go on when the driver is gone."""
+        return self.cluster == "slurm"
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Take what Hydra gives; the cells come as orders, so neither context nor task function is needed."""
+        del hydra_context, task_function
+        self.config = config
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        """Submit the cells of these jobs and, unless they are left to the cluster, return what came of each."""
+        del initial_job_idx
+        from dip_stages.sweep.on_slurm import Submission, run_on_slurm
+
+        paths = _orders.ordered(self.config, job_overrides)
+        submission = Submission(
+            self.cluster, self.cells_per_job, self.workers, self.array_size, self.timeouts, self.parameters
+        )
+        outcomes = run_on_slurm(
+            list(map(str, paths)), paths[0].parent, submission, detach=bool(self.config.sweep.detach)
+        )
+        return _orders.returned([outcomes[path.stem] for path in paths])

@@ -1,0 +1,68 @@
+"""The real command line, as the cluster tests use it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+from dip_stages.records import read_record
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+__all__ = ["metrics_in", "module", "running", "start", "sweep", "until"]
+
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
+def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "dip_stages", "-m", *arguments],
+        cwd=folder,
+        env=ENVIRONMENT,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def sweep(folder: Path, *arguments: str) -> tuple[int, str]:
+    process = start(folder, *arguments)
+    try:
+        said, _ = process.communicate(timeout=400)
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGTERM)
+        said, _ = process.communicate(timeout=60)
+        raise AssertionError(f"{arguments} took too long:\n{said}") from None
+    assert "Traceback" not in said, said
+    return process.returncode, said
+
+
+def module(folder: Path, name: str, *arguments: str) -> str:
+    command = [sys.executable, "-m", name, *arguments]
+    done = subprocess.run(command, cwd=folder, env=ENVIRONMENT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def until(true: Callable[[], Any], what: str, seconds: float = 120) -> None:
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, f"waited {seconds} seconds for {what}"
+        time.sleep(0.2)
+
+
+def running(folder: Path) -> list[Path]:
+    """Return the folders of cells that are in the middle of their iterations."""
+    return sorted(path.parent for path in folder.glob("outputs/*/*/progress.json"))
+
+
+def metrics_in(folder: Path) -> dict[str, Any]:
+    """Return the metrics of every cell of a folder's sweeps, by the cell's name."""
+    return {path.parent.name: read_record(path.parent).metrics for path in folder.glob("outputs/*/*/record.json")}

@@ -1,0 +1,159 @@
+"""Sweeps on a real Slurm of this machine, which `slurm_up.sh` installs and starts; its MaxArraySize is 5."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from dip_stages.records import read_record
+from tests.cluster.sweeps import metrics_in, module, running, start, sweep, until
+
+pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("slurm")]
+
+SLURM = ("hydra/launcher=submitit_slurm", "hydra.launcher.mem_gb=2", "hydra.launcher.max_batch_size=4")
+TINY = ("sweep=custom", "preset=smoke", "method=baseline", "trainer.iterations=8")
+LONG = ("sweep=custom", "preset=smoke", "method=baseline", "trainer.iterations=3000", "runtime.checkpoint_every=1")
+"""Some 15 seconds a cell."""
+
+
+@pytest.fixture(scope="module")
+def slurm() -> None:
+    log = Path("/tmp/slurm-up.log")  # noqa: S108 - a pipe would be held open by the daemons
+    with log.open("w") as file:
+        up = subprocess.run([Path(__file__).with_name("slurm_up.sh")], stdout=file, stderr=file, check=False)
+    assert up.returncode == 0, log.read_text()
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
+    """The metrics of three long cells, computed by the local launcher."""
+    folder = tmp_path_factory.mktemp("local")
+    code, said = sweep(folder, *LONG, "seed=0,1,2")
+    assert code == 0, said
+    return metrics_in(folder)
+
+
+def jobs_of(folder: Path) -> dict[str, str]:
+    """Return the job of each cell, from all runs that are still noted."""
+    noted: dict[str, str] = {}
+    for path in folder.glob("outputs/*/runs/*/jobs.json"):
+        noted |= json.loads(path.read_text())
+    return noted
+
+
+def gpus_in(folder: Path, name: str) -> list[str]:
+    """Return the GPUs that the cells of a sweep saw."""
+    records = folder.glob(f"outputs/{name}/*/record.json")
+    return [read_record(path.parent).computed["cuda_visible_devices"] for path in records]
+
+
+def call(*command: str) -> str:
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def test_a_sweep_larger_than_an_array_has_the_records_of_the_local_launcher(tmp_path: Path) -> None:
+    for where, launcher in (("local", ()), ("slurm", SLURM)):
+        (tmp_path / where).mkdir()
+        code, said = sweep(tmp_path / where, "sweep=smoke", "trainer.iterations=8", *launcher)
+        assert code == 0, said
+        assert "8 done of 8 cells" in said
+    local, slurm = metrics_in(tmp_path / "local"), metrics_in(tmp_path / "slurm")
+    assert len(slurm) == 8
+    assert slurm == local
+    code, said = sweep(tmp_path / "slurm", "sweep=smoke", "trainer.iterations=8", *SLURM)
+    assert (code, "nothing to do: all 8 cells" in said) == (0, True)
+
+
+def test_a_failure_in_the_first_array_does_not_stop_the_second(tmp_path: Path) -> None:
+    code, said = sweep(tmp_path, *TINY, "method.input_scale=1e39,0.1,0.2", *SLURM, "hydra.launcher.max_batch_size=2")
+    assert code == 1
+    assert "1 of 3 cells failed" in said
+    assert "diverged" in said
+    assert "2 done" in said
+
+
+def test_a_cell_whose_job_is_cancelled_is_reported_and_the_same_command_finishes_it(
+    tmp_path: Path, undisturbed: dict[str, object]
+) -> None:
+    process = start(tmp_path, *LONG, "seed=0,1,2", *SLURM)
+    until(lambda: running(tmp_path), "a cell to begin")
+    cell = running(tmp_path)[0].name
+    call("scancel", jobs_of(tmp_path)[cell])
+    said, _ = process.communicate(timeout=400)
+    assert process.returncode == 1, said
+    assert "1 of 3 cells failed" in said
+    assert f"{cell}: " in said
+    assert "CANCELLED" in said
+    code, said = sweep(tmp_path, *LONG, "seed=0,1,2", *SLURM)
+    assert code == 0, said
+    assert "1 cell to run" in said or "1 of 3 cells to run" in said
+    assert metrics_in(tmp_path) == undisturbed
+
+
+def test_a_job_whose_time_is_nearly_up_is_requeued_and_finishes_with_the_same_numbers(
+    tmp_path: Path, undisturbed: dict[str, object]
+) -> None:
+    process = start(tmp_path, *LONG, "seed=0,1,2", *SLURM, "hydra.launcher.cells_per_job=2")
+    until(lambda: running(tmp_path), "a cell to begin")
+    cell = running(tmp_path)[0]
+    call("scancel", "--signal=USR2", jobs_of(tmp_path)[cell.name])
+    said, _ = process.communicate(timeout=400)
+    assert process.returncode == 0, said
+    assert read_record(cell).iterations["resumed_at"], "it went on from its checkpoint"
+    assert metrics_in(tmp_path) == undisturbed
+
+
+def test_when_the_driver_is_gone_status_tells_what_the_cluster_does_and_a_new_driver_waits_for_it(
+    tmp_path: Path, undisturbed: dict[str, object]
+) -> None:
+    process = start(tmp_path, *LONG, "seed=0,1,2", *SLURM, "hydra.launcher.array_parallelism=1")
+    until(lambda: running(tmp_path), "a cell to begin")
+    process.kill()
+    process.wait()
+    submitted = jobs_of(tmp_path)
+    said = module(tmp_path, "dip_stages.status", "outputs/custom")
+    assert "1 running, 2 queued of 3 cells" in said
+    assert "PENDING" in said
+    code, said = sweep(tmp_path, *LONG, "seed=0,1,2", *SLURM)
+    assert code == 0, said
+    assert "cells are in the queue of the cluster" in said
+    array = next(iter(submitted.values())).partition("_")[0]
+    ended = call("sacct", "-n", "-X", "-P", "--format=State", f"--jobs={array}").split()
+    assert ended == ["COMPLETED"] * 3, "nothing was submitted twice"
+    assert metrics_in(tmp_path) == undisturbed
+
+
+def test_cells_may_be_left_to_the_cluster_and_gathered_later(tmp_path: Path) -> None:
+    code, said = sweep(tmp_path, *TINY, "seed=0,1", *SLURM, "sweep.detach=true")
+    assert code == 0, said
+    assert "2 cells left to the cluster" in said
+    assert not metrics_in(tmp_path)
+    until(lambda: len(metrics_in(tmp_path)) == 2, "the jobs to end")
+    assert "2 done of 2 cells" in module(tmp_path, "dip_stages.report", "outputs/custom")
+
+
+def test_each_job_sees_its_own_gpu_and_the_cells_of_a_job_share_it(tmp_path: Path) -> None:
+    gpu = ("hydra/launcher=submitit_slurm_gpu", "hydra.launcher.mem_gb=2", "runtime.accelerator=cpu")
+    code, said = sweep(tmp_path, *LONG, "trainer.iterations=1000", "seed=0,1", *gpu)
+    assert code == 0, said
+    assert sorted(gpus_in(tmp_path, "custom")) == ["0", "1"], "two jobs at once, a GPU each"
+    packed = ("hydra.launcher.cells_per_job=3", "hydra.launcher.workers=2", "hydra.launcher.cpus_per_task=2")
+    code, said = sweep(tmp_path, *TINY, "seed=2,3,4", "sweep.name=packed", *gpu, *packed)
+    assert code == 0, said
+    seen = [
+        read_record(path.parent).computed["cuda_visible_devices"] for path in tmp_path.glob("*/packed/*/record.json")
+    ]
+    assert seen == ["0"] * 3
+
+
+def test_what_the_cluster_does_not_take_is_said_before_anything_runs(tmp_path: Path) -> None:
+    code, said = sweep(tmp_path, *TINY, "seed=0,1", *SLURM, "hydra.launcher.partition=nowhere")
+    assert code == 2
+    assert "the cluster does not take the jobs" in said
+    assert "invalid partition" in said
+    code, said = sweep(tmp_path, *TINY, "seed=0,1", "hydra/launcher=local", "sweep.detach=true")
+    assert code == 2
+    assert "sweep.detach: got true with hydra/launcher=local" in said
