@@ -280,7 +280,7 @@ class _Driver:
         """Write the failure record of a cell whose job ended without one; return whether to try it again."""
         reason = "; ".join(dict.fromkeys(task.reasons)) or "its job ended without a record and without a reason"
         died = f"{found.left_by} died in the middle of the cell"
-        message = f"{died}; {reason}" if found.left_by and task.reasons else died if found.left_by else reason
+        message = reason if not found.left_by else f"{died}; {reason}" if task.given_up else died
         outcome = note_failure(self._order(task), "LostError", message)
         if outcome.status == "unwritten":
             sys.stderr.write(f"{outcome.message}\n")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import socket
 from typing import TYPE_CHECKING, Any
 
 from dip_stages.errors import LaunchError
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["run_on_ray"]
 
 _LOOK = 1.0
+_ANSWER = 10.0
 
 
 def run_on_ray(
@@ -67,6 +69,7 @@ def _connect(init: Mapping[str, Any]) -> None:
 
     if ray.is_initialized():
         return
+    _check_answers(str(init.get("address")))
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         ray.init(**init)
@@ -75,6 +78,20 @@ def _connect(init: Mapping[str, Any]) -> None:
     finally:
         for number, handler in before.items():  # Ray takes SIGTERM, which is the driver's
             signal.signal(number, handler)
+
+
+def _check_answers(address: str) -> None:
+    """Refuse an address where nobody listens: Ray would try for minutes."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if not colon:
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=_ANSWER).close()
+    except (OSError, ValueError) as error:
+        raise LaunchError(
+            f"hydra/launcher=ray: no cluster at hydra.launcher.address={address}: {error}; "
+            "allowed: auto, host:port or ray://host:port of one that runs, null for one of this machine"
+        ) from error
 
 
 def _check_fits(options: Mapping[str, Any]) -> None:

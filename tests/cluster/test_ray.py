@@ -4,42 +4,22 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psutil
 import pytest
 
 from dip_stages.records import read_record
-from tests.cluster.sweeps import ENVIRONMENT, metrics_in, running, start, sweep, until
+from tests.cluster.conftest import ADDRESS
+from tests.cluster.sweeps import metrics_in, running, start, sweep, until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from pathlib import Path
 
 pytestmark = pytest.mark.cluster
 
-PORT = "6399"
-RAY = ("hydra/launcher=ray", f"hydra.launcher.address=127.0.0.1:{PORT}")
+RAY = ("hydra/launcher=ray", f"hydra.launcher.address={ADDRESS}")
 LONG = ("sweep=custom", "preset=smoke", "method=baseline", "trainer.iterations=3000", "runtime.checkpoint_every=1")
-
-
-def ray(*arguments: str) -> None:
-    program = Path(sys.executable).with_name("ray")
-    with Path("/tmp/ray-up.log").open("a+") as file:  # noqa: S108 - a pipe would be held open by the daemons
-        done = subprocess.run([program, *arguments], env=ENVIRONMENT, stdout=file, stderr=file, check=False)
-        file.seek(0)
-        assert done.returncode == 0, file.read()
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[None]:
-    ray("stop", "--force")
-    ray("start", "--head", f"--port={PORT}", "--num-cpus=1", "--num-gpus=1", "--include-dashboard=false")
-    ray("start", f"--address=127.0.0.1:{PORT}", "--num-cpus=1", "--num-gpus=1")
-    yield
-    ray("stop", "--force")
 
 
 def tasks() -> list[psutil.Process]:
@@ -56,7 +36,7 @@ def _line(process: psutil.Process) -> str:
         return ""
 
 
-@pytest.mark.usefixtures("cluster")
+@pytest.mark.usefixtures("ray_cluster")
 def test_the_smoke_sweep_has_the_records_of_the_local_launcher(tmp_path: Path) -> None:
     for where, launcher in (("local", ()), ("ray", RAY)):
         (tmp_path / where).mkdir()
@@ -66,7 +46,7 @@ def test_the_smoke_sweep_has_the_records_of_the_local_launcher(tmp_path: Path) -
     assert metrics_in(tmp_path / "ray") == metrics_in(tmp_path / "local")
 
 
-@pytest.mark.usefixtures("cluster")
+@pytest.mark.usefixtures("ray_cluster")
 def test_a_killed_task_is_run_again_and_the_sweep_ends_complete(tmp_path: Path) -> None:
     for where in ("local", "ray"):
         (tmp_path / where).mkdir()
@@ -82,7 +62,7 @@ def test_a_killed_task_is_run_again_and_the_sweep_ends_complete(tmp_path: Path) 
     assert any(resumed), "the killed cell went on from its checkpoint"
 
 
-@pytest.mark.usefixtures("cluster")
+@pytest.mark.usefixtures("ray_cluster")
 def test_each_task_sees_its_own_gpu(tmp_path: Path) -> None:
     settings = ("hydra.launcher.num_gpus=1", "runtime.accelerator=cpu", "trainer.iterations=400")
     code, said = sweep(tmp_path, *LONG, "seed=0,1", *RAY, *settings)
@@ -91,14 +71,14 @@ def test_each_task_sees_its_own_gpu(tmp_path: Path) -> None:
     assert seen == ["0", "0"], "each node of this cluster has one GPU, its 0"
 
 
-@pytest.mark.usefixtures("cluster")
+@pytest.mark.usefixtures("ray_cluster")
 def test_what_no_machine_has_room_for_is_said_before_anything_runs(tmp_path: Path) -> None:
     code, said = sweep(tmp_path, *LONG, "seed=0,1", *RAY, "hydra.launcher.num_gpus=2")
     assert code == 2
     assert "a task wants {'CPU': 1.0, 'GPU': 2.0}" in said
     code, said = sweep(tmp_path, *LONG, "seed=0,1", "hydra/launcher=ray", "hydra.launcher.address=127.0.0.1:1")
     assert code == 2
-    assert "no cluster at 127.0.0.1:1" in said
+    assert "no cluster at hydra.launcher.address=127.0.0.1:1" in said
 
 
 def test_a_cluster_of_this_machine_is_made_for_a_sweep_and_gives_gpus_in_turn(tmp_path: Path) -> None:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
+from dip_stages.queues import live_jobs
 from dip_stages.records import read_record
 from tests.cluster.sweeps import metrics_in, module, running, start, sweep, until
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("slurm")]
 
@@ -17,14 +22,6 @@ SLURM = ("hydra/launcher=submitit_slurm", "hydra.launcher.mem_gb=2", "hydra.laun
 TINY = ("sweep=custom", "preset=smoke", "method=baseline", "trainer.iterations=8")
 LONG = ("sweep=custom", "preset=smoke", "method=baseline", "trainer.iterations=3000", "runtime.checkpoint_every=1")
 """Some 15 seconds a cell."""
-
-
-@pytest.fixture(scope="module")
-def slurm() -> None:
-    log = Path("/tmp/slurm-up.log")  # noqa: S108 - a pipe would be held open by the daemons
-    with log.open("w") as file:
-        up = subprocess.run([Path(__file__).with_name("slurm_up.sh")], stdout=file, stderr=file, check=False)
-    assert up.returncode == 0, log.read_text()
 
 
 @pytest.fixture(scope="module")
@@ -106,13 +103,29 @@ def test_a_job_whose_time_is_nearly_up_is_requeued_and_finishes_with_the_same_nu
     assert metrics_in(tmp_path) == undisturbed
 
 
+def test_an_interruption_takes_back_what_waits_and_the_same_command_finishes(
+    tmp_path: Path, undisturbed: dict[str, object]
+) -> None:
+    process = start(tmp_path, *LONG, "seed=0,1,2", *SLURM, "hydra.launcher.array_parallelism=1")
+    until(lambda: running(tmp_path), "a cell to begin")
+    submitted = set(jobs_of(tmp_path).values())
+    process.send_signal(signal.SIGINT)
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, said
+    assert "interrupted: 3 of 3 cells are left" in said
+    until(lambda: not submitted & set(live_jobs() or {}), "the jobs to end", seconds=30)
+    code, said = sweep(tmp_path, *LONG, "seed=0,1,2", *SLURM)
+    assert code == 0, said
+    assert metrics_in(tmp_path) == undisturbed
+
+
 def test_when_the_driver_is_gone_status_tells_what_the_cluster_does_and_a_new_driver_waits_for_it(
     tmp_path: Path, undisturbed: dict[str, object]
 ) -> None:
     process = start(tmp_path, *LONG, "seed=0,1,2", *SLURM, "hydra.launcher.array_parallelism=1")
     until(lambda: running(tmp_path), "a cell to begin")
     process.kill()
-    process.wait()
+    process.communicate()
     submitted = jobs_of(tmp_path)
     said = module(tmp_path, "dip_stages.status", "outputs/custom")
     assert "1 running, 2 queued of 3 cells" in said

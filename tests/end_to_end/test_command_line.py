@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from tests.conftest import CommandLine
 
+LAUNCHERS = ("basic", "joblib", "local", "submitit_local")
 TINY = ("preset=smoke", "trainer.iterations=8")
 
 
@@ -50,7 +51,7 @@ def test_the_smoke_sweep_runs_reports_and_is_not_run_twice(run: CommandLine, tmp
 
 @pytest.mark.slow
 def test_every_launcher_gives_the_same_bits(run: CommandLine, tmp_path: Path) -> None:
-    for launcher in ("basic", "joblib", "local"):
+    for launcher in LAUNCHERS:
         swept = run(
             "-m", "sweep=custom", *TINY, "arch=unet,resnet", f"hydra/launcher={launcher}", f"outputs={launcher}"
         )
@@ -60,10 +61,10 @@ def test_every_launcher_gives_the_same_bits(run: CommandLine, tmp_path: Path) ->
             path.parent.name: read_record(path.parent).metrics
             for path in (tmp_path / launcher).glob("custom/*/record.json")
         }
-        for launcher in ("basic", "joblib", "local")
+        for launcher in LAUNCHERS
     ]
     assert len(metrics[0]) == 2
-    assert metrics[0] == metrics[1] == metrics[2]
+    assert all(found == metrics[0] for found in metrics)
 
 
 def test_a_cell_that_fails_shows_and_the_others_finish(run: CommandLine, tmp_path: Path) -> None:

@@ -25,7 +25,8 @@ def commands(document: Path) -> list[str]:
 
 
 EVERY = [command for document in DOCUMENTS for command in commands(document)]
-OURS = sorted({command for command in EVERY if command.startswith("python -m dip_stages")})
+ON_CLUSTERS = sorted({command for command in EVERY if re.search(r"hydra/launcher=(submitit_slurm|ray)", command)})
+OURS = sorted({command for command in EVERY if command.startswith("python -m dip_stages")} - set(ON_CLUSTERS))
 MAKES = sorted({command for command in EVERY if command.startswith("make")})
 
 

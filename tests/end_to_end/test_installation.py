@@ -59,3 +59,13 @@ def test_the_wheel_works_in_an_empty_environment_and_folder(built: Path, tmp_pat
     assert "8 done of 8 cells" in out
     assert (work / "outputs" / "smoke" / "plan.json").is_file()
     assert "8 done of 8 cells" in call(python, "-m", "dip_stages.report", "outputs/smoke", cwd=work, clean=True)
+    assert "8 done of 8 cells" in call(python, "-m", "dip_stages.status", "outputs/smoke", cwd=work, clean=True)
+    assert "outputs/single/" in call(
+        python, "-m", "dip_stages", "preset=smoke", "trainer.iterations=4", cwd=work, clean=True
+    )
+    for launcher, extra in (("ray", "ray"), ("submitit_slurm", "slurm"), ("joblib", "joblib")):
+        command = [str(python), "-m", "dip_stages", "-m", "sweep=smoke", f"hydra/launcher={launcher}"]
+        refused = subprocess.run(command, cwd=work, capture_output=True, text=True, check=False)
+        assert refused.returncode == 2
+        assert f"pip install 'dip_stages[{extra}]'" in refused.stderr
+        assert "Traceback" not in refused.stderr

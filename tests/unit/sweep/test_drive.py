@@ -110,6 +110,38 @@ def test_cells_that_the_launcher_loses_twice_have_a_failure_record_with_the_reas
     assert drive(plan, Launcher()) == 0
 
 
+def test_a_cell_whose_job_alone_ended_is_lost_at_once_and_the_reason_is_said(
+    plan: Plan, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cancelled = plan.cells[1].folder.name
+    launcher = Launcher()
+
+    def launch(cells: Sequence[PlannedCell], first: int, token: str) -> dict[str, Reason]:
+        launcher([planned for planned in cells if planned.folder.name != cancelled], first, token)
+        return {cancelled: Reason("Slurm job 7_1 ended: CANCELLED", final=True)}
+
+    assert run_plan(plan, launch, Options(wait=0.05)) == 1
+    assert launcher.batches == [(0, 3)]
+    assert f"{cancelled}: Slurm job 7_1 ended: CANCELLED" in capsys.readouterr().err
+    assert read_record(plan.cells[1].folder).lost
+    assert drive(plan, Launcher()) == 0
+
+
+def test_cells_left_to_a_cluster_are_not_waited_for(plan: Plan, capsys: pytest.CaptureFixture[str]) -> None:
+    submitted: list[Path] = []
+
+    def launch(cells: Sequence[PlannedCell], first: int, token: str) -> dict[str, Reason]:
+        assert first == 0
+        submitted.extend(order_path(p.folder.parent, token, p.folder.name) for p in cells)
+        return {}
+
+    assert run_plan(plan, launch, Options(command=COMMAND, detach=True)) == 0
+    assert "4 cells left to the cluster" in capsys.readouterr().out
+    assert len(submitted) == 4
+    assert all(path.exists() for path in submitted), "the jobs read them later"
+    assert not (plan.root / "report").exists()
+
+
 def test_failed_cells_are_listed_and_tried_again_on_request(
     diverging: Plan, capsys: pytest.CaptureFixture[str]
 ) -> None:

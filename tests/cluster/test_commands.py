@@ -1,0 +1,40 @@
+"""The commands of the documentation that are for a cluster, made small, on the real ones."""
+
+from __future__ import annotations
+
+import shlex
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.cluster.conftest import ADDRESS
+from tests.cluster.sweeps import metrics_in, sweep, until
+from tests.end_to_end.test_documentation import ON_CLUSTERS
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("slurm", "ray_cluster")]
+
+SMALL = ("preset=smoke", "trainer.iterations=2", "arch=unet", "loss=mse", "scheduler=linear", "beta_max=0.01")
+HERE = {"account": None, "partition": None, "address": ADDRESS, "setup": "[true]", "additional_parameters": "{}"}
+"""What this machine's clusters have of a command's settings; None for what they have not."""
+
+
+def test_there_are_commands_for_both() -> None:
+    assert sum("launcher=ray" in command for command in ON_CLUSTERS) >= 2
+    assert sum("launcher=submitit_slurm" in command for command in ON_CLUSTERS) >= 5
+
+
+@pytest.mark.parametrize("command", ON_CLUSTERS)
+def test_a_command_for_a_cluster_runs_when_made_small(tmp_path: Path, command: str) -> None:
+    arguments = []
+    for argument in shlex.split(command)[4:]:
+        key, _, value = argument.partition("=")
+        here = HERE.get(key.removeprefix("hydra.launcher."), value)
+        if here is not None:
+            arguments.append(f"{key}={here}")
+    memory = ("hydra.launcher.mem_gb=2",) if "submitit" in command else ()
+    code, said = sweep(tmp_path, *arguments, *SMALL, *memory)
+    assert code == 0, said
+    until(lambda: len(metrics_in(tmp_path)) >= 1, "the cells to end")
