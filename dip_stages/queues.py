@@ -83,7 +83,7 @@ class Queue:
 
     @property
     def runs(self) -> frozenset[str]:
-        """The tokens of the runs with jobs that have not ended."""
+        """The tokens of the runs with jobs that have not ended, or of which that is not known."""
         self._ask()
         return self._runs
 
@@ -94,8 +94,9 @@ class Queue:
         self._asked = now
         noted = {path.parent.name: _noted(path.parent) for path in (self._root / RUNS).glob(f"*/{_JOBS}")}
         states = live_jobs() if noted else {}
-        if states is None:
-            return  # Slurm does not answer: what it said last is the best there is
+        if states is None:  # Slurm does not answer: what it said last is the best there is, and any job may live
+            self._runs = frozenset(run for run, jobs in noted.items() if jobs)
+            return
         live = {run: {cell: job for cell, job in jobs.items() if job in states} for run, jobs in noted.items()}
         self._runs = frozenset(run for run, jobs in live.items() if jobs)
         # Jobs of a run that was asked to stop end as soon as they start: nobody need wait for them.

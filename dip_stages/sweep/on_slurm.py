@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from dip_stages.errors import LaunchError
-from dip_stages.queues import end_of, live_jobs, note_jobs
+from dip_stages.queues import STOP, end_of, live_jobs, note_jobs
 from dip_stages.sweep.packs import packed
 from dip_stages.worker import Outcome
 
@@ -83,7 +83,7 @@ def run_on_slurm(orders: Sequence[str], run: Path, submission: Submission, *, de
             for job, pack in _as_they_end(dict(zip(jobs, array, strict=True)), slurm=slurm):
                 outcomes |= _outcomes(job, pack, slurm=slurm)
         except BaseException:
-            if slurm:  # what has not begun need not; what runs has been asked to stop
+            if slurm and (run / STOP).exists():  # what has not begun need not; what runs has been asked to stop
                 ids = sorted({job.job_id.partition("_")[0] for job in jobs})
                 subprocess.run(["scancel", "--state=PENDING", *ids], check=False, timeout=30)  # noqa: S603, S607
             raise

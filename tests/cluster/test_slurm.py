@@ -119,12 +119,14 @@ def test_an_interruption_takes_back_what_waits_and_the_same_command_finishes(
     assert metrics_in(tmp_path) == undisturbed
 
 
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT], ids=["killed", "told to leave them"])
 def test_when_the_driver_is_gone_status_tells_what_the_cluster_does_and_a_new_driver_waits_for_it(
-    tmp_path: Path, undisturbed: dict[str, object]
+    tmp_path: Path, undisturbed: dict[str, object], how: signal.Signals
 ) -> None:
-    process = start(tmp_path, *LONG, "seed=0,1,2", *SLURM, "hydra.launcher.array_parallelism=1")
+    one = ("hydra.launcher.array_parallelism=1", "sweep.on_interrupt=leave")
+    process = start(tmp_path, *LONG, "seed=0,1,2", *SLURM, *one)
     until(lambda: running(tmp_path), "a cell to begin")
-    process.kill()
+    process.send_signal(how)
     process.communicate()
     submitted = jobs_of(tmp_path)
     said = module(tmp_path, "dip_stages.status", "outputs/custom")

@@ -62,6 +62,9 @@ def test_a_slurm_that_does_not_answer_takes_nothing_back(tmp_path: Path, slurm: 
     assert set(queue.cells) == {"a"}
     (tmp_path / "tools" / "squeue").write_text("#!/bin/sh\nexit 1\n")
     assert set(queue.cells) == {"a"}
+    with Run(tmp_path) as own:
+        own.clean()
+    assert {path.name for path in (tmp_path / RUNS).iterdir()} == {"one"}, "its jobs may live"
     slurm("squeue", "")
     assert dict(queue.cells) == {}
 
