@@ -18,7 +18,7 @@ help: ## list the targets
 
 install: $(VENV)/.dev ## make .venv with everything that development needs
 
-report: $(VENV)/.run ## the report's table beside ours, on a small picture: 18 cells, about 6 minutes on 2 cores
+report: $(VENV)/.run ## the report's table beside ours, on a small picture: 18 cells, 6 minutes on 2 slow cores
 	$(BIN)/python -m dip_stages -m sweep=report_table preset=quick $(ARGS)
 
 report-paper: $(VENV)/.run ## the same on the report's own picture where it can be had, 512x512, published width, for a GPU (see the README)

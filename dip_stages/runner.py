@@ -120,17 +120,20 @@ def trainer_of(accelerator: str, *, logger: Logger | bool, callbacks: list[pl.Ca
         callbacks: In the order in which they are called.
     """
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
-    return pl.Trainer(
-        accelerator={"cuda": "gpu"}.get(accelerator, accelerator),
-        devices=1,
-        max_epochs=1,
-        logger=logger,
-        callbacks=callbacks,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        plugins=[LightningEnvironment()],
-    )
+    with warnings.catch_warnings():
+        # Where Slurm is installed, Lightning says that it is not used: a cell is a process of its own by intent.
+        warnings.filterwarnings("ignore", message="The `srun` command is available")
+        return pl.Trainer(
+            accelerator={"cuda": "gpu"}.get(accelerator, accelerator),
+            devices=1,
+            max_epochs=1,
+            logger=logger,
+            callbacks=callbacks,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            plugins=[LightningEnvironment()],
+        )
 
 
 @contextmanager
