@@ -7,11 +7,24 @@ from typing import TYPE_CHECKING, Any
 
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.errors import HydraException
+from hydra.plugins.launcher import Launcher
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from hydra.types import HydraContext, TaskFunction
     from omegaconf import DictConfig
+
+
+class OrdersLauncher(Launcher):
+    """A launcher of what the sweeper ``grids`` ordered."""
+
+    config: DictConfig
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Take what Hydra gives; the cells come as orders, so neither context nor task function is needed."""
+        del hydra_context, task_function
+        self.config = config
 
 
 def ordered(config: DictConfig, job_overrides: Sequence[Sequence[str]]) -> list[Path]:

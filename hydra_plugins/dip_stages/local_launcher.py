@@ -7,29 +7,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hydra.plugins.launcher import Launcher
-
 from hydra_plugins.dip_stages import _orders
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from hydra.core.utils import JobReturn
-    from hydra.types import HydraContext, TaskFunction
-    from omegaconf import DictConfig
 
 
-class LocalLauncher(Launcher):
+class LocalLauncher(_orders.OrdersLauncher):
     """Runs what the sweeper ``grids`` ordered; ``conf/hydra/launcher/local.yaml`` says what the settings are."""
 
     def __init__(self, workers: int | None = None, gpus: Sequence[int | str] | None = None) -> None:
         self.workers = None if workers is None else _orders.whole("workers", workers)
         self.gpus = None if gpus is None else [str(gpu) for gpu in gpus]
-
-    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Take what Hydra gives; the cells come as orders, so neither context nor task function is needed."""
-        del hydra_context, task_function
-        self.config = config
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Compute the cells of these jobs and return what came of each."""

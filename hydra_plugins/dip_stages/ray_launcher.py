@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from hydra.plugins.launcher import Launcher
 from omegaconf import OmegaConf
 
 from hydra_plugins.dip_stages import _orders
@@ -17,11 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from hydra.core.utils import JobReturn
-    from hydra.types import HydraContext, TaskFunction
-    from omegaconf import DictConfig
 
 
-class RayLauncher(Launcher):
+class RayLauncher(_orders.OrdersLauncher):
     """Runs what the sweeper ``grids`` ordered; ``conf/hydra/launcher/ray.yaml`` says what the settings are."""
 
     def __init__(
@@ -44,11 +41,6 @@ class RayLauncher(Launcher):
             "max_retries": _orders.whole("max_retries", max_retries, least=-1),
             **_plain(options),
         }
-
-    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Take what Hydra gives; the cells come as orders, so neither context nor task function is needed."""
-        del hydra_context, task_function
-        self.config = config
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Run the cells of these jobs and return what came of each."""

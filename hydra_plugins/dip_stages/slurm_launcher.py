@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from hydra.plugins.launcher import Launcher
 from omegaconf import OmegaConf
 
 from hydra_plugins.dip_stages import _orders
@@ -18,8 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from hydra.core.utils import JobReturn
-    from hydra.types import HydraContext, TaskFunction
-    from omegaconf import DictConfig
 
 _OF_SLURM = (
     "partition", "qos", "account", "constraint", "nodelist", "exclude", "gres", "gpus_per_task", "cpus_per_gpu",
@@ -28,7 +25,7 @@ _OF_SLURM = (
 )  # fmt: skip
 
 
-class SlurmLauncher(Launcher):
+class SlurmLauncher(_orders.OrdersLauncher):
     """Runs what the sweeper ``grids`` ordered; ``conf/hydra/launcher/submitit_slurm.yaml`` has the settings."""
 
     def __init__(
@@ -56,11 +53,6 @@ class SlurmLauncher(Launcher):
     def outlives_driver(self) -> bool:
         """Whether jobs go on when the driver is gone."""
         return self.cluster == "slurm"
-
-    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Take what Hydra gives; the cells come as orders, so neither context nor task function is needed."""
-        del hydra_context, task_function
-        self.config = config
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Submit the cells of these jobs and, unless they are left to the cluster, return what came of each."""
