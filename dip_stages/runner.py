@@ -120,20 +120,17 @@ def trainer_of(accelerator: str, *, logger: Logger | bool, callbacks: list[pl.Ca
         callbacks: In the order in which they are called.
     """
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
-    with warnings.catch_warnings():
-        # Where Slurm is installed, Lightning says that it is not used: a cell is a process of its own by intent.
-        warnings.filterwarnings("ignore", message="The `srun` command is available")
-        return pl.Trainer(
-            accelerator={"cuda": "gpu"}.get(accelerator, accelerator),
-            devices=1,
-            max_epochs=1,
-            logger=logger,
-            callbacks=callbacks,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            plugins=[LightningEnvironment()],
-        )
+    return pl.Trainer(
+        accelerator={"cuda": "gpu"}.get(accelerator, accelerator),
+        devices=1,
+        max_epochs=1,
+        logger=logger,
+        callbacks=callbacks,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        plugins=[LightningEnvironment()],
+    )
 
 
 @contextmanager
@@ -146,6 +143,8 @@ def fitting() -> Iterator[None]:
     with warnings.catch_warnings(), _interruptible():
         # Lightning's own `fit` trips on a rename in torch's pytree helper; users need not see it.
         warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)
+        # Nor, where Slurm is installed, that a cell is not run by it.
+        warnings.filterwarnings("ignore", message="The `srun` command is available")
         yield
 
 

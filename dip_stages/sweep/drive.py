@@ -198,17 +198,18 @@ class _Driver:
         self._queue = Queue(run.root)
 
     def run(self) -> None:
-        queued = self._queue.cells
-        tasks = [task for task in self._tasks if task.planned.folder.name not in queued]
-        waiting = [task for task in self._tasks if task.planned.folder.name in queued]
-        if waiting:
-            name = waiting[0].planned.folder.name
-            sys.stderr.write(f"{len(waiting)} cells are in the queue of the cluster, as {name}: {queued[name]}\n")
-        while (tasks or waiting) and not self._interrupts.asked():
-            self._launch_all(tasks)
+        tasks = self._tasks
+        if queued := [job for task in tasks if (job := self._job(task))]:
+            sys.stderr.write(f"{len(queued)} cells are in the queue of the cluster, the first as {queued[0]}\n")
+        while tasks and not self._interrupts.asked():
+            self._launch_all([task for task in tasks if not self._job(task)])
             if self._interrupts.asked():
                 return
-            tasks, waiting = self._unsettled(tasks + waiting), []
+            tasks = self._unsettled(tasks)
+
+    def _job(self, task: _Task) -> str | None:
+        """Return the job of a cluster that has a cell, whichever run submitted it."""
+        return self._queue.cells.get(task.planned.folder.name)
 
     def _launch_all(self, tasks: list[_Task]) -> None:
         size = self._options.batch_size or max(len(tasks), 1)
@@ -240,13 +241,13 @@ class _Driver:
         return _order(task.planned, task.stale, self._run)
 
     def _unsettled(self, tasks: list[_Task]) -> list[_Task]:
-        """Return the cells to launch again, after waiting for those that another driver has."""
+        """Return the cells that are left, once one is to be launched again; others may be somebody else's."""
         again, waiting = [], tasks
         while waiting and not self._interrupts.asked():
-            held = []
+            begun, held = time.monotonic(), []
             for task in waiting:
                 found = task.planned.look()
-                if found.state == "running" or (not found.ended and task.planned.folder.name in self._queue.cells):
+                if found.state == "running" or (not found.ended and self._job(task)):
                     task.unbegun = 0
                     held.append(task)
                 elif self._to_be_run_again(task, found):
@@ -254,7 +255,8 @@ class _Driver:
             waiting = held
             if again or not waiting:
                 break
-            time.sleep(self._options.wait)
+            # Of thousands of folders on a shared disk a look takes long: it may not take more than a fifth of the time.
+            time.sleep(max(self._options.wait, 4 * (time.monotonic() - begun)))
         return again + (waiting if again else [])
 
     def _to_be_run_again(self, task: _Task, found: Look) -> bool:

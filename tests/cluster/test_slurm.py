@@ -57,6 +57,7 @@ def test_a_sweep_larger_than_an_array_has_the_records_of_the_local_launcher(tmp_
         code, said = sweep(tmp_path / where, "sweep=smoke", "trainer.iterations=8", *launcher)
         assert code == 0, said
         assert "8 done of 8 cells" in said
+        assert "`srun`" not in said, "Lightning's remark on it is for nobody"
     local, slurm = metrics_in(tmp_path / "local"), metrics_in(tmp_path / "slurm")
     assert len(slurm) == 8
     assert slurm == local

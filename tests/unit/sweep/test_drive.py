@@ -11,7 +11,7 @@ import pytest
 
 from dip_stages.claims import Claim
 from dip_stages.orders import Order, read_order
-from dip_stages.queues import RUNS
+from dip_stages.queues import RUNS, Queue
 from dip_stages.records import RECORD, read_record
 from dip_stages.sweep.drive import Options, Reason, run_plan
 from dip_stages.sweep.plan import Plan, PlannedCell, make_plan
@@ -140,6 +140,26 @@ def test_cells_left_to_a_cluster_are_not_waited_for(plan: Plan, capsys: pytest.C
     assert len(submitted) == 4
     assert all(path.exists() for path in submitted), "the jobs read them later"
     assert not (plan.root / "report").exists()
+
+
+def test_what_waits_in_a_clusters_queue_is_not_launched_again_while_something_else_is(
+    plan: Plan, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The stand-in for Slurm's queue has two cells for a while, in which a third is lost and launched again."""
+    queued = [planned.folder.name for planned in plan.cells[:2]]
+    until = time.monotonic() + 6
+    answers: list[dict[str, str]] = []
+
+    def cells(_: object) -> dict[str, str]:
+        answers.append(dict.fromkeys(queued, "Slurm job 7, PENDING") if time.monotonic() < until else {})
+        return answers[-1]
+
+    monkeypatch.setattr(Queue, "cells", property(cells))
+    launcher = Launcher(broken=(0,))
+    assert drive(plan, launcher) == 0
+    assert "2 cells are in the queue of the cluster, the first as Slurm job 7, PENDING" in capsys.readouterr().err
+    assert launcher.batches == [(0, 2), (0, 2), (0, 2)], "two that are lost, the same again, and the two of the queue"
+    assert answers[-1] == {}
 
 
 def test_failed_cells_are_listed_and_tried_again_on_request(
