@@ -80,6 +80,7 @@ def test_a_cell_that_fails_shows_and_the_others_finish(run: CommandLine, tmp_pat
     assert "nothing to do" in again.stderr
 
 
+@pytest.mark.slow
 def test_a_picture_that_vanishes_during_a_sweep_loses_its_own_cells_alone(run: CommandLine, tmp_path: Path) -> None:
     """The cells run one after the other, and the first one's end takes the second one's picture away."""
     for name in ("first.png", "second.png"):
@@ -200,6 +201,7 @@ def test_ones_own_picture_is_fitted(run: CommandLine, tmp_path: Path) -> None:
     assert (observation["width"], observation["height"]) == (40, 29)
 
 
+@pytest.mark.slow
 def test_a_noise_level_may_be_typed_as_a_number(run: CommandLine, tmp_path: Path) -> None:
     swept = run("-m", "sweep=custom", *TINY, "method=baseline", "beta_max=0.005,0.05")
     assert swept.returncode == 0, swept.stderr

@@ -83,6 +83,7 @@ def test_a_killed_cell_is_tried_again_within_the_command_on_request(tmp_path: Pa
     assert "failed, tried again (1 of 1)" in said
 
 
+@pytest.mark.slow
 def test_a_second_interruption_is_out_at_once(tmp_path: Path) -> None:
     process = start(tmp_path, [*SWEEP, "trainer.iterations=100000"])
     deadline = time.monotonic() + 120
@@ -100,6 +101,7 @@ def test_a_second_interruption_is_out_at_once(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("outputs/*/*/record.json"))
 
 
+@pytest.mark.slow
 def test_status_shows_a_running_sweep_and_one_that_was_interrupted(tmp_path: Path) -> None:
     def status() -> str:
         command = [sys.executable, "-m", "dip_stages.status", "outputs/custom"]
@@ -125,6 +127,7 @@ def test_status_shows_a_running_sweep_and_one_that_was_interrupted(tmp_path: Pat
     assert command in stopped
 
 
+@pytest.mark.slow
 def test_a_single_cell_that_is_interrupted_goes_on(tmp_path: Path) -> None:
     arguments = ["preset=smoke", "trainer.iterations=150", "trainer.chunk=3", "runtime.checkpoint_every=0"]
     process = start(tmp_path, arguments)

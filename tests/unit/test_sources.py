@@ -182,6 +182,7 @@ def test_a_folder_without_pictures_or_that_is_none_is_refused(tmp_path: Path) ->
         picture_in_folder(str(tmp_path / "missing"), 0)
 
 
+@pytest.mark.slow
 def test_a_sweep_over_a_folder_has_an_observation_a_picture(run: CommandLine, folder: Path) -> None:
     few = ("preset=smoke", "trainer.iterations=2", "method=baseline", "logger=none")
     done = run("-m", "sweep=custom", *few, "data=folder", f"data.path={folder}", "data.index=0,1,3")
@@ -194,6 +195,7 @@ def test_a_sweep_over_a_folder_has_an_observation_a_picture(run: CommandLine, fo
     assert "Traceback" not in broken.stderr
 
 
+@pytest.mark.slow
 def test_the_butterflies_run_and_are_the_reports_picture(run: CommandLine, butterflies: Path, tmp_path: Path) -> None:
     few = ("preset=smoke", "trainer.iterations=2", "logger=none", "data=butterflies", f"data.dataset={butterflies}")
     done = run("-m", "sweep=report_table", *few, "arch.width=4", "beta_max=0.01", "loss=mse", "scheduler=linear")
