@@ -73,7 +73,7 @@ def _connect(init: Mapping[str, Any]) -> None:
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         ray.init(**init)
-    except (ConnectionError, ValueError, RuntimeError, TypeError) as error:
+    except (ConnectionError, ValueError, RuntimeError, TypeError, ray.exceptions.RayError) as error:
         raise LaunchError(f"hydra/launcher=ray: no cluster at {init.get('address')}: {error}") from error
     finally:
         for number, handler in before.items():  # Ray takes SIGTERM, which is the driver's

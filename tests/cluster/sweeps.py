@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 __all__ = ["metrics_in", "module", "running", "start", "sweep", "until"]
 
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
+# Ray asks for a token once a local cluster has left one in the home folder, and only some of its commands read it.
+RAY_ALONE = {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", **RAY_ALONE}
 
 
 def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
