@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 from typing import TYPE_CHECKING
@@ -131,7 +132,8 @@ def test_when_the_driver_is_gone_status_tells_what_the_cluster_does_and_a_new_dr
     process.communicate()
     submitted = jobs_of(tmp_path)
     said = module(tmp_path, "dip_stages.status", "outputs/custom")
-    assert "1 running, 2 queued of 3 cells" in said
+    # A driver that is interrupted still writes its report, in which time the first cell may end.
+    assert re.search(r"1 (running|done), 2 queued of 3 cells", said), said
     assert "PENDING" in said
     code, said = sweep(tmp_path, *LONG, "seed=0,1,2", *SLURM)
     assert code == 0, said
