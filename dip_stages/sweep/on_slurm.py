@@ -108,8 +108,7 @@ def _executor(run: Path, submission: Submission) -> AutoExecutor:
 def _submit(executor: AutoExecutor, packs: Sequence[Pack]) -> list[Job[Any]]:
     try:
         with executor.batch():
-            jobs = [executor.submit(pack) for pack in packs]
-        return [job for job in jobs if job.job_id]
+            return [executor.submit(pack) for pack in packs]
     except (RuntimeError, OSError) as error:
         raise LaunchError(f"the cluster does not take the jobs: {error}") from error
 
@@ -144,15 +143,18 @@ def _gone(job: Job[Any], states: Mapping[str, str], missed: dict[Job[Any], float
 
 
 def _outcomes(job: Job[Any], pack: Pack, *, slurm: bool) -> Outcomes:
+    why = ""
+    if job.paths.result_pickle.exists():
+        try:
+            outcomes: Outcomes = job.result()
+        except RuntimeError as error:  # what submitit makes of an exception in a job: a trace, and where the logs are
+            lines = [line.strip() for line in str(error).splitlines()]
+            said = [line for line in lines if line and not line.startswith(("---", "You can"))]
+            why = f": {said[-1]}" if said else ""
+        else:
+            return outcomes
     ended = end_of(job.job_id) if slurm else f"its job, process {job.job_id}, ended"
-    if not job.paths.result_pickle.exists():
-        return _all(pack, "lost", f"{ended}; its log: {job.paths.stderr}")
-    try:
-        outcomes: Outcomes = job.result()
-    except RuntimeError as error:  # what submitit makes of an exception in a job
-        lines = [line for line in str(error).splitlines() if line.strip() and not line.startswith(("---", "You can"))]
-        return _all(pack, "lost", f"{ended}: {lines[-1].strip() if lines else error}; its log: {job.paths.stderr}")
-    return outcomes
+    return _all(pack, "lost", f"{ended}{why}; its log: {job.paths.stderr}")
 
 
 def _all(pack: Pack, status: str, message: str) -> Outcomes:

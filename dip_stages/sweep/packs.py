@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import time
 from dataclasses import dataclass, field
@@ -19,8 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 __all__ = ["Pack", "packed"]
-
-log = logging.getLogger(__name__)
 
 _LOOK = 2.0
 _LEAVE = 60.0
@@ -56,7 +53,8 @@ class Pack:
             found = {Path(order.folder).name: outcome for order, outcome in zip(orders, self._pool.run(), strict=True)}
             outcomes |= found
             if self._pool.stopped and not _asked_to_stop(orders):
-                time.sleep(_UNTIL_KILLED if self.ends_with_job else 0)
+                if self.ends_with_job:
+                    time.sleep(_UNTIL_KILLED)
                 break
             orders = [order for order in orders if found[Path(order.folder).name].status == "busy"]
             # The claim of a job that was killed on another machine dies two minutes after it.
@@ -69,7 +67,7 @@ class Pack:
 
         if self._pool:
             self._pool.stop_and_wait(_LEAVE)
-        return DelayedSubmission(Pack(self.orders, self.workers, self.cwd, self.ends_with_job))
+        return DelayedSubmission(self)
 
     @property
     def cells(self) -> list[str]:

@@ -21,7 +21,9 @@ HERE = {"account": None, "partition": None, "address": ADDRESS, "setup": "[true]
 """What this machine's clusters have of a command's settings; None for what they have not."""
 
 
-def test_there_are_commands_for_both() -> None:
+def test_there_are_commands_for_both_and_each_part_of_one_is_a_setting_of_its_own() -> None:
+    for argument in (argument for command in ON_CLUSTERS for argument in shlex.split(command)[4:]):
+        assert argument.count("hydra") <= 1, argument
     assert sum("launcher=ray" in command for command in ON_CLUSTERS) >= 2
     assert sum("launcher=submitit_slurm" in command for command in ON_CLUSTERS) >= 5
 
