@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("slurm", "ray_cluster")]
 
 SMALL = ("preset=smoke", "trainer.iterations=2", "arch=unet", "loss=mse", "scheduler=linear", "beta_max=0.01")
-HERE = {"account": None, "partition": None, "address": ADDRESS, "setup": "[echo ready]"}
+HERE = {"account": None, "partition": None, "address": ADDRESS, "setup": "[echo ready]", "workers": "2"}
 """What this machine's clusters have of a command's settings; None for what they have not."""
 
 
