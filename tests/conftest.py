@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import subprocess
 import sys
@@ -9,6 +10,8 @@ from typing import TYPE_CHECKING, Protocol
 
 import pytest
 from hydra import compose, initialize_config_dir
+from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
 from hypothesis import settings
 
 import dip_stages.cli  # noqa: F401 - registers the sweeps and the resolver
@@ -46,6 +49,16 @@ def composing() -> Iterator[Compose]:
 def make_cell(composing: Compose) -> MakeCell:
     """Make a tiny cell from overrides."""
     return lambda *overrides: cell_of(parse(composing("preset=smoke", *overrides)))
+
+
+@pytest.fixture
+def hydra_apart(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let a test initialise Hydra and register configs of its own; what other tests share is as it was afterwards."""
+    store = ConfigStore.instance()
+    monkeypatch.setattr(store, "repo", copy.deepcopy(store.repo))
+    shared, GlobalHydra.instance().hydra = GlobalHydra.instance().hydra, None
+    yield
+    GlobalHydra.instance().hydra = shared  # of the instance that is there now: Hydra puts others in its place
 
 
 @pytest.fixture

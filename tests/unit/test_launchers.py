@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
-from hydra.core.global_hydra import GlobalHydra
 
 from dip_stages.config import CONF_DIR
 
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
 LAUNCHERS = sorted(file.stem for file in (CONF_DIR / "hydra" / "launcher").glob("*.yaml"))
 
 
+@pytest.mark.usefixtures("hydra_apart")
 @pytest.mark.parametrize("name", LAUNCHERS)
 def test_a_launchers_file_opens_with_its_command_and_is_what_is_composed(name: str) -> None:
     first = (CONF_DIR / "hydra" / "launcher" / f"{name}.yaml").read_text().splitlines()[0]
@@ -25,7 +25,6 @@ def test_a_launchers_file_opens_with_its_command_and_is_what_is_composed(name: s
     assert f"hydra/launcher={name}" in first.split()
     # What Hydra's own packages register under these names, if they are installed too.
     ConfigStore.instance().store(group="hydra/launcher", name=name, node={"_target_": "somebody.elses"})
-    GlobalHydra.instance().clear()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         with initialize_config_dir(str(CONF_DIR), version_base="1.3"):

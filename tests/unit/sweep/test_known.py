@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 from hydra import initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
 
 from dip_stages.config import CONF_DIR
 from dip_stages.pictures import bundled_path
@@ -42,14 +41,12 @@ def plan(composing: Compose, tmp_path: Path, picture: Path) -> Plan:
 
 
 @pytest.fixture
-def conf(tmp_path: Path) -> Iterator[Path]:
+def conf(hydra_apart: None, tmp_path: Path) -> Iterator[Path]:
     """A config folder of one's own, in use."""
-    before = GlobalHydra.instance().hydra
-    GlobalHydra.instance().clear()
+    del hydra_apart  # in force while this is
     folder = shutil.copytree(CONF_DIR, tmp_path / "conf")
     with initialize_config_dir(str(folder), version_base="1.3"):
         yield folder
-    GlobalHydra.instance().hydra = before
 
 
 def made(*arguments: str) -> str | None:
