@@ -130,24 +130,24 @@ def build_module(
     network = _network(
         config.arch,
         generator(seed, _NETWORK_STREAM),
-        in_channels=input_channels(plan.net_input, config.method.input_channels, picture.shape[1]),
+        in_channels=input_channels(plan.net_input, config.fit.input_channels, picture.shape[1]),
         out_channels=picture.shape[1],
         size=(picture.shape[2], picture.shape[3]),
     )
     settings = FitSettings(
         lr=config.lr,
         jitter=config.jitter,
-        input_channels=config.method.input_channels,
-        input_scale=config.method.input_scale,
-        carry=config.method.carry,
-        penalty=config.method.penalty,
-        refresh=config.method.refresh,
+        input_channels=config.fit.input_channels,
+        input_scale=config.fit.input_scale,
+        carry=config.fit.carry,
+        penalty=config.fit.penalty,
+        refresh=config.fit.refresh,
         bfloat16=wants_bfloat16(config.trainer.precision, accelerator),
         channels_last=config.trainer.channels_last,
         jump_db=config.trainer.rollback.jump_db,
         attempts=config.trainer.rollback.attempts,
     )
-    kind: type[DIPModule] = {"staged": StagedDIP, "baseline": BaselineDIP, "aseqdip": AseqDIP}[config.method.name]
+    kind: type[DIPModule] = {"staged": StagedDIP, "baseline": BaselineDIP, "aseqdip": AseqDIP}[config.fit.name]
     rules = {label: build_rule(rule, observation, seed) for label, rule in config.reading.items()}
     return kind(
         network,

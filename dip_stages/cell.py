@@ -10,7 +10,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from dip_stages.config import DiscrepancyConfig, PerceptualConfig, SureConfig
+from dip_stages.config import DDPMConfig, DiscrepancyConfig, PerceptualConfig, SureConfig
+from dip_stages.models import check_ddpm, training_settings
 from dip_stages.pictures import fit_to, read_picture, sha256
 from dip_stages.weights import published_vgg16
 
@@ -69,7 +70,7 @@ class Cell:
     def folder(self) -> str:
         """The cell's folder name: readable, and unique by its id."""
         parts = [
-            self.axes["method"],
+            self.config.method.name,
             self.axes["protocol"],
             self.axes["arch"],
             self.axes["scheduler"],
@@ -77,7 +78,7 @@ class Cell:
             f"b{self.axes['beta_max']:g}",
             self.axes["noise"] if self.axes["noise"] != "gaussian" else None,
             self.axes["picture"],
-            f"s{self.axes['seed']}",
+            f"s{self.axes['seed']}" if self.axes["seed"] is not None else None,
         ]
         name = "-".join(str(part) for part in parts if part is not None)
         return f"{re.sub(r'[^A-Za-z0-9._-]+', '_', name)[:120]}-{self.id}"
@@ -98,10 +99,14 @@ def check_inputs(cell: Cell) -> None:
     """Look at the files that a cell needs, before any compute; each only once a process.
 
     Raises:
+        ConfigError: If a model would know the picture that it is to denoise.
+        ModelError: If a trained model that is given is another than the one wanted.
         PictureError: If the picture cannot be used.
         WeightsError: If published weights cannot be had.
     """
-    picture_shape(cell.config.data)
+    shape = picture_shape(cell.config.data)
+    if isinstance(cell.config.method, DDPMConfig):
+        check_ddpm(cell.config.method, cell.config.data.file, shape[2])
     loss = cell.config.loss
     if cell.config.staged and isinstance(loss, PerceptualConfig) and loss.features == "pretrained":
         _check_weights(loss.path)
@@ -128,6 +133,8 @@ def _check_weights(path: str | None) -> None:
 
 
 def _settings(config: Config) -> dict[str, Any]:
+    if config.reference:
+        return _of_reference(config)
     everything = _counted(config)
     for key in ("logger", "runtime"):
         del everything[key]
@@ -138,13 +145,26 @@ def _settings(config: Config) -> dict[str, Any]:
         if not everything[section]:
             del everything[section]
     everything["method"]["input"] = config.net_input
-    everything["data"] = {
-        "picture": sha256(config.data.file),
-        "size": config.data.size,
-        "fit": config.data.fit if config.data.size is not None else None,
-    }
-    everything["numerics"] = NUMERICS
-    return everything
+    return everything | _of_picture(config)
+
+
+def _of_reference(config: Config) -> dict[str, Any]:
+    """Return the settings of a method that fits no network: its own, and those of the observation."""
+    everything: dict[str, Any] = {"method": _counted(config.method), "noise": _counted(config.noise)}
+    everything["noise_seed"] = config.noise_seed
+    if isinstance(config.method, DDPMConfig):
+        # A model is identified by what it was trained on and how, not by where it lies.
+        del everything["method"]["model"]
+        everything["method"]["training"] = training_settings(config.method.training, picture_shape(config.data)[2])
+        everything["seed"] = config.seed
+    return everything | _of_picture(config)
+
+
+def _of_picture(config: Config) -> dict[str, Any]:
+    """Return the settings that say which picture is denoised, and the numerics."""
+    fit = config.data.fit if config.data.size is not None else None
+    data = {"picture": sha256(config.data.file), "size": config.data.size, "fit": fit}
+    return {"data": data, "numerics": NUMERICS}
 
 
 def _counted(part: Any) -> dict[str, Any]:
@@ -193,7 +213,7 @@ def _ignored_of_method(config: Config) -> tuple[str, ...]:
 
 
 def _ignored_of_trainer(config: Config) -> tuple[str, ...]:
-    own = tuple(name for name in ("lr", "jitter") if getattr(config.method, name) is not None)
+    own = tuple(name for name in ("lr", "jitter") if getattr(config.fit, name) is not None)
     if config.recorrupted and "jitter" not in own:
         own = (*own, "jitter")
     own_budget = config.staged and not config.stages_alike and not config.budget.rescale
@@ -208,6 +228,8 @@ def _levels_do_not_matter(config: Config) -> bool:
 
 
 def _axes(config: Config) -> dict[str, Any]:
+    if config.reference:
+        return _axes_of_reference(config)
     staged = config.staged
     return {
         "method": config.method.name,
@@ -224,6 +246,20 @@ def _axes(config: Config) -> dict[str, Any]:
         "members": config.ensemble.members,
         "picture": config.data.name,
         "seed": config.seed,
+        "noise_seed": config.noise_seed,
+    }
+
+
+def _axes_of_reference(config: Config) -> dict[str, Any]:
+    assert config.reference is not None  # noqa: S101 - asked before
+    kinds = ["trained reference" if config.reference.name == "ddpm" else "reference"]
+    kinds += ["sigma estimated"] if config.reference.sigma == "estimate" else []
+    return dict.fromkeys(AXES) | {
+        "method": f"{config.reference.name} ({', '.join(kinds)})",
+        "beta_max": config.noise.beta_max,
+        "noise": config.noise.name,
+        "picture": config.data.name,
+        "seed": config.seed if config.reference.name == "ddpm" else None,
         "noise_seed": config.noise_seed,
     }
 

@@ -20,7 +20,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["SCHEMA", "Attempts", "made_with", "resume_from", "write_checkpoint", "write_tensors"]
+__all__ = [
+    "SCHEMA",
+    "Attempts",
+    "made_with",
+    "read_state",
+    "resume_from",
+    "write_checkpoint",
+    "write_state",
+    "write_tensors",
+]
 
 SCHEMA = 2
 """Version of the checkpoint's schema."""
@@ -38,8 +47,17 @@ def write_checkpoint(folder: Path, values: dict[str, Any]) -> None:
     Raises:
         OSError: If it cannot be written; an earlier checkpoint is then still there.
     """
-    content = _packed({"schema": SCHEMA, **values})
-    with replacing(folder / CHECKPOINT) as temporary, temporary.open("wb") as file:
+    write_state(folder / CHECKPOINT, {"schema": SCHEMA, **values})
+
+
+def write_state(path: Path, values: dict[str, Any]) -> None:
+    """Write a state that is to be gone on from, with its checksum, whole or not at all.
+
+    Raises:
+        OSError: If it cannot be written; an earlier one is then still there.
+    """
+    content = _packed(values)
+    with replacing(path) as temporary, temporary.open("wb") as file:
         file.write(content)
         file.write(_digest(content))
 
@@ -153,11 +171,24 @@ def resume_from(folder: Path, cell: str, made_with: dict[str, Any]) -> tuple[dic
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """Read a checkpoint without running any code that might be in it.
+    """Read a cell's checkpoint.
 
     Raises:
         FileNotFoundError: If there is none.
         CheckpointError: If it is truncated, altered, or of another schema.
+    """
+    values = read_state(path)
+    if values.get("schema") != SCHEMA or values.keys() != _KEYS:
+        raise CheckpointError(f"{path}: of another schema; allowed: {SCHEMA}")
+    return values
+
+
+def read_state(path: Path) -> dict[str, Any]:
+    """Read what :func:`write_state` wrote, without running any code that might be in it.
+
+    Raises:
+        FileNotFoundError: If there is none.
+        CheckpointError: If it is truncated or altered.
     """
     try:
         values = _loaded(path)
@@ -166,8 +197,8 @@ def _read(path: Path) -> dict[str, Any]:
     except Exception as error:  # a spoilt archive or pickle may raise anything at all
         why = (str(error).splitlines() or [type(error).__name__])[0]
         raise CheckpointError(f"{path}: truncated, altered or no checkpoint: {why}") from error
-    if not isinstance(values, dict) or values.get("schema") != SCHEMA or values.keys() != _KEYS:
-        raise CheckpointError(f"{path}: of another schema; allowed: {SCHEMA}")
+    if not isinstance(values, dict):
+        raise CheckpointError(f"{path}: got {type(values).__name__}; allowed: a mapping")
     return values
 
 

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import hydra
 from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
@@ -22,9 +24,11 @@ from dip_stages.states import recorded
 from dip_stages.sweep.grids import value_override
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from dip_stages.worker import Outcome
 
-__all__ = ["Preparation", "main", "task"]
+__all__ = ["Preparation", "compose_apart", "main", "task"]
 
 
 def cell_folder(*, _root_: DictConfig) -> str:
@@ -121,6 +125,27 @@ def _run_single(cell: Cell, folder: Path) -> None:
     sys.stdout.write(describe(known, folder))
     if known.status != "done":
         sys.exit(1)
+
+
+def compose_apart(overrides: Sequence[str]) -> DictConfig:
+    """Return the configuration that the command line composes from overrides; for commands that are no Hydra jobs.
+
+    Args:
+        overrides: As they are typed.
+
+    Raises:
+        ConfigError: If there is no such setting or option.
+    """
+    typed = [value_override(override) for override in overrides]
+    check_keys(typed)
+    around, GlobalHydra.instance().hydra = GlobalHydra.instance().hydra, None  # of an application that calls this
+    try:
+        with hydra.initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+            return hydra.compose("config", overrides=typed)
+    except HydraException as error:
+        raise ConfigError(str(error).splitlines()[0]) from error
+    finally:
+        GlobalHydra.instance().hydra = around
 
 
 def _register() -> None:

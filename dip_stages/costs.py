@@ -40,12 +40,14 @@ class _Conv:
 
 
 def flops(config: Config) -> float:
-    """Return the floating-point operations of a whole fit: all iterations, forward and backward.
+    """Return the floating-point operations of a whole fit: all iterations, forward and backward; none of a reference.
 
     Raises:
         PictureError: If the picture, whose size counts, cannot be used.
     """
     shape = picture_shape(config.data)
+    if config.reference:
+        return 0.0
     total = config.iterations * iteration_flops(config, shape)
     if _perceptual(config):
         # The features of each stage's target.
@@ -67,7 +69,7 @@ def _perceptual(config: Config) -> bool:
 
 
 def _input_channels(config: Config, channels: int) -> int:
-    noise = config.method.input_channels
+    noise = config.fit.input_channels
     return {"fixed_noise": noise, "noise_and_previous": noise + channels}.get(config.net_input, channels)
 
 

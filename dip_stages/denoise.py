@@ -149,14 +149,15 @@ def _ramp(start: int, stop: int, length: int, overlap: int) -> NDArray[np.float6
 def _fitted(
     picture: NDArray[np.float32], config: Config, tile: int, progress: Callable[[int, int, int], None] | None
 ) -> NDArray[np.float32]:
-    """Fit each member of the ensemble to a tile and return the mean of what they come to."""
+    """Fit each member of the ensemble to a tile and return the mean of what they come to; or let a reference do it."""
     import torch
 
     from dip_stages.build import build_accelerator, build_module, build_plan
     from dip_stages.callbacks import Steps
     from dip_stages.data import Observation, to_array, to_tensor
-    from dip_stages.runner import fitting, trainer_of
+    from dip_stages.references import refer
     from dip_stages.stages import Chunks
+    from dip_stages.trainers import fitting, trainer_of
 
     if config.runtime.threads is not None:
         torch.set_num_threads(config.runtime.threads)
@@ -164,6 +165,9 @@ def _fitted(
     observed = to_tensor(picture)
     # There is no clean picture. Whatever looked at it all the same would come to nothing but NaN.
     observation = Observation(torch.full_like(observed, torch.nan), observed, config.noise.beta_max)
+    if config.reference:
+        models = Path("outputs", "models")
+        return to_array(refer(config.reference, observation, config.seed, models, accelerator=accelerator).picture)
     plan = build_plan(config, observation)
     members, results = config.ensemble.members, []
     for member in range(members):
@@ -193,12 +197,8 @@ def compose_config(path: Path, overrides: Sequence[str]) -> tuple[Config, bool]:
     Raises:
         ConfigError: If one is unknown or out of range, or about what the command itself settles.
     """
-    from hydra import compose, initialize_config_dir
-    from hydra.core.global_hydra import GlobalHydra
-    from hydra.errors import HydraException
-
-    import dip_stages.cli  # noqa: F401 - registers the sweeps, which the configuration names
-    from dip_stages.config import CONF_DIR, FileData, check_keys, parse
+    from dip_stages.cli import compose_apart
+    from dip_stages.config import FileData, check_keys, parse
     from dip_stages.sweep.grids import value_override
 
     typed = [value_override(override) for override in overrides]
@@ -208,14 +208,7 @@ def compose_config(path: Path, overrides: Sequence[str]) -> tuple[Config, bool]:
         raise ConfigError(f"{settled[0]}: this command settles it itself; allowed: settings of the fit")
     given = {"beta_max", "noise.beta_max"} & keys
     default = [] if {"protocol", "method"} & keys else ["protocol=recorrupted"]
-    around, GlobalHydra.instance().hydra = GlobalHydra.instance().hydra, None  # of an application that calls this
-    try:
-        with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
-            composed = compose("config", overrides=["data=file", "data.path=x", "data.size=null", *default, *typed])
-    except HydraException as error:
-        raise ConfigError(str(error).splitlines()[0]) from error
-    finally:
-        GlobalHydra.instance().hydra = around
+    composed = compose_apart(["data=file", "data.path=x", "data.size=null", *default, *typed])
     config = parse(composed)
     # The name is put in here, where nothing in it can be taken for an override or an interpolation.
     return dataclasses.replace(config, data=FileData(path=str(path), size=None)), bool(given)
@@ -255,9 +248,10 @@ def _denoise_file(given: argparse.Namespace) -> None:
     height, width = picture.shape[:2]
     count = len(tiles(height, width, given.tile, given.overlap))
     source = "given" if known else "estimated"
+    work = config.reference.name if config.reference else f"at most {config.iterations} iterations"
     sys.stderr.write(
         f"{given.noisy}: {width}×{height}, {depth} bits, sigma {255 * sigma:.1f}/255 {source}; "
-        f"{count} {'tile' if count == 1 else 'tiles'} of at most {config.iterations} iterations\n"
+        f"{count} {'tile' if count == 1 else 'tiles'} of {work}\n"
     )
     sys.stderr.writelines(f"{said}\n" for said in config.unmet)
     result = denoise(picture, config, sigma=sigma, tile=given.tile, overlap=given.overlap, progress=_Told(count))

@@ -6,6 +6,7 @@
     ├── ConfigError        a setting, before any compute
     ├── PictureError       a picture that cannot be read or used
     ├── WeightsError       network weights that cannot be had or are not the published ones
+    ├── ModelError         a trained model that cannot be used, or is another than the one wanted
     ├── RecordError        a record on disk that cannot be trusted
     ├── CheckpointError    a checkpoint on disk that cannot be trusted
     ├── ClaimError         a cell that another process has, or has taken over
@@ -31,6 +32,7 @@ __all__ = [
     "DriftError",
     "Interrupted",
     "LaunchError",
+    "ModelError",
     "PictureError",
     "RecordError",
     "WeightsError",
@@ -53,6 +55,10 @@ class PictureError(DipStagesError, ValueError):
 
 class WeightsError(DipStagesError):
     """Published weights that cannot be had, or whose checksum is wrong."""
+
+
+class ModelError(DipStagesError):
+    """A trained model that cannot be read, or was trained otherwise than it should have been."""
 
 
 class RecordError(DipStagesError):

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
+import numpy as np
 import seaborn as sns
 from matplotlib.figure import Figure
 
@@ -16,8 +17,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from matplotlib.axes import Axes
+    from numpy.typing import NDArray
 
-__all__ = ["PALETTE", "plot_curve", "publish", "save", "style"]
+__all__ = ["PALETTE", "plot_curve", "plot_losses", "plot_samples", "publish", "save", "style"]
 
 PALETTE = "colorblind"
 
@@ -71,6 +73,48 @@ def plot_curve(
                 axes.axvline(stopping["iteration"], color="0.3", linestyle="--", linewidth=0.9, label=label)
             axes.set(xlabel="iteration", ylabel=f"{unit} against the clean picture")
         axes.legend()
+        figure.suptitle(title)
+        save(figure, path)
+
+
+def plot_losses(path: Path, losses: Sequence[float], *, title: str) -> None:
+    """Draw the loss of each iteration of a training, and its running mean over a fiftieth of them.
+
+    Args:
+        path: Where the figure goes.
+        losses: Of each iteration.
+        title: What was trained.
+    """
+    window = max(1, len(losses) // 50)
+    means = np.convolve(losses, np.full(window, 1 / window), mode="valid")
+    with style():
+        figure = Figure(figsize=(5.5, 3.2), layout="constrained")
+        axes = figure.subplots()
+        axes.plot(range(1, len(losses) + 1), losses, linewidth=0.6, alpha=0.4, label="of an iteration")
+        axes.plot(range(window, len(losses) + 1), means, label=f"mean of {window}")
+        axes.set(xlabel="iteration", ylabel="squared error of the noise", yscale="log", title=title)
+        axes.legend()
+        save(figure, path)
+
+
+def plot_samples(path: Path, pictures: NDArray[np.float32], *, title: str) -> None:
+    """Draw a sheet of small pictures.
+
+    Args:
+        path: Where the figure goes.
+        pictures: ``(N, H, W, C)`` in [0, 1].
+        title: What they are.
+    """
+    across = int(np.ceil(np.sqrt(len(pictures))))
+    down = -(-len(pictures) // across)
+    with style():
+        figure = Figure(figsize=(1.1 * across, 1.1 * down + 0.4), layout="constrained")
+        panels = figure.subplots(down, across, squeeze=False).ravel()
+        for axes in panels:
+            axes.set(xticks=[], yticks=[], frame_on=False)
+        for axes, picture in zip(panels, pictures, strict=False):
+            shown = picture[..., 0] if picture.shape[-1] == 1 else picture
+            axes.imshow(shown, cmap="gray" if shown.ndim == 2 else None, vmin=0, vmax=1, interpolation="nearest")
         figure.suptitle(title)
         save(figure, path)
 

@@ -6,6 +6,7 @@ the same from any other terminal.
 
 from __future__ import annotations
 
+import math
 import sys
 import threading
 import time
@@ -43,8 +44,10 @@ def _bars(console: Console) -> Progress:
 def figures(loss: float | None, psnr: float | None, rate: float | None = None) -> str:
     """Return what is said of a running cell: iterations per second, loss, and PSNR in dB."""
     parts = [f"{rate:.1f} it/s"] if rate else []
-    if loss is not None and psnr is not None:
-        parts.append(f"loss {loss:.4f}  PSNR {psnr:.2f} dB")
+    if loss is not None:
+        parts.append(f"loss {loss:.4f}")
+    if psnr is not None and not math.isnan(psnr):  # the training of a reference's model has none
+        parts.append(f"PSNR {psnr:.2f} dB")
     return "  ".join(parts)
 
 

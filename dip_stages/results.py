@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from dip_stages.modules import DIPModule
     from dip_stages.stopping import Choice, Rule
 
-__all__ = ["Member", "ensemble_of", "member_of", "observation_of"]
+__all__ = ["Member", "ensemble_of", "member_of", "observation_of", "reference_of"]
 
 
 @dataclass(frozen=True)
@@ -102,6 +102,18 @@ def ensemble_of(members: Sequence[Member], clean: Tensor) -> Member:
         },
         pictures=pictures,
     )
+
+
+def reference_of(picture: Tensor, clean: Tensor) -> dict[str, Any]:
+    """Return the metrics of a record for a method without iterations: it has a result, and no average, peak or gap.
+
+    Args:
+        picture: ``(1, C, H, W)``.
+        clean: What the figures are against.
+    """
+    figures: dict[str, Any] = {"iteration": None, **vars(quality(picture, clean))}
+    result = {"of": "output", **figures, "needs_clean": False, "gap_psnr": None}
+    return {"output": {"end": figures, "peak": None}, "average": None, "result": result}
 
 
 def _result_is(config: Config) -> str:

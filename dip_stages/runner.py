@@ -5,16 +5,13 @@ from __future__ import annotations
 import dataclasses
 import errno
 import logging
-import signal
+import math
 import traceback
-import warnings
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-import pytorch_lightning as pl
 import torch
-from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from dip_stages import build
@@ -27,13 +24,16 @@ from dip_stages.metrics import quality
 from dip_stages.pictures import write_png
 from dip_stages.provenance import provenance
 from dip_stages.records import CHECKPOINT, PROGRESS, Record, write_csv, write_json, write_record
-from dip_stages.results import Member, ensemble_of, member_of, observation_of
+from dip_stages.references import Referred, refer
+from dip_stages.results import Member, ensemble_of, member_of, observation_of, reference_of
 from dip_stages.stages import Chunks
+from dip_stages.trainers import fitting, trainer_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
+    import pytorch_lightning as pl
     from pytorch_lightning.loggers import Logger
     from torch import Tensor
 
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from dip_stages.modules import DIPModule
     from dip_stages.stages import StagePlan
 
-__all__ = ["CURVES", "fitting", "run_cell", "trainer_of"]
+__all__ = ["CURVES", "run_cell"]
 
 CURVES = "curves.csv"
 
@@ -90,7 +90,7 @@ def run_cell(
         torch.set_num_threads(threads)
     run = _Run(cell, folder, listener, code)
     try:
-        record = run.fit(stopping)
+        record = run.refer(stopping) if cell.config.reference else run.fit(stopping)
     except (Interrupted, KeyboardInterrupt):
         run.save()
         raise
@@ -111,56 +111,6 @@ def run_cell(
     return record
 
 
-def trainer_of(accelerator: str, *, logger: Logger | bool, callbacks: list[pl.Callback]) -> pl.Trainer:
-    """Return Lightning's trainer of one fit, which says and saves nothing by itself.
-
-    Args:
-        accelerator: ``cpu``, ``cuda`` or ``mps``.
-        logger: Lightning's, or ``False``.
-        callbacks: In the order in which they are called.
-    """
-    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
-    return pl.Trainer(
-        accelerator={"cuda": "gpu"}.get(accelerator, accelerator),
-        devices=1,
-        max_epochs=1,
-        logger=logger,
-        callbacks=callbacks,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        plugins=[LightningEnvironment()],
-    )
-
-
-@contextmanager
-def fitting() -> Iterator[None]:
-    """Let an interruption from the keyboard be one: Lightning makes it an exit, and ignores the signal from then on.
-
-    Raises:
-        Interrupted: If the fit inside was interrupted from the keyboard.
-    """
-    with warnings.catch_warnings(), _interruptible():
-        # Lightning's own `fit` trips on a rename in torch's pytree helper; users need not see it.
-        warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)
-        # Nor, where Slurm is installed, that a cell is not run by it.
-        warnings.filterwarnings("ignore", message="The `srun` command is available")
-        yield
-
-
-@contextmanager
-def _interruptible() -> Iterator[None]:
-    """Let an interruption from the keyboard be one: Lightning makes it an exit, and ignores the signal from then on."""
-    handler = signal.getsignal(signal.SIGINT)
-    try:
-        yield
-    except SystemExit as left:
-        if not isinstance(left.__context__, KeyboardInterrupt):
-            raise
-        signal.signal(signal.SIGINT, handler or signal.SIG_DFL)
-        raise Interrupted("interrupted from the keyboard") from left.__context__
-
-
 class _Run:
     """One computation of one cell, and what is known of it if it breaks off."""
 
@@ -175,6 +125,7 @@ class _Run:
         self.members: list[Member] = []
         self.module: DIPModule | None = None  # of the member that is being fitted
         self.curve: QualityCurve | None = None
+        self.referred: Referred | None = None
         self.accelerator = "cpu"
 
     def fit(self, stopping: Callable[[], bool] | None) -> Record:
@@ -190,7 +141,28 @@ class _Run:
             unfinished = None
         ensemble = ensemble_of(self.members, self.observation.clean)
         self._leave_pictures(ensemble.pictures)
-        return self._record("done", ensemble=ensemble)
+        return self._record("done", metrics=ensemble.metrics, stopping=ensemble.stopping)
+
+    def refer(self, stopping: Callable[[], bool] | None) -> Record:
+        """Denoise by a reference, which has no iterations of its own."""
+        config = self.cell.config
+        assert config.reference is not None  # noqa: S101 - asked before
+        self.accelerator = build.build_accelerator(config.runtime.accelerator)
+        self.observation = build.build_observation(config)
+        self.referred = refer(
+            config.reference,
+            self.observation,
+            config.seed,
+            # Beside the sweeps, so that they share them.
+            self.folder.resolve().parents[1] / "models",
+            accelerator=self.accelerator,
+            code=self.code,
+            every=config.runtime.checkpoint_every,
+            stopping=stopping or (lambda: False),
+            tell=lambda iteration, iterations, loss: self.listener(iteration, iterations, loss, math.nan),
+        )
+        self._leave_pictures({"output": self.referred.picture, "result": self.referred.picture})
+        return self._record("done", metrics=reference_of(self.referred.picture, self.observation.clean))
 
     def _fit_member(
         self,
@@ -325,19 +297,28 @@ class _Run:
 
     def _leave_pictures(self, pictures: dict[str, Tensor]) -> None:
         assert self.observation is not None  # noqa: S101 - a fit began
-        assert self.curve is not None  # noqa: S101
         observation = {"clean": self.observation.clean, "observed": self.observation.observed}
         for name, picture in {**observation, **pictures}.items():
             write_png(self.folder / f"{name}.png", to_array(picture))
+        if self.curve is None:  # a reference has none
+            return
         write_csv(self.folder / CURVES, CURVE_COLUMNS, self.curve.rows)
         # The curve of an ensemble is of several fits, each with a stop of its own.
         stopping = self.members[0].stopping if len(self.members) == 1 else None
         plot_curve(self.folder / "curve.png", self.cell.folder, self.curve.rows, self.curve.stages, stopping)
 
-    def _record(self, status: str, *, ensemble: Member | None = None, error: dict[str, Any] | None = None) -> Record:
+    def _record(
+        self,
+        status: str,
+        *,
+        metrics: dict[str, Any] | None = None,
+        stopping: dict[str, Any] | None = None,
+        error: dict[str, Any] | None = None,
+    ) -> Record:
         config, plan, attempts = self.cell.config, self.plan, self.attempts
         run = sum(member.iterations for member in self.members) + (self.module.iteration if self.module else 0)
         rollbacks = sum(member.rollbacks for member in self.members) + (self.module.rollbacks if self.module else 0)
+        given = {"given": self.referred.known} if self.referred else {}
         return Record(
             status=status,
             cell={"id": self.cell.id, "folder": self.cell.folder, "axes": self.cell.axes},
@@ -352,14 +333,14 @@ class _Run:
                 "seconds_per_iteration": attempts.fit_seconds / run if run else None,
             },
             iterations={
-                "planned": config.ensemble.members * (plan.iterations if plan else config.trainer.iterations),
+                "planned": config.ensemble.members * plan.iterations if plan else config.iterations,
                 "run": run,
                 "rollbacks": rollbacks,
                 "resumed_at": attempts.resumed_at,
             },
-            observation=observation_of(self.cell, self.observation),
-            metrics=ensemble.metrics if ensemble else None,
-            stopping=ensemble.stopping if ensemble else None,
+            observation=observation_of(self.cell, self.observation) | given,
+            metrics=metrics,
+            stopping=stopping,
             members=[member.described() for member in self.members] if config.ensemble.members > 1 else [],
             stages=self.curve.stages if self.curve else [],
             error=error,

@@ -20,7 +20,14 @@ from PIL import Image
 from dip_stages.errors import ConfigError, DipStagesError, PictureError
 from dip_stages.files import replacing
 
-__all__ = ["REPORTS_PICTURE", "cache_folder", "is_reports_picture", "picture_in_folder", "picture_of_dataset"]
+__all__ = [
+    "REPORTS_PICTURE",
+    "cache_folder",
+    "is_reports_picture",
+    "picture_in_folder",
+    "picture_of_dataset",
+    "pictures_in_folder",
+]
 
 
 REPORTS_PICTURE: dict[str, Any] = {
@@ -46,10 +53,20 @@ def picture_in_folder(folder: str, index: int) -> Path:
         ConfigError: If the folder holds no picture, or not so many.
         PictureError: If it cannot be read.
     """
-    pictures = _pictures_in(Path(folder).expanduser())
+    pictures = pictures_in_folder(folder)
     if index >= len(pictures):
         raise ConfigError(f"data.index: got {index}; allowed: 0 to {len(pictures) - 1}, of the pictures in {folder}")
     return pictures[index]
+
+
+def pictures_in_folder(folder: str) -> list[Path]:
+    """Return the pictures of a folder, counted as :func:`picture_in_folder` does.
+
+    Raises:
+        ConfigError: If it holds none.
+        PictureError: If it cannot be read.
+    """
+    return list(_pictures_in(Path(folder).expanduser()))
 
 
 @functools.cache

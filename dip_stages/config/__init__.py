@@ -17,6 +17,7 @@ from dip_stages.config.reading import (
     StoppingConfig,
     SureConfig,
 )
+from dip_stages.config.references import REFERENCES, DDPMConfig, ReferenceConfig, TrainingConfig
 from dip_stages.config.schema import (
     ArchConfig,
     BundledData,
@@ -32,12 +33,14 @@ from dip_stages.config.schema import (
 
 __all__ = [
     "CONF_DIR",
+    "REFERENCES",
     "SWEEPS_DIR",
     "ArchConfig",
     "AverageConfig",
     "BundledData",
     "ButterfliesData",
     "Config",
+    "DDPMConfig",
     "DataConfig",
     "DiscrepancyConfig",
     "FileData",
@@ -47,10 +50,12 @@ __all__ = [
     "NoStoppingConfig",
     "OracleConfig",
     "PerceptualConfig",
+    "ReferenceConfig",
     "ResidualConfig",
     "StoppingConfig",
     "SureConfig",
     "SweepOptions",
+    "TrainingConfig",
     "check_keys",
     "parse",
     "parse_exclude",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from dip_stages.config.references import REFERENCES
 from dip_stages.errors import ConfigError, check_choice
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ class SweepOptions:
         detach: Whether cells are left to the cluster as soon as they are submitted.
         on_interrupt: What happens to jobs on a cluster: ``stop`` or ``leave``.
         run: The run that a job of a sweep belongs to; None in the command that plans.
+        references: Methods that are no Deep Image Prior, of which each observation gets a cell.
         exclude: Rules, each a mapping from an axis to a value or a list of them (:mod:`dip_stages.sweep.exclude`).
     """
 
@@ -39,6 +41,7 @@ class SweepOptions:
     detach: bool = False
     on_interrupt: str = "stop"
     run: str | None = None
+    references: tuple[str, ...] = ()
     exclude: tuple[dict[str, Any], ...] = ()
 
     def __post_init__(self) -> None:
@@ -49,6 +52,8 @@ class SweepOptions:
                 raise ConfigError(f"sweep.{key}: got {value!r}; allowed: true, false")
         if isinstance(self.retries, bool) or not isinstance(self.retries, int) or self.retries < 0:
             raise ConfigError(f"sweep.retries: got {self.retries!r}; allowed: a whole number >= 0")
+        for name in self.references:
+            check_choice("sweep.references", name, REFERENCES)
         check_choice("sweep.on_interrupt", self.on_interrupt, ("stop", "leave"))
 
 
@@ -73,10 +78,14 @@ def parse_sweep(composed: Mapping[str, Any]) -> SweepOptions:
         if key not in (*allowed, "grids"):
             raise ConfigError(f"sweep.{key}: no such setting; allowed: {', '.join((*allowed, 'grids'))}")
     exclude = parse_exclude(values.get("exclude"))
-    settings = {"name": None} | {str(key): value for key, value in values.items() if key not in ("grids", "exclude")}
+    references = values.get("references") or []
+    if not isinstance(references, list):
+        raise ConfigError(f"sweep.references: got {references!r}; allowed: a list, as in [nlm,tv]")
+    apart = ("grids", "exclude", "references")
+    settings = {"name": None} | {str(key): value for key, value in values.items() if key not in apart}
     if isinstance(settings["name"], int):
         settings["name"] = str(settings["name"])
-    return SweepOptions(**settings, exclude=exclude)
+    return SweepOptions(**settings, references=tuple(map(str, references)), exclude=exclude)
 
 
 def parse_exclude(rules: object) -> tuple[dict[str, Any], ...]:

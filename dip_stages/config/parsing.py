@@ -17,12 +17,12 @@ from dip_stages.config.reading import AVERAGES, STOPPING, AutoConfig, ReadersCon
 from dip_stages.config.schema import (
     ARCHS,
     LOSSES,
+    METHODS,
     SOURCES,
     BudgetConfig,
     Config,
     EnsembleConfig,
     LoggerConfig,
-    MethodConfig,
     NoiseConfig,
     ProtocolConfig,
     RuntimeConfig,
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 __all__ = ["check_keys", "parse"]
 
 _SECTIONS: dict[str, Collection[type]] = {
-    "method": [MethodConfig],
+    "method": dict.fromkeys(METHODS.values()),
     "arch": ARCHS.values(),
     "scheduler": [SchedulerConfig],
     "budget": [BudgetConfig],
@@ -70,6 +70,7 @@ def parse(composed: DictConfig | Mapping[str, Any]) -> Config:
     """
     config = _resolved(composed)
     chosen = {
+        "method": _choose(config, "method", "name", METHODS),
         "arch": _choose(config, "arch", "name", ARCHS),
         "loss": _choose(config, "loss", "name", LOSSES),
         "data": _choose(config, "data", "source", SOURCES),

@@ -23,6 +23,7 @@ from dip_stages.config.reading import (
     StoppingConfig,
     SureConfig,
 )
+from dip_stages.config.references import REFERENCES, ReferenceConfig
 from dip_stages.errors import ConfigError, check_choice, check_range
 from dip_stages.pictures import BUNDLED, FITS, MIN_SIDE, bundled_path
 from dip_stages.schedules import SCHEDULES, beta_schedule
@@ -31,6 +32,7 @@ from dip_stages.sources import REPORTS_PICTURE, picture_in_folder, picture_of_da
 __all__ = [
     "ARCHS",
     "LOSSES",
+    "METHODS",
     "SOURCES",
     "ArchConfig",
     "BudgetConfig",
@@ -410,7 +412,7 @@ DataConfig = BundledData | FileData | FolderData | ButterfliesData
 class Config:
     """A whole configuration, every part checked, and the parts against each other."""
 
-    method: MethodConfig
+    method: MethodConfig | ReferenceConfig
     arch: ArchConfig
     scheduler: SchedulerConfig
     budget: BudgetConfig
@@ -432,6 +434,9 @@ class Config:
         check_range("seed", self.seed, at_least=0)
         check_range("noise_seed", self.noise_seed, at_least=0)
         self.logger.check_machine()
+        if not isinstance(self.method, MethodConfig):
+            self.method.check_machine()
+            return  # what belongs to fits does not apply
         if not self.readable_by(self.stopping):
             what, allowed = self._what_it_would_read(self.stopping)
             raise ConfigError(f"stopping={self.stopping.name}: got {what}; allowed: {allowed}")
@@ -447,6 +452,17 @@ class Config:
                 )
 
     @property
+    def fit(self) -> MethodConfig:
+        """The method, where a network is fitted to the observation; a reference fits none."""
+        assert isinstance(self.method, MethodConfig)  # noqa: S101 - whoever asks has asked `reference` before
+        return self.method
+
+    @property
+    def reference(self) -> ReferenceConfig | None:
+        """The method, if it is no Deep Image Prior: arch, stages, loss, trainer, average and rules do not apply."""
+        return None if isinstance(self.method, MethodConfig) else self.method
+
+    @property
     def staged(self) -> bool:
         """Whether the staged axes apply: the baseline has no scheduler, budget, protocol or loss of its own."""
         return self.method.name == "staged"
@@ -459,11 +475,14 @@ class Config:
     @property
     def sees_clean(self) -> bool:
         """Whether fit or stop is guided by the clean picture: a reproduction or an analysis, and no denoiser."""
-        return (self.staged and self.protocol.name == "clean") or isinstance(self.stopping, OracleConfig)
+        ruled = self.reference is None and isinstance(self.stopping, OracleConfig)
+        return ruled or (self.staged and self.protocol.name == "clean")
 
     @property
     def iterations(self) -> int:
         """Iterations of the whole cell, all members of an ensemble together; a stopping rule may leave some of them."""
+        if self.reference:
+            return 0
         return self.ensemble.members * (sum(self.stage_numbers()[1]) if self.staged else self.trainer.iterations)
 
     @property
@@ -473,17 +492,17 @@ class Config:
             return "own_output"
         if self.recorrupted:
             return "observed"
-        return self.method.input if self.staged or self.method.input == "observed" else "fixed_noise"
+        return self.fit.input if self.staged or self.fit.input == "observed" else "fixed_noise"
 
     @property
     def lr(self) -> float:
         """The learning rate: the method's own, else the trainer's."""
-        return self.trainer.lr if self.method.lr is None else self.method.lr
+        return self.trainer.lr if self.fit.lr is None else self.fit.lr
 
     @property
     def jitter(self) -> float:
         """The standard deviation of the input's jitter: the method's own, else the trainer's."""
-        return self.trainer.jitter if self.method.jitter is None else self.method.jitter
+        return self.trainer.jitter if self.fit.jitter is None else self.fit.jitter
 
     def readable_by(self, rule: StoppingConfig) -> bool:
         """Whether a rule can say anything of such a fit: some need several stages, or a certain input or target."""
@@ -516,6 +535,8 @@ class Config:
         noise = self.noise.name
         if noise == "gaussian":
             return ()
+        if self.reference:
+            return (f"noise={noise}: method={self.reference.name} assumes Gaussian noise of one variance",)
         rules = {rule.name: rule for rule in (self.stopping, *self.reading.values())}
         found = {}
         if self.recorrupted:
@@ -579,6 +600,7 @@ def _stage_numbers(
     return betas, budgets
 
 
+METHODS = dict.fromkeys(("baseline", "staged", "aseqdip"), MethodConfig) | REFERENCES
 ARCHS = {"unet": UNetConfig, "dncnn": DnCNNConfig, "resnet": ResNetConfig}
 LOSSES = {"mse": MSEConfig, "perceptual": PerceptualConfig}
 SOURCES = {"bundled": BundledData, "file": FileData, "folder": FolderData, "butterflies": ButterfliesData}

@@ -83,7 +83,8 @@ def plot_grid(frame: pd.DataFrame, path: Path) -> bool:
     if len(table) < 2:
         return False
     with style():
-        figure = Figure(figsize=(0.9 * table.shape[1] + 5, 0.32 * len(table) + 1.6), layout="constrained")
+        named = 0.075 * max(map(len, table.index))  # inches
+        figure = Figure(figsize=(0.9 * table.shape[1] + 1.6 + named, 0.32 * len(table) + 1.6), layout="constrained")
         axes = figure.subplots()
         sns.heatmap(
             table - table.mean(), annot=table, fmt=".2f", center=0, cmap="vlag_r", ax=axes, annot_kws={"size": 7},

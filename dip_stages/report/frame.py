@@ -230,6 +230,8 @@ def _figures(record: Record) -> dict[str, Any]:
         return observed
     numbers: dict[str, Any] = {}
     for picture in ("output", "average"):
+        if record.metrics[picture] is None:  # a reference has no average
+            continue
         end, peak = record.metrics[picture]["end"], record.metrics[picture]["peak"]
         numbers |= {f"{picture}_psnr": end["psnr"], f"{picture}_ssim": end["ssim"]}
         if peak:  # an ensemble has none

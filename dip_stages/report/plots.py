@@ -15,6 +15,7 @@ from dip_stages.figures import publish, style
 from dip_stages.report.readings import kinds
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from matplotlib.axes import Axes
@@ -137,10 +138,21 @@ def plot_details(root: Path, frame: pd.DataFrame, path: Path) -> bool:
 
 def _sheet(frame: pd.DataFrame, most: int) -> tuple[list[dict[str, tuple[str, str, str]]], list[str]]:
     """Return file, caption and folder of each picture of a sheet, a mapping by column a row, and its columns."""
-    groups = _done(frame).groupby(["arch", "picture", "beta_max", "noise"], sort=False)
-    rows = [row for _, cells in groups if (row := _row(cells))][:most]
+    rows = [_row(cells) for cells in _of_sheet(_done(frame))][:most]
     columns = list(dict.fromkeys(title for row in rows for title in row))
     return rows, ["observed", *[c for c in columns if c not in ("observed", "clean")], "clean"]
+
+
+def _of_sheet(done: pd.DataFrame) -> Iterator[pd.DataFrame]:
+    """Yield the cells of each row of a sheet: of a network on an observation, and the references on the same one."""
+    observation = ["picture", "beta_max", "noise"]
+    references = dict(iter(done[done.arch.isna()].groupby(observation, sort=False)))
+    fitted = done[done.arch.notna()].groupby(["arch", *observation], sort=False)
+    yield from (
+        references.values()
+        if not len(fitted)
+        else (pd.concat([cells, references.get(key[1:], cells.head(0))]) for key, cells in fitted)
+    )
 
 
 def _headed(title: str) -> str:
@@ -232,7 +244,8 @@ def _row(cells: pd.DataFrame) -> dict[str, tuple[str, str, str]]:
     quality = f"{first.observed_psnr:.2f} dB / {first.observed_ssim:.3f}"
     row["observed"] = (str(first.folder), "observed.png", quality)
     noise = f"beta_max {first.beta_max:g}" + (f" {first.noise}" if first.noise != "gaussian" else "")
-    row["clean"] = (str(first.folder), "clean.png", f"{first.picture}, {noise}, {first.arch}")
+    known = [str(first.picture), noise, *([str(first.arch)] if pd.notna(first.arch) else [])]
+    row["clean"] = (str(first.folder), "clean.png", ", ".join(known))
     return row
 
 

@@ -31,6 +31,10 @@ PSNR in dB and SSIM of the raw output after the last iteration, against the clea
 * at the iteration that is best against the clean picture: nobody without it could have stopped there.
 """
 
+_REFERENCES = """\
+(reference): no Deep Image Prior, on the same observation. (trained reference): it has learnt from other pictures.
+"""
+
 _OTHER_PICTURE = "No difference is shown: the course report's figures are of another picture (a butterfly on white).\n"
 
 
@@ -66,7 +70,8 @@ def report_sweep(root: str | os.PathLike[str]) -> str:
         _write_table(folder / section.file, section.table)
     for protocol in protocols(frame):
         _write_table(folder / f"grid_{protocol}", grid(frame, protocol))
-    notes = _NOTES + ("" if frame.reports_picture.all() else _OTHER_PICTURE)
+    referred = frame.method.str.contains("reference", na=False).any()
+    notes = _NOTES + (_REFERENCES if referred else "") + ("" if frame.reports_picture.all() else _OTHER_PICTURE)
     text = "\n".join([f"# {root.name}: {_summary(frame)}\n", *map(str, shown), notes, _holes(frame)])
     figures: dict[str, Callable[[Path], bool]] = {
         "curves.png": lambda path: plot_curves(root, frame, path),
@@ -112,6 +117,14 @@ def describe(record: Record, folder: Path) -> str:
         return f"failed: {error.get('message')}\n{folder}\n"
     observed, result = record.observation, record.metrics["result"]
     lines = [f"{'observed':10} PSNR {observed['psnr']:6.2f} dB  SSIM {observed['ssim']:.4f}"]
+    if "given" in observed:
+        given = observed["given"]["sigma"]
+        level = f"sigma {given['value'] * 255:.1f}/255 {given['source']}"
+        lines.append(
+            f"{'result':10} PSNR {result['psnr']:6.2f} dB  SSIM {result['ssim']:.4f}  "
+            f"{record.cell['axes']['method']}, {level}"
+        )
+        return "\n".join([*lines, f"{record.timing['seconds']:.0f} s, {folder}", ""])
     for picture in ("output", "average"):
         end, peak = record.metrics[picture]["end"], record.metrics[picture]["peak"]
         lines.append(f"{picture:10} PSNR {end['psnr']:6.2f} dB  SSIM {end['ssim']:.4f}  {_where(record, end, peak)}")

@@ -3,7 +3,7 @@
 A rule maps axes to a value or a list of values, as in ``[{arch: dncnn, loss: [mse, perceptual]}]``, and leaves out the
 points that have one of its values on every axis that it names. An axis is a group, compared with the option that the
 point has chosen, by itself or by default; or a setting such as ``arch.width`` or ``seed``, compared with its value.
-``beta_max`` takes the number as well as the option. What the baseline ignores matches no rule.
+``beta_max`` takes the number as well as the option. What belongs to stages matches only what has some.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["Rule", "points_left"]
 
 _PATHS = {group: path for path, group in ALIASES.items()}
-_IGNORED_BY_BASELINE = {*STAGED, "method.input", "method.carry"}
+_OF_STAGES = {*STAGED, "method.input", "method.carry"}
 
 
 def points_left(
@@ -87,11 +87,11 @@ class Rule:
         if any(_comparable(value) not in self._axes[axis] for axis, value in known.items()):
             return False
         open_axes = self._axes.keys() - known.keys()
-        staged_axes = [axis for axis in self._axes if axis.split(".")[0] in STAGED or axis in _IGNORED_BY_BASELINE]
+        staged_axes = [axis for axis in self._axes if axis.split(".")[0] in STAGED or axis in _OF_STAGES]
         if not open_axes and not staged_axes:
             return True
         config = self._composer(tuple(point))
-        if staged_axes and select(config, "method.name") == "baseline":
+        if staged_axes and select(config, "method.name") != "staged":
             return False
         return all(_comparable(select(config, axis)) in self._axes[axis] for axis in open_axes)
 

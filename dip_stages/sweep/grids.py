@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-__all__ = ["ALIASES", "expand", "is_number", "value_override"]
+__all__ = ["ALIASES", "expand", "is_number", "value_override", "with_references"]
 
 ALIASES = {"noise.beta_max": "beta_max"}
 """Axes that can be written in two ways: a group's option and the value it sets."""
@@ -40,6 +41,29 @@ def expand(
         axes = {**grid, **given}
         points.update((point, None) for point in itertools.product(*axes.values()) if not left_out(number, point))
     return list(points)
+
+
+_OF_OBSERVATION = ("data", "noise", "beta_max", "noise_seed", "seed", "preset", "runtime", "outputs", "sweep", "hydra")
+"""What a reference heeds besides its own settings."""
+
+
+def with_references(points: Sequence[tuple[str, ...]], references: Sequence[str]) -> list[tuple[str, ...]]:
+    """Return the points of a sweep, and after them those of references on the same observations.
+
+    Args:
+        points: From :func:`expand`.
+        references: Options of the group ``method`` that are no Deep Image Prior.
+
+    Example:
+        >>> with_references([("arch=unet", "seed=0"), ("arch=dncnn", "seed=0")], ["tv"])
+        [('arch=unet', 'seed=0'), ('arch=dncnn', 'seed=0'), ('seed=0', 'method=tv')]
+    """
+    heeded = dict.fromkeys(tuple(part for part in point if _section(part) in _OF_OBSERVATION) for point in points)
+    return [*points, *((*point, f"method={name}") for name in references for point in heeded)]
+
+
+def _section(override: str) -> str:
+    return re.split(r"[.=@/]", override.lstrip("+~"), maxsplit=1)[0]
 
 
 def value_override(override: str) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dip_stages.cell import Cell, cell_of, check_inputs
-from dip_stages.config import parse
+from dip_stages.config import DDPMConfig, parse
 from dip_stages.errors import ConfigError
 from dip_stages.pictures import sha256
 from dip_stages.records import PLAN, write_json
@@ -65,7 +65,10 @@ class Plan:
 
     def _known_by(self) -> dict[str, Any]:
         """Return what :func:`dip_stages.sweep.known.known_plan` knows it again by, where files alone decide."""
-        if self.made_from is None or any(p.cell.config.data.source not in ("bundled", "file") for p in self.cells):
+        configs = [planned.cell.config for planned in self.cells]
+        if self.made_from is None or any(config.data.source not in ("bundled", "file") for config in configs):
+            return {}
+        if any(isinstance(config.method, DDPMConfig) for config in configs):  # pictures that it learns from count too
             return {}
         pictures = {p.cell.config.data.file for p in self.cells}
         return {"made_from": self.made_from, "pictures": {str(path): sha256(path) for path in sorted(pictures)}}

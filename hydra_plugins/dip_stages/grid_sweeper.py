@@ -115,7 +115,7 @@ class GridSweeper(Sweeper):
         from dip_stages.config import parse_exclude, parse_sweep
         from dip_stages.sweep.compose import Composer
         from dip_stages.sweep.exclude import points_left
-        from dip_stages.sweep.grids import expand
+        from dip_stages.sweep.grids import expand, with_references
         from dip_stages.sweep.plan import make_plan
 
         options = parse_sweep(self.config)
@@ -128,8 +128,9 @@ class GridSweeper(Sweeper):
         grids = self._grids()
         excludes = [(*options.exclude, *parse_exclude(grid.pop("exclude", None))) for grid in grids]
         axes = [self._axes(_overrides(grid)) for grid in grids]
-        composer = Composer(self.hydra_context.config_loader, self.config, expand(axes, given))
-        points = points_left(axes, given, excludes, composer)
+        every = with_references(expand(axes, given), options.references)
+        composer = Composer(self.hydra_context.config_loader, self.config, every)
+        points = with_references(points_left(axes, given, excludes, composer), options.references)
         composer.verify(points)
         return make_plan(options.name, Path(self.config.hydra.sweep.dir), points, composer, made)
 

@@ -22,7 +22,7 @@ def counted(config: Config) -> int:
     module = build_module(config, build_plan(config, observation), observation, accelerator="cpu")
     shape = picture_shape(config.data)
     channels = {"fixed_noise": 0, "previous_output": shape[2], "noise_and_previous": shape[2]}[config.net_input]
-    channels += 0 if config.net_input == "previous_output" else config.method.input_channels
+    channels += 0 if config.net_input == "previous_output" else config.fit.input_channels
     module.loss.set_target(observation.observed, observation.observed)
     with FlopCounterMode(display=False) as counter:
         module.loss(module.network(torch.rand(1, channels, *shape[:2]))).backward()

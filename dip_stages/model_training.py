@@ -1,0 +1,207 @@
+"""Trains a DDPM, once, and finds it again.
+
+A model lies in ``outputs/models``, in a folder named after what it was trained on and how. The first cell that needs it
+trains it, the others wait; a training that was broken off goes on from its last checkpoint, to the same weights.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from dip_stages.checkpoint import made_with, read_state, write_state, write_tensors
+from dip_stages.claims import Claim
+from dip_stages.data import to_tensor
+from dip_stages.errors import CheckpointError, ClaimError, Interrupted, ModelError
+from dip_stages.figures import plot_losses
+from dip_stages.models import MODEL, TRAINED, check_model, model_folder, training_pictures, training_settings
+from dip_stages.pictures import fit_to, read_picture, sha256
+from dip_stages.records import set_aside, write_csv, write_json
+from dip_stages.trainers import fitting, trainer_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from torch import Tensor
+
+    from dip_stages.config import DDPMConfig, TrainingConfig
+    from dip_stages.modules.ddpm import DDPM
+
+__all__ = ["STATE", "trained"]
+
+STATE = "training.pt"
+"""The state of an unfinished training."""
+
+_LUMA = (0.299, 0.587, 0.114)
+"""Weights of red, green and blue in a grey picture (ITU-R BT.601)."""
+
+log = logging.getLogger(__name__)
+
+
+def trained(
+    method: DDPMConfig,
+    channels: int,
+    models: Path,
+    *,
+    accelerator: str,
+    code: str = "",
+    every: float | None = 60.0,
+    stopping: Callable[[], bool] = lambda: False,
+    tell: Callable[[int, int, float], None] = lambda _iteration, _iterations, _loss: None,
+) -> tuple[DDPM, Path]:
+    """Return the model that a method asks for, and its folder; trained first, if it is not there yet.
+
+    Args:
+        method: Says which.
+        channels: Of the pictures that it is for.
+        models: Where models are kept.
+        accelerator: What it runs on.
+        code: What tells the code that trains from any other: an unfinished training of another is not gone on with.
+        every: Seconds between two checkpoints of the training; None for none but at an interruption.
+        stopping: Asked now and then whether to stop.
+        tell: Called now and then with iteration, iterations in all, and loss.
+
+    Raises:
+        ConfigError: If there are too few pictures to learn from.
+        Interrupted: If it was asked to stop; an unfinished training has left a checkpoint.
+        ModelError: If what is there is another model, or cannot be read.
+        PictureError: If a picture to learn from cannot be used.
+    """
+    settings = training_settings(method.training, channels)
+    folder = Path(method.model).expanduser() if method.model is not None else model_folder(models, settings)
+    while method.model is None and not (folder / MODEL).exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            with Claim(folder):
+                if not (folder / MODEL).exists():
+                    training = _Training(method.training, settings, folder, accelerator, code)
+                    training.run(every, stopping, tell)
+        except ClaimError:  # another cell trains it
+            if stopping():
+                raise Interrupted("asked to stop while another process trains the model") from None
+            time.sleep(1.0)
+    check_model(folder, settings)
+    return _loaded(folder, method.training, channels, accelerator), folder
+
+
+def _loaded(folder: Path, training: TrainingConfig, channels: int, accelerator: str) -> DDPM:
+    """Return a trained model on its device.
+
+    Raises:
+        ModelError: If its weights are not those that the training left.
+    """
+    wanted = json.loads((folder / MODEL).read_text(encoding="utf-8"))["sha256"]
+    if sha256(folder / TRAINED) != wanted:
+        raise ModelError(f"{folder / TRAINED}: altered since it was trained; remove {folder} to train it again")
+    model = _ddpm(training, channels)
+    weights = torch.load(folder / TRAINED, map_location="cpu", weights_only=True)
+    model.averaged.module.load_state_dict(weights)
+    return model.to(accelerator).eval()
+
+
+def _ddpm(training: TrainingConfig, channels: int, pictures: Sequence[Tensor] = ()) -> DDPM:
+    from dip_stages.modules.ddpm import DDPM, DDPMSettings  # diffusers, which takes seconds to import
+
+    own = DDPMSettings.__dataclass_fields__.keys() & vars(training).keys()
+    return DDPM(DDPMSettings(channels=channels, **{key: getattr(training, key) for key in own}), pictures)
+
+
+def _pictures(training: TrainingConfig, channels: int) -> list[Tensor]:
+    """Return what is learnt from: each picture in each size, ``(C, H, W)``, in the number of channels wanted."""
+    found = []
+    for path in training_pictures(training):
+        picture = read_picture(path)
+        if channels == 1 and picture.shape[2] == 3:
+            picture = (picture @ np.array(_LUMA, np.float32))[..., None]
+        for size in training.sizes:
+            fitted = to_tensor(np.ascontiguousarray(fit_to(picture, size, "cover")))[0]
+            found.append(fitted.expand(channels, -1, -1))
+    return found
+
+
+class _Training:
+    """One attempt at a training."""
+
+    def __init__(
+        self, training: TrainingConfig, settings: dict[str, Any], folder: Path, accelerator: str, code: str
+    ) -> None:
+        self.training, self.settings, self.folder, self.accelerator = training, settings, folder, accelerator
+        self.made_with = made_with(code, accelerator, bfloat16=False)
+        self.model = _ddpm(training, settings["channels"], _pictures(training, settings["channels"]))
+        self._before = self._resumed()
+        self._began = self._last = time.monotonic()
+
+    def run(self, every: float | None, stopping: Callable[[], bool], tell: Callable[[int, int, float], None]) -> None:
+        """Train to the end and leave the model in its folder.
+
+        Raises:
+            Interrupted: If it was asked to stop; it has left a checkpoint.
+        """
+        log.info("training %s", self.folder.name)
+
+        def after_each() -> None:
+            tell(self.model.iteration, self.training.iterations, self.model.losses[-1])
+            if every is not None and time.monotonic() - self._last >= every:
+                self.save()
+
+        self.model.stopping, self.model.tell = stopping, after_each
+        left = range(self.model.iteration, self.training.iterations)
+        try:
+            with fitting():
+                trainer_of(self.accelerator, logger=False, callbacks=[]).fit(self.model, left)
+        except (Interrupted, KeyboardInterrupt):
+            self.save()
+            raise
+        self._finish()
+
+    def save(self) -> None:
+        """Leave a checkpoint of the last iteration."""
+        state = {"made_with": self.made_with, "seconds": self._seconds(), "model": self.model.saved()}
+        write_state(self.folder / STATE, state)
+        self._last = time.monotonic()
+
+    def _seconds(self) -> float:
+        return self._before + time.monotonic() - self._began
+
+    def _resumed(self) -> float:
+        """Go on from a checkpoint, if there is one that may be gone on from, and return the seconds that it took."""
+        path = self.folder / STATE
+        try:
+            state = read_state(path)
+        except FileNotFoundError:
+            return 0.0
+        except CheckpointError as error:
+            log.warning("%s; set aside as %s, the training begins anew", error, set_aside(path).name)
+            return 0.0
+        if state.get("made_with") != self.made_with:
+            log.warning("%s: made with other code or on another device; removed, the training begins anew", path)
+            path.unlink()
+            return 0.0
+        self.model.resume(state["model"])
+        log.info("the training of %s goes on at iteration %d", self.folder.name, self.model.iteration)
+        return float(state["seconds"])
+
+    def _finish(self) -> None:
+        losses = self.model.losses
+        write_tensors(self.folder / TRAINED, self.model.averaged.module.state_dict())
+        write_csv(
+            self.folder / "losses.csv",
+            ("iteration", "loss"),
+            [{"iteration": number, "loss": loss} for number, loss in enumerate(losses, 1)],
+        )
+        plot_losses(self.folder / "loss.png", losses, title=self.folder.name)
+        known = {
+            "settings": self.settings,
+            "training": vars(self.training),
+            "made_with": self.made_with,
+            "seconds": round(self._seconds(), 1),
+            "sha256": sha256(self.folder / TRAINED),
+        }
+        write_json(self.folder / MODEL, known)  # last: from here on it is a model
+        (self.folder / STATE).unlink(missing_ok=True)

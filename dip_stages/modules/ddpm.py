@@ -1,0 +1,248 @@
+"""A plain DDPM (Ho, Jain and Abbeel, 2020): trained on pictures to predict noise, and used as a denoiser."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pytorch_lightning as pl
+import torch
+import torch.nn.functional as F
+from diffusers import DDPMScheduler, UNet2DModel
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from dip_stages.errors import DivergenceError, Interrupted
+from dip_stages.noise import generator
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from torch import Tensor
+
+__all__ = ["DDPM", "DDPMSettings"]
+
+_NETWORK_STREAM, _TRAINING_STREAM = 0, 1
+_DOWN = 4
+"""How many times coarser the network's coarsest level is."""
+
+_NORM_GROUPS = 8
+
+
+@dataclass(frozen=True)
+class DDPMSettings:
+    """How a DDPM is made and trained.
+
+    Attributes:
+        channels: Of the pictures, 1 or 3.
+        crop: Pixels a side of what it is trained on.
+        width: Channels of the finest level; the others have twice as many.
+        timesteps: T, the number of noise levels.
+        beta_start: The first step's noise variance.
+        beta_end: The last step's; between them it is linear.
+        iterations: Of the training.
+        batch: Crops an iteration.
+        lr: Adam's learning rate, which falls to nothing by half a cosine.
+        ema: Decay of the exponential average of the weights, which are those that are used.
+        seed: Of the network's weights, the crops and the noise.
+    """
+
+    channels: int
+    crop: int = 32
+    width: int = 24
+    timesteps: int = 1000
+    beta_start: float = 0.0001
+    beta_end: float = 0.02
+    iterations: int = 2500
+    batch: int = 16
+    lr: float = 0.001
+    ema: float = 0.995
+    seed: int = 0
+
+
+class DDPM(pl.LightningModule):
+    r"""A network that predicts the noise in :math:`x_t = \sqrt{\bar\alpha_t}\,x_0 + \sqrt{1-\bar\alpha_t}\,\epsilon`.
+
+    Trained with the simple loss, :math:`\lVert\epsilon - \epsilon_\theta(x_t, t)\rVert^2` (equation 14). What an
+    iteration draws depends on the seed and its number alone, so that a training that was broken off goes on to the
+    same weights. Convolutions only, no attention: it takes pictures of any size.
+
+    Args:
+        settings: How it is made and trained.
+        pictures: To learn from, each ``(C, H, W)`` in [0, 1], no side smaller than the crop.
+
+    Attributes:
+        iteration: Iterations done.
+        losses: Of each iteration done.
+        stopping: Asked before each iteration whether to stop.
+        tell: Called after each iteration.
+    """
+
+    def __init__(self, settings: DDPMSettings, pictures: Sequence[Tensor] = ()) -> None:
+        super().__init__()
+        self.settings = settings
+        self.network = _network(settings)
+        self.averaged = AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(settings.ema))
+        self.scheduler = DDPMScheduler(
+            num_train_timesteps=settings.timesteps,
+            beta_start=settings.beta_start,
+            beta_end=settings.beta_end,
+            beta_schedule="linear",
+        )
+        self.iteration = 0
+        self.losses: list[float] = []
+        self.stopping: Callable[[], bool] = lambda: False
+        self.tell: Callable[[], None] = lambda: None
+        self._pictures = list(pictures)
+        self._restored: dict[str, Any] | None = None
+
+    def configure_optimizers(self) -> Any:
+        """Return Adam and its schedule, where they were if the training goes on."""
+        optimiser = torch.optim.Adam(self.network.parameters(), lr=self.settings.lr)
+        falling = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, self.settings.iterations)
+        if self._restored is not None:
+            optimiser.load_state_dict(self._restored["optimiser"])
+            falling.load_state_dict(self._restored["schedule"])
+        return {"optimizer": optimiser, "lr_scheduler": {"scheduler": falling, "interval": "step"}}
+
+    def training_step(self, number: int) -> Tensor:
+        """Return the loss of an iteration.
+
+        Raises:
+            DivergenceError: If it is not a number.
+            Interrupted: If the training was asked to stop.
+        """
+        if self.stopping():
+            raise Interrupted("the training was asked to stop")
+        draws = generator(self.settings.seed, _TRAINING_STREAM, number)
+        clean = self._crops(draws).to(self.device)
+        steps = torch.randint(self.settings.timesteps, (len(clean),), generator=draws).to(self.device)
+        eps = torch.randn(clean.shape, generator=draws).to(self.device)
+        noisy = self.scheduler.add_noise(clean, eps, steps)
+        loss = F.mse_loss(self.network(noisy, steps).sample, eps)
+        self.losses.append(loss.item())
+        if not math.isfinite(self.losses[-1]):
+            raise DivergenceError(number + 1, self.losses[-1], number)
+        return loss
+
+    def on_train_batch_end(self, outputs: object, batch: object, batch_idx: int) -> None:
+        """Take the new weights into their average."""
+        del outputs, batch, batch_idx
+        self.averaged.update_parameters(self.network)
+        self.iteration += 1
+        self.tell()
+
+    def saved(self) -> dict[str, Any]:
+        """Return the state of an unfinished training, for :meth:`resume`."""
+        schedules: Any = self.lr_schedulers()
+        return {
+            "iteration": self.iteration,
+            "losses": self.losses[: self.iteration],
+            "network": self.network.state_dict(),
+            "averaged": self.averaged.state_dict(),
+            "optimiser": self.trainer.optimizers[0].state_dict(),
+            "schedule": {k: v for k, v in schedules.state_dict().items() if k != "_last_lr"}
+            | {"_last_lr": list(schedules.get_last_lr())},
+        }
+
+    def resume(self, saved: dict[str, Any]) -> None:
+        """Go on from what :meth:`saved` returned."""
+        self.iteration, self.losses = saved["iteration"], list(saved["losses"])
+        self.network.load_state_dict(saved["network"])
+        self.averaged.load_state_dict(saved["averaged"])
+        self._restored = saved
+
+    def _crops(self, draws: torch.Generator) -> Tensor:
+        """Return a batch of crops of pictures, some mirrored, in [-1, 1]: ``(B, C, crop, crop)``."""
+        side = self.settings.crop
+        crops = []
+        for _ in range(self.settings.batch):
+            picture = self._pictures[_drawn(len(self._pictures), draws)]
+            top, left = (_drawn(length - side + 1, draws) for length in picture.shape[1:])
+            crop = picture[:, top : top + side, left : left + side]
+            crops.append(crop.flip(-1) if _drawn(2, draws) else crop)
+        return 2 * torch.stack(crops) - 1
+
+    @torch.no_grad()
+    def sample(self, count: int, draws: torch.Generator, tell: Callable[[int, int], None] | None = None) -> Tensor:
+        """Return pictures drawn from nothing but noise (algorithm 2): ``(count, C, crop, crop)`` in [0, 1].
+
+        Args:
+            count: How many.
+            draws: On the CPU.
+            tell: Called now and then with the steps done and their number.
+        """
+        shape = (count, self.settings.channels, self.settings.crop, self.settings.crop)
+        noise = torch.randn(shape, generator=draws).to(self.device)
+        return self._reversed(noise, self.settings.timesteps - 1, draws, tell)
+
+    @torch.no_grad()
+    def denoise(
+        self,
+        observed: Tensor,
+        sigma: float,
+        *,
+        samples: int,
+        draws: torch.Generator,
+        tell: Callable[[int, int], None] | None = None,
+    ) -> Tensor:
+        r"""Return a noisy picture denoised: the mean of ends of the reverse process, begun at the picture's own noise.
+
+        With :math:`z = 2y - 1`, whose noise is :math:`2\sigma`, :math:`\sqrt{\bar\alpha_t}\,z` is distributed as
+        :math:`x_t` where :math:`\sqrt{(1-\bar\alpha_t)/\bar\alpha_t} = 2\sigma`; t is the step nearest to that.
+
+        Args:
+            observed: ``(1, C, H, W)``, 1.0 being white.
+            sigma: Standard deviation of its noise, on that scale.
+            samples: How many ends are averaged: one has the texture that noise has, their mean is nearer to the truth.
+            draws: On the CPU.
+            tell: Called now and then with the steps done and their number.
+
+        Returns:
+            The same shape; in [0, 1].
+        """
+        height, width = observed.shape[-2:]
+        padded = F.pad(observed.to(self.device), (0, -width % _DOWN, 0, -height % _DOWN), mode="reflect")
+        step = self.step_of(sigma)
+        begun = self.scheduler.alphas_cumprod[step].sqrt() * (2 * padded - 1)
+        ends = self._reversed(begun.repeat(samples, 1, 1, 1), step, draws, tell)
+        return ends.mean(dim=0, keepdim=True)[..., :height, :width]
+
+    def step_of(self, sigma: float) -> int:
+        """Return the timestep whose noise is nearest to that of a picture, of deviation ``sigma`` on [0, 1]."""
+        kept = self.scheduler.alphas_cumprod
+        levels = ((1 - kept) / kept).sqrt()
+        return int((levels - 2 * sigma).abs().argmin())
+
+    def _reversed(
+        self, noisy: Tensor, first: int, draws: torch.Generator, tell: Callable[[int, int], None] | None
+    ) -> Tensor:
+        """Return where the reverse process ends that begins at a step, in [0, 1]."""
+        self.averaged.eval()
+        for step in range(first, -1, -1):
+            eps = self.averaged(noisy, step).sample
+            noisy = self.scheduler.step(eps, step, noisy, generator=draws).prev_sample
+            if tell:
+                tell(first - step + 1, first + 1)
+        return ((noisy + 1) / 2).clamp(0, 1)
+
+
+def _network(settings: DDPMSettings) -> UNet2DModel:
+    wide = 2 * settings.width
+    with torch.random.fork_rng(devices=[]):  # diffusers draws from the global state
+        torch.manual_seed(generator(settings.seed, _NETWORK_STREAM).initial_seed())
+        return UNet2DModel(
+            sample_size=settings.crop,
+            in_channels=settings.channels,
+            out_channels=settings.channels,
+            layers_per_block=1,
+            block_out_channels=(settings.width, wide, wide),
+            down_block_types=("DownBlock2D",) * 3,
+            up_block_types=("UpBlock2D",) * 3,
+            norm_num_groups=_NORM_GROUPS,
+            add_attention=False,
+        )
+
+
+def _drawn(below: int, draws: torch.Generator) -> int:
+    return int(torch.randint(below, (1,), generator=draws))

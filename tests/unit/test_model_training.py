@@ -1,0 +1,169 @@
+"""A model is trained once and found again; a training that breaks off goes on to the same weights."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+
+from dip_stages.config import DDPMConfig
+from dip_stages.errors import Interrupted, ModelError
+from dip_stages.model_training import STATE, trained
+from dip_stages.models import MODEL, TRAINED
+from dip_stages.records import read_record
+from dip_stages.runner import run_cell
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.conftest import CommandLine, MakeCell
+
+TINY = (
+    "method.training.width=8",
+    "method.training.crop=16",
+    "method.training.sizes=[32]",
+    "method.training.batch=2",
+    "method.training.timesteps=40",
+    "method.training.beta_end=0.1",
+)
+
+
+def method_of(make_cell: MakeCell, iterations: int = 8) -> DDPMConfig:
+    method = make_cell("method=ddpm", f"method.training.iterations={iterations}", *TINY).config.method
+    assert isinstance(method, DDPMConfig)
+    return method
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    found: dict[str, torch.Tensor] = torch.load(folder / TRAINED, weights_only=True)
+    return found
+
+
+def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
+
+
+def test_a_model_is_trained_once_and_found_again(make_cell: MakeCell, tmp_path: Path) -> None:
+    told: list[int] = []
+    settings: dict[str, Any] = {"accelerator": "cpu", "tell": lambda iteration, *_: told.append(iteration)}
+    _, folder = trained(method_of(make_cell), 3, tmp_path, **settings)
+    assert told == list(range(1, 9))
+    assert {file.name for file in folder.iterdir()} == {MODEL, TRAINED, "losses.csv", "loss.png"}
+    _, again = trained(method_of(make_cell), 3, tmp_path, **settings)
+    assert (again, len(told)) == (folder, 8)
+    _, grey = trained(method_of(make_cell), 1, tmp_path, **settings)
+    assert grey != folder
+
+
+@pytest.mark.parametrize("after", [0, 1, 5])
+def test_an_interrupted_training_goes_on_to_the_same_weights(make_cell: MakeCell, tmp_path: Path, after: int) -> None:
+    method = method_of(make_cell)
+    _, whole = trained(method, 3, tmp_path / "whole", accelerator="cpu")
+    left = iter(range(after))
+    with pytest.raises(Interrupted):
+        trained(method, 3, tmp_path / "parts", accelerator="cpu", stopping=lambda: next(left, None) is None)
+    told: list[int] = []
+    _, parts = trained(
+        method, 3, tmp_path / "parts", accelerator="cpu", tell=lambda iteration, *_: told.append(iteration)
+    )
+    assert told == list(range(after + 1, 9))
+    assert same(weights(whole), weights(parts))
+    assert (whole / "losses.csv").read_bytes() == (parts / "losses.csv").read_bytes()
+    assert not (parts / STATE).exists()
+
+
+def test_a_spoilt_checkpoint_is_set_aside_and_one_of_other_code_not_gone_on_from(
+    make_cell: MakeCell, tmp_path: Path
+) -> None:
+    method = method_of(make_cell)
+    left = iter(range(3))
+    with pytest.raises(Interrupted):
+        trained(method, 3, tmp_path, accelerator="cpu", code="old", stopping=lambda: next(left, None) is None)
+    told: list[int] = []
+    left = iter(range(3))
+    with pytest.raises(Interrupted):
+        trained(
+            method, 3, tmp_path, accelerator="cpu", code="new",
+            stopping=lambda: next(left, None) is None, tell=lambda iteration, *_: told.append(iteration),
+        )  # fmt: skip
+    assert told == [1, 2, 3]
+    (state,) = tmp_path.glob(f"*/{STATE}")
+    state.write_bytes(state.read_bytes()[:-100])
+    told.clear()
+    trained(method, 3, tmp_path, accelerator="cpu", code="new", tell=lambda iteration, *_: told.append(iteration))
+    assert told[0] == 1
+    assert state.with_name(f"{STATE}.broken").exists()
+
+
+def test_altered_weights_are_no_model(make_cell: MakeCell, tmp_path: Path) -> None:
+    _, folder = trained(method_of(make_cell), 3, tmp_path, accelerator="cpu")
+    content = bytearray((folder / TRAINED).read_bytes())
+    content[len(content) // 2] ^= 1
+    (folder / TRAINED).write_bytes(content)
+    with pytest.raises(ModelError, match="altered since it was trained"):
+        trained(method_of(make_cell), 3, tmp_path, accelerator="cpu")
+
+
+def test_cells_share_the_model_beside_their_sweeps(make_cell: MakeCell, tmp_path: Path) -> None:
+    cells = [
+        make_cell("method=ddpm", "method.training.iterations=4", "data.size=16", f"seed={seed}", *TINY)
+        for seed in (0, 1)
+    ]
+    for sweep, cell in zip(("one", "two"), cells, strict=True):
+        run_cell(cell, tmp_path / sweep / cell.folder, threads=1)
+    records = [read_record(tmp_path / sweep / cell.folder) for sweep, cell in zip(("one", "two"), cells, strict=True)]
+    assert [record.status for record in records] == ["done", "done"]
+    (model,) = (tmp_path / "models").iterdir()
+    assert {record.observation["given"]["model"] for record in records} == {model.name}
+    assert records[0].metrics != records[1].metrics  # the seed is that of what is drawn
+
+
+@pytest.mark.slow
+def test_a_killed_training_goes_on_and_two_at_once_train_one_model(run: CommandLine, tmp_path: Path) -> None:
+    settings = ("method.training.iterations=60", *TINY)
+    whole = run(*settings, f"outputs={tmp_path / 'whole'}", module="dip_stages.train")
+    assert whole.returncode == 0, whole.stderr
+    command = [sys.executable, "-m", "dip_stages.train", *settings, "runtime.checkpoint_every=0"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    first = subprocess.Popen(command, cwd=tmp_path, env=environment)
+    models = tmp_path / "outputs" / "models"
+    for _ in range(600):
+        if list(models.glob(f"*/{STATE}")):
+            break
+        time.sleep(0.1)
+    first.send_signal(signal.SIGKILL)
+    first.wait()
+    assert not list(models.glob(f"*/{MODEL}"))
+    both = [
+        subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True) for _ in range(2)
+    ]
+    said = [process.communicate(timeout=300)[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0]
+    (folder,) = models.iterdir()
+    assert said == [f"outputs/models/{folder.name}\n"] * 2
+    assert same(weights(folder), weights(tmp_path / "whole" / "models" / folder.name))
+    assert (folder / "samples.png").exists()
+    assert json.loads((folder / MODEL).read_text())["training"]["iterations"] == 60
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("method=nlm",), "method: got 'nlm'; allowed: ddpm, which alone is trained"),
+        (("method.training.crop=7",), "method.training.crop: got 7; allowed: a multiple of 4"),
+        (("method.training.steps=7",), "method.training.steps"),
+        (("data.name=coffee",), "is among those that the model learns from"),
+    ],
+)
+def test_a_slip_is_one_line(run: CommandLine, arguments: tuple[str, ...], said: str) -> None:
+    done = run(*arguments, module="dip_stages.train")
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
