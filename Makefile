@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_OPTIONS) -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help install report report-paper sweep stopping test test-slow test-browser test-cluster faults bench-sweep check clean
+.PHONY: help install report report-paper sweep stopping ddpm-demo test test-slow test-browser test-cluster faults bench-sweep check clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,6 +33,10 @@ stopping: $(VENV)/.dev ## the study of stopping rules into docs/stopping.md: by 
 	$(BIN)/python -m dip_stages -m sweep=stopping_tuning
 	$(BIN)/python -m dip_stages -m sweep=stopping
 	$(BIN)/python -m tests.bench.study outputs/stopping_tuning outputs/stopping --into docs/stopping.md
+
+ddpm-demo: $(VENV)/.ddpm ## trains a small DDPM, draws samples, and denoises with it beside DIP; goes on where it was broken off
+	$(BIN)/python -m dip_stages.train
+	$(BIN)/python -m dip_stages -m sweep=references preset=quick $(ARGS)
 
 test: $(VENV)/.dev ## the tests, in a few minutes
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal -m "not slow and not browser and not cluster" $(ARGS)
@@ -74,6 +78,10 @@ $(VENV)/.run: pyproject.toml constraints.txt | $(VENV)/bin/python
 $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(PIP) -e ".[dev]"
 	@touch $@ $(VENV)/.run
+
+$(VENV)/.ddpm: $(VENV)/.run
+	$(PIP) -e ".[ddpm]"
+	@touch $@
 
 $(VENV)/.cluster: $(VENV)/.dev
 	$(PIP) -e ".[dev,slurm,ray,joblib]"

@@ -9,10 +9,14 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from dip_stages.cell import picture_shape
 from dip_stages.config import ArchConfig, Config, PerceptualConfig
-from dip_stages.config.schema import DnCNNConfig, UNetConfig
+from dip_stages.config.schema import DnCNNConfig, ResNetConfig, UNetConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = ["flops", "iteration_flops"]
 
@@ -75,13 +79,21 @@ def _input_channels(config: Config, channels: int) -> int:
 
 @functools.cache
 def _network(arch: ArchConfig, inputs: int, shape: tuple[int, int, int]) -> int:
-    height, width, channels = shape
-    if isinstance(arch, UNetConfig):
-        return sum(conv.both for conv in _unet(arch, inputs, height, width, channels))
-    hidden = arch.depth - 2 if isinstance(arch, DnCNNConfig) else 2 * arch.blocks
-    pixels, between = height * width, _Conv(height * width, arch.width, arch.width)
-    first = _Conv(pixels, inputs, arch.width, first=True)
-    return first.both + hidden * between.both + _Conv(pixels, arch.width, channels).both
+    convolutions = _CONVOLUTIONS.get(type(arch))
+    return sum(conv.both for conv in convolutions(arch, inputs, *shape)) if convolutions else 0
+
+
+def _dncnn(arch: DnCNNConfig, inputs: int, height: int, width: int, channels: int) -> list[_Conv]:
+    return _stack(arch.width, arch.depth - 2, inputs, height * width, channels)
+
+
+def _resnet(arch: ResNetConfig, inputs: int, height: int, width: int, channels: int) -> list[_Conv]:
+    return _stack(arch.width, 2 * arch.blocks, inputs, height * width, channels)
+
+
+def _stack(features: int, hidden: int, inputs: int, pixels: int, channels: int) -> list[_Conv]:
+    first, last = _Conv(pixels, inputs, features, first=True), _Conv(pixels, features, channels)
+    return [first, *[_Conv(pixels, features, features)] * hidden, last]
 
 
 def _unet(arch: UNetConfig, inputs: int, height: int, width: int, channels: int) -> list[_Conv]:
@@ -96,6 +108,15 @@ def _unet(arch: UNetConfig, inputs: int, height: int, width: int, channels: int)
         convs += [_Conv(fine, arch.width + arch.skip_channels, arch.width), _Conv(fine, arch.width, arch.width, 1)]
         convs += [_Conv(fine, above, arch.skip_channels, 1, first=first)]
     return convs
+
+
+_CONVOLUTIONS: dict[type, Callable[..., list[_Conv]]] = {
+    UNetConfig: _unet,
+    DnCNNConfig: _dncnn,
+    ResNetConfig: _resnet,
+}
+"""Of each network, from its settings, its input's channels, and the picture's height, width and channels. One that is
+not here runs as well; its cost is then given as nothing."""
 
 
 @functools.cache

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+NEW_AXIS = ROOT / "docs" / "new_axis.md"  # whose commands want the network that it adds
 
 
 def commands(document: Path) -> list[str]:
@@ -26,8 +29,24 @@ def commands(document: Path) -> list[str]:
 
 EVERY = [command for document in DOCUMENTS for command in commands(document)]
 ON_CLUSTERS = sorted({command for command in EVERY if re.search(r"hydra/launcher=(submitit_slurm|ray)", command)})
-OURS = sorted({command for command in EVERY if command.startswith("python -m dip_stages")} - set(ON_CLUSTERS))
+APART = {*ON_CLUSTERS, *commands(NEW_AXIS)}
+OURS = sorted({command for command in EVERY if command.startswith("python -m dip_stages")} - APART)
 MAKES = sorted({command for command in EVERY if command.startswith("make")})
+
+
+SMALL_TRAINING = [
+    "method.training.iterations=2",
+    "method.training.timesteps=20",
+    "method.training.crop=16",
+    "method.training.batch=2",
+]
+SMALLER = {
+    "sweep=stopping": ["data.name=camera"],
+    "sweep=claims": ["data.name=camera", "beta_max=0.01", "seed=0"],
+    # What a DDPM is trained with is settled for a sweep.
+    "sweep=references": ["sweep.references=[nlm,tv]", "data.name=camera", "beta_max=0.01"],
+    "method=ddpm": SMALL_TRAINING,
+}
 
 
 def test_the_documentation_has_commands_and_each_is_of_a_kind_that_is_tested() -> None:
@@ -62,16 +81,15 @@ def test_every_command_runs_when_made_small(run: CommandLine, tmp_path: Path, co
         for folder in (argument for argument in arguments if argument.startswith("outputs/")):
             run("-m", f"sweep={Path(folder).name}", "preset=smoke", "trainer.iterations=2", "arch=unet")
         done = run(*arguments, module=module)
+    elif module == "dip_stages.train":
+        done = run(*arguments, *SMALL_TRAINING, module=module)
     elif module == "dip_stages.denoise":
         done = run(*arguments, "arch.width=4", "trainer.iterations=2", module=module)
     elif "--help" in arguments or "--cfg" in arguments:
         done = run(*arguments)
     else:
         kept = [argument for argument in arguments if not argument.startswith(("preset=", "data.size=", "arch.width="))]
-        if "sweep=stopping" in kept:
-            kept.append("data.name=camera")
-        if "sweep=claims" in kept:
-            kept += ["data.name=camera", "beta_max=0.01", "seed=0"]
+        kept += [smaller for named in kept for smaller in SMALLER.get(named, [])]
         done = run(*kept, "preset=smoke", "data.size=32", "trainer.iterations=2", "arch.width=4")
     assert done.returncode == 0, done.stderr
 
@@ -80,12 +98,57 @@ def test_every_command_runs_when_made_small(run: CommandLine, tmp_path: Path, co
 def test_the_python_of_the_documentation_runs(run: CommandLine, tmp_path: Path) -> None:
     made = run("-m", "sweep=report_table", "preset=smoke", "trainer.iterations=2", "arch.width=4")
     assert made.returncode == 0, made.stderr
-    for document in DOCUMENTS:
+    for document in set(DOCUMENTS) - {NEW_AXIS}:
         for code in re.findall(r"```python\n(.*?)```", document.read_text(), flags=re.S):
             done = subprocess.run(
                 [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
             )
             assert done.returncode == 0, f"{document.name}: {done.stderr}"
+
+
+@pytest.mark.slow
+def test_the_new_axis_is_there_once_its_files_are(tmp_path: Path) -> None:
+    """In a copy of the project: what the page says to write is written, and what it says to run is run."""
+    for folder in ("conf", "dip_stages", "hydra_plugins", "sweeps", "tests"):
+        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    page = NEW_AXIS.read_text()
+    for name, code in re.findall(r"`([\w/.]+)`, new.*?```\w+\n(.*?)```", page, flags=re.S):
+        (tmp_path / name).write_text(code)
+    for changes in re.findall(r"```diff\n(.*?)```", page, flags=re.S):
+        apply_changes(changes, tmp_path)
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path), "OMP_NUM_THREADS": "1"}
+    (sweep,) = (command for command in commands(NEW_AXIS) if command.startswith("python -m dip_stages"))
+    small = ["preset=smoke", "trainer.iterations=2"]
+    (make,) = (command for command in commands(NEW_AXIS) if command.startswith("make test"))
+    tested = shlex.split(make)[2].removeprefix("ARGS=").split()
+    for arguments in (
+        [*shlex.split(sweep)[1:], *small],
+        ["-m", "pytest", "-q", "-p", "no:cacheprovider", *tested],
+        ["-m", "dip_stages", "arch=deep_decoder", "arch.scales=9"],
+    ):
+        done = subprocess.run(
+            [sys.executable, *arguments], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+        )
+        if "arch.scales=9" in arguments:
+            assert done.returncode == 2
+            assert "arch.scales: got 9; allowed: a number >= 1 and <= 8" in done.stderr
+        else:
+            assert done.returncode == 0, done.stdout + done.stderr
+    assert len(list((tmp_path / "outputs").glob("custom/*deep_decoder*/record.json"))) == 1
+
+
+def apply_changes(changes: str, root: Path) -> None:
+    """Apply a diff whose hunks are each in the file once."""
+    path = root / next(line[6:] for line in changes.splitlines() if line.startswith("+++ b/"))
+    text = path.read_text()
+    for hunk in re.split(r"^@@.*@@\n", changes, flags=re.M)[1:]:
+        lines = hunk.splitlines()
+        before = "\n".join(line[1:] for line in lines if line[:1] != "+")
+        after = "\n".join(line[1:] for line in lines if line[:1] != "-")
+        assert text.count(before) == 1, before
+        text = text.replace(before, after)
+    path.write_text(text)
 
 
 def test_the_readmes_table_is_the_one_that_make_report_wrote() -> None:
