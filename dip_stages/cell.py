@@ -155,9 +155,17 @@ def _of_reference(config: Config) -> dict[str, Any]:
     if isinstance(config.method, DDPMConfig):
         # A model is identified by what it was trained on and how, not by where it lies.
         del everything["method"]["model"]
+        if config.method.reverse == "mean":  # which draws nothing
+            del everything["method"]["samples"]
         everything["method"]["training"] = training_settings(config.method.training, picture_shape(config.data)[2])
-        everything["seed"] = config.seed
+        if _draws(config):
+            everything["seed"] = config.seed
     return everything | _of_picture(config)
+
+
+def _draws(config: Config) -> bool:
+    """Whether a reference draws anything, and its seed counts."""
+    return isinstance(config.method, DDPMConfig) and config.method.reverse == "ancestral"
 
 
 def _of_picture(config: Config) -> dict[str, Any]:
@@ -252,14 +260,16 @@ def _axes(config: Config) -> dict[str, Any]:
 
 def _axes_of_reference(config: Config) -> dict[str, Any]:
     assert config.reference is not None  # noqa: S101 - asked before
-    kinds = ["trained reference" if config.reference.name == "ddpm" else "reference"]
+    trained = isinstance(config.reference, DDPMConfig)
+    name = config.reference.name if _draws(config) or not trained else f"{config.reference.name} mean"
+    kinds = ["trained reference" if trained else "reference"]
     kinds += ["sigma estimated"] if config.reference.sigma == "estimate" else []
     return dict.fromkeys(AXES) | {
-        "method": f"{config.reference.name} ({', '.join(kinds)})",
+        "method": f"{name} ({', '.join(kinds)})",
         "beta_max": config.noise.beta_max,
         "noise": config.noise.name,
         "picture": config.data.name,
-        "seed": config.seed if config.reference.name == "ddpm" else None,
+        "seed": config.seed if _draws(config) else None,
         "noise_seed": config.noise_seed,
     }
 

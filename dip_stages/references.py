@@ -56,8 +56,11 @@ def refer(method: ReferenceConfig, observation: Observation, seed: int, models: 
         from dip_stages.model_training import trained  # not everybody has what it imports
 
         model, folder = trained(method, observation.observed.shape[1], models, **training)
-        draws = generator(seed, _SAMPLING_STREAM)
-        picture = model.denoise(observation.observed, sigma, samples=method.samples, draws=draws)
+        if method.reverse == "mean":
+            picture = model.expected(observation.observed, sigma)
+        else:
+            draws = generator(seed, _SAMPLING_STREAM)
+            picture = model.denoise(observation.observed, sigma, samples=method.samples, draws=draws)
         return Referred(picture.cpu(), {**known, "model": folder.name})
     denoisers: dict[str, Callable[..., Any]] = {"nlm": classical.nlm, "tv": classical.tv, "bm3d": classical.bm3d}
     own = {key: value for key, value in vars(method).items() if key not in ("name", "sigma")}

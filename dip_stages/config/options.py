@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from dip_stages.config.references import REFERENCES
+from dip_stages.config.references import REFERENCE_OPTIONS
 from dip_stages.errors import ConfigError, check_choice
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class SweepOptions:
         if isinstance(self.retries, bool) or not isinstance(self.retries, int) or self.retries < 0:
             raise ConfigError(f"sweep.retries: got {self.retries!r}; allowed: a whole number >= 0")
         for name in self.references:
-            check_choice("sweep.references", name, REFERENCES)
+            check_choice("sweep.references", name, REFERENCE_OPTIONS)
         check_choice("sweep.on_interrupt", self.on_interrupt, ("stop", "leave"))
 
 

@@ -13,6 +13,7 @@ from dip_stages.sources import REPORTS_PICTURE
 __all__ = [
     "LEAST_PICTURES",
     "REFERENCES",
+    "REFERENCE_OPTIONS",
     "BM3DConfig",
     "DDPMConfig",
     "NLMConfig",
@@ -96,7 +97,7 @@ class TrainingConfig:
     timesteps: int = 1000
     beta_start: float = 0.0001
     beta_end: float = 0.02
-    iterations: int = 2500
+    iterations: int = 1500
     batch: int = 16
     lr: float = 0.001
     ema: float = 0.995
@@ -135,12 +136,14 @@ class DDPMConfig(_Reference):
     """A diffusion model trained on other pictures, used as a denoiser; see :meth:`dip_stages.modules.DDPM.denoise`."""
 
     name: str = "ddpm"
+    reverse: str = "ancestral"
     samples: int = 4
     model: str | None = None
     training: TrainingConfig = field(default_factory=TrainingConfig)
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_choice("method.reverse", self.reverse, ("ancestral", "mean"))
         check_range("method.samples", self.samples, at_least=1)
 
     def check_machine(self) -> None:
@@ -158,3 +161,5 @@ def _check_extra(name: str, package: str) -> None:
 
 ReferenceConfig = NLMConfig | TVConfig | BM3DConfig | DDPMConfig
 REFERENCES = {"nlm": NLMConfig, "tv": TVConfig, "bm3d": BM3DConfig, "ddpm": DDPMConfig}
+REFERENCE_OPTIONS = (*REFERENCES, "ddpm_mean")
+"""Those of the group ``method``."""

@@ -53,7 +53,7 @@ class DDPMSettings:
     timesteps: int = 1000
     beta_start: float = 0.0001
     beta_end: float = 0.02
-    iterations: int = 2500
+    iterations: int = 1500
     batch: int = 16
     lr: float = 0.001
     ema: float = 0.995
@@ -201,12 +201,35 @@ class DDPM(pl.LightningModule):
         Returns:
             The same shape; in [0, 1].
         """
+        begun, step = self._begun(observed, sigma)
+        ends = self._reversed(begun.repeat(samples, 1, 1, 1), step, draws, tell)
+        return ends.mean(dim=0, keepdim=True)[..., : observed.shape[-2], : observed.shape[-1]]
+
+    @torch.no_grad()
+    def expected(self, observed: Tensor, sigma: float) -> Tensor:
+        r"""Return where the reverse process of :meth:`denoise` is expected to end, by the network's one estimate.
+
+        :math:`\hat x_0 = (x_t - \sqrt{1-\bar\alpha_t}\,\epsilon_\theta(x_t, t)) / \sqrt{\bar\alpha_t}` (equation 15).
+
+        Args:
+            observed: ``(1, C, H, W)``, 1.0 being white.
+            sigma: Standard deviation of its noise, on that scale.
+
+        Returns:
+            The same shape; in [0, 1].
+        """
+        begun, step = self._begun(observed, sigma)
+        self.averaged.eval()
+        kept = self.scheduler.alphas_cumprod[step]
+        clean: Tensor = (begun - (1 - kept).sqrt() * self.averaged(begun, step).sample) / kept.sqrt()
+        return ((clean + 1) / 2).clamp(0, 1)[..., : observed.shape[-2], : observed.shape[-1]]
+
+    def _begun(self, observed: Tensor, sigma: float) -> tuple[Tensor, int]:
+        """Return an observation as the reverse process would have it at a step, padded to what the network takes."""
         height, width = observed.shape[-2:]
         padded = F.pad(observed.to(self.device), (0, -width % _DOWN, 0, -height % _DOWN), mode="reflect")
         step = self.step_of(sigma)
-        begun = self.scheduler.alphas_cumprod[step].sqrt() * (2 * padded - 1)
-        ends = self._reversed(begun.repeat(samples, 1, 1, 1), step, draws, tell)
-        return ends.mean(dim=0, keepdim=True)[..., :height, :width]
+        return self.scheduler.alphas_cumprod[step].sqrt() * (2 * padded - 1), step
 
     def step_of(self, sigma: float) -> int:
         """Return the timestep whose noise is nearest to that of a picture, of deviation ``sigma`` on [0, 1]."""

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from dip_stages import denoise as module
+from dip_stages.classical import tv
 from dip_stages.denoise import compose_config, denoise, tiles
 from dip_stages.encoding import depth_of_file, write_picture
 from dip_stages.errors import ConfigError, PictureError
@@ -94,6 +95,14 @@ def test_the_noise_level_is_estimated_unless_it_is_given(make_cell: MakeCell, mo
     denoise(picture, config)
     denoise(picture, config, sigma=0.2)
     assert seen == [pytest.approx(0.1, rel=0.15), pytest.approx(0.2)]
+
+
+def test_a_reference_denoises_too_at_the_level_that_it_is_given(make_cell: MakeCell) -> None:
+    picture = np.random.default_rng(0).normal(0.5, 0.1, (64, 80, 3)).astype(np.float32)
+    config = make_cell("method=tv").config
+    wanted = tv(picture, 0.2, strength=0.7)
+    np.testing.assert_array_equal(denoise(picture, config, sigma=0.2), wanted)
+    assert denoise(picture, config).std() > wanted.std()  # estimated to be less
 
 
 def test_what_needs_the_clean_picture_or_finds_no_noise_is_refused(make_cell: MakeCell) -> None:

@@ -63,6 +63,7 @@ def test_observation_and_own_settings_tell_it_from_another(make_cell: MakeCell, 
     [
         ("seed=1", True),
         ("method.samples=1", True),
+        ("method.reverse=mean", True),
         ("method.training.iterations=9", True),
         ("method.training.pictures=[astronaut,coffee]", True),
         ("method.model=somewhere", False),
@@ -85,6 +86,9 @@ def test_it_has_no_axes_but_those_of_the_observation(make_cell: MakeCell) -> Non
     }  # fmt: skip
     assert make_cell("method=ddpm").axes["method"] == "ddpm (trained reference)"
     assert make_cell("method=ddpm", "seed=3").axes["seed"] == 3
+    mean = make_cell("method=ddpm_mean", "seed=3")
+    assert (mean.axes["method"], mean.axes["seed"]) == ("ddpm mean (trained reference)", None)
+    assert mean.id == make_cell("method=ddpm_mean", "method.samples=1").id  # it draws nothing
     assert (cell.config.iterations, flops(cell.config)) == (0, 0)
     assert not make_cell("method=tv", "stopping=oracle", "protocol=clean").config.sees_clean
 

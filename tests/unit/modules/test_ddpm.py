@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -79,6 +81,26 @@ def test_a_picture_of_any_size_comes_back_in_its_size(channels: int, height: int
     assert 0 <= result.min() <= result.max() <= 1
     again = model.denoise(observed, 0.02, samples=2, draws=generator(0))
     assert torch.equal(result, again)
+    expected = model.expected(observed, 0.02)
+    assert expected.shape == observed.shape
+    assert 0 <= expected.min() <= expected.max() <= 1
+
+
+def test_where_noise_is_known_the_expected_picture_is_the_clean_one() -> None:
+    model = DDPM(TINY)
+    clean, sigma = torch.rand(1, 3, 16, 16), 0.1
+    # With a network that knows the noise at the step's own level, equation 15 gives the picture back.
+    kept = float(model.scheduler.alphas_cumprod[model.step_of(sigma)])
+    level = math.sqrt((1 - kept) / kept)
+    eps = torch.randn(clean.shape)
+
+    class Known(torch.nn.Module):
+        def forward(self, noisy: torch.Tensor, step: int) -> Any:
+            del noisy, step
+            return SimpleNamespace(sample=eps)
+
+    model.averaged = Known()  # type: ignore[assignment]
+    torch.testing.assert_close(model.expected(clean + level / 2 * eps, sigma), clean, atol=1e-5, rtol=0)
 
 
 def test_samples_are_pictures() -> None:
@@ -97,8 +119,12 @@ def test_it_learns_to_denoise_pictures_that_it_has_not_seen() -> None:
     sigma, gains = 0.15, []
     for number, clean in enumerate(pictures(8, 1)):
         observed = clean + sigma * torch.randn(clean.shape, generator=generator(2, number))
-        result = model.denoise(observed[None], sigma, samples=4, draws=generator(3, number))[0]
-        before, after = ((picture - clean).square().mean() for picture in (observed.clamp(0, 1), result))
-        gains.append(10 * math.log10(float(before / after)))
-    assert sum(gains) / len(gains) > 3
-    assert min(gains) > 0
+        results = (
+            model.denoise(observed[None], sigma, samples=4, draws=generator(3, number))[0],
+            model.expected(observed[None], sigma)[0],
+        )
+        before, *after = ((picture - clean).square().mean() for picture in (observed.clamp(0, 1), *results))
+        gains.append([10 * math.log10(float(before / error)) for error in after])
+    for way in zip(*gains, strict=True):
+        assert sum(way) / len(way) > 3
+        assert min(way) > 0
