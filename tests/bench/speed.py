@@ -166,12 +166,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--sizes", nargs="*", help="some of 64/32 128/64 256/128 (and 512/128 on a GPU)")
+    parser.add_argument("--iterations", type=int, help="of every size; by default as many as a size needs")
     parser.add_argument("--table", type=Path, help="a Markdown file whose table is replaced; JSON goes beside it")
     given = parser.parse_args()
     device = "cuda" if torch.cuda.is_available() else "cpu"
     all_sizes = ON_GPU if device == "cuda" else SIZES
     wanted = [tuple(map(int, size.split("/"))) for size in given.sizes or []] or list(all_sizes)
-    rounds = bench({key: all_sizes[key] for key in all_sizes if key in wanted}, given.seeds, device)
+    sizes = {key: given.iterations or all_sizes[key] for key in all_sizes if key in wanted}
+    rounds = bench(sizes, given.seeds, device)
     text, missed = table(rounds, device)
     how = provenance(device, bfloat16=False)
     text += f"\n{how['device']}, {os.cpu_count()} cores, torch {how['versions']['torch']}, {datetime.now():%d %B %Y}.\n"
