@@ -16,6 +16,8 @@ from dip_stages.report.frame import settings_in
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from pandas.api.typing import NAType
+
 __all__ = ["Effect", "cell_keys", "effect_of", "effect_of_pairs", "effects", "pairs_of"]
 
 _DRAWS = 10_000
@@ -69,7 +71,7 @@ def pairs_of(frame: pd.DataFrame, first: pd.Series, second: pd.Series, on: Seque
 
 
 def effect_of(
-    differences: Sequence[float], pictures: Sequence[str], seeds: Sequence[int] | None = None
+    differences: Sequence[float], pictures: Sequence[str], seeds: Sequence[int | NAType] | None = None
 ) -> Effect | None:
     """Return the mean of paired differences with its 95% interval; None if there are none.
 
@@ -80,13 +82,14 @@ def effect_of(
     Args:
         differences: One a pair.
         pictures: The picture of each.
-        seeds: The seed of each; None where they do not matter.
+        seeds: The seed of each, NA of a method that has none; None where they do not matter.
     """
     values = pd.Series(list(differences), dtype=float)
     if values.empty:
         return None
     names = pd.Series(list(pictures))
-    candidates = [np.asarray(each) for each in (names, seeds or [], range(len(values)))]
+    numbers = pd.Series(list(seeds or []), dtype="Int64").fillna(-1)
+    candidates = [np.asarray(each) for each in (names, numbers, range(len(values)))]
     units = next((units for units in candidates if len(np.unique(units)) > 1), candidates[-1])
     grouped = values.groupby(units)
     sums, counts = grouped.sum().to_numpy(), grouped.size().to_numpy()
