@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dip_stages.config import DDPMConfig, DiscrepancyConfig, PerceptualConfig, SureConfig
-from dip_stages.models import check_ddpm, training_settings
+from dip_stages.models import check_ddpm, training_id
 from dip_stages.pictures import fit_to, read_picture, sha256
 from dip_stages.weights import published_vgg16
 
@@ -106,7 +106,7 @@ def check_inputs(cell: Cell) -> None:
     """
     shape = picture_shape(cell.config.data)
     if isinstance(cell.config.method, DDPMConfig):
-        check_ddpm(cell.config.method, cell.config.data.file, shape[2])
+        check_ddpm(cell.config.method, cell.config.data.file, shape[2], cell.config.noise.beta_max**0.5)
     loss = cell.config.loss
     if cell.config.staged and isinstance(loss, PerceptualConfig) and loss.features == "pretrained":
         _check_weights(loss.path)
@@ -157,7 +157,7 @@ def _of_reference(config: Config) -> dict[str, Any]:
         del everything["method"]["model"]
         if config.method.reverse == "mean":  # which draws nothing
             del everything["method"]["samples"]
-        everything["method"]["training"] = training_settings(config.method.training, picture_shape(config.data)[2])
+        everything["method"]["training"] = training_id(config.method.training)
         if _draws(config):
             everything["seed"] = config.seed
     return everything | _of_picture(config)

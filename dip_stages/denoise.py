@@ -166,8 +166,16 @@ def _fitted(
     # There is no clean picture. Whatever looked at it all the same would come to nothing but NaN.
     observation = Observation(torch.full_like(observed, torch.nan), observed, config.noise.beta_max)
     if config.reference:
-        models = Path("outputs", "models")
-        return to_array(refer(config.reference, observation, config.seed, models, accelerator=accelerator).picture)
+        referred = refer(
+            config.reference,
+            observation,
+            config.seed,
+            Path("outputs", "models"),
+            accelerator=accelerator,
+            every=config.runtime.checkpoint_every,
+            tell=lambda iteration, iterations, _: progress(tile, iteration, iterations) if progress else None,
+        )
+        return to_array(referred.picture)
     plan = build_plan(config, observation)
     members, results = config.ensemble.members, []
     for member in range(members):
@@ -229,7 +237,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = parser.parse_intermixed_args(arguments)
     try:
         _denoise_file(given)
-    except Interrupted:
+    except (Interrupted, KeyboardInterrupt):
         sys.stderr.write(f"interrupted; {given.clean} is not written\n")
         sys.exit(130)
     except (DipStagesError, OSError) as error:
@@ -238,10 +246,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _denoise_file(given: argparse.Namespace) -> None:
+    from dip_stages.config import DDPMConfig
+    from dip_stages.models import check_ddpm
+
     config, known = compose_config(given.noisy, given.settings)
     picture = read_picture(given.noisy)
     depth = depth_of_file(given.noisy)
     check_encoding(given.clean, depth)
+    if isinstance(config.method, DDPMConfig):
+        check_ddpm(config.method, given.noisy, picture.shape[2], sigma=0)
     if given.clean.exists() and given.clean.samefile(given.noisy):
         raise PictureError(f"{given.clean}: is the noisy picture itself; allowed: another file")
     sigma = config.noise.beta_max**0.5 if known else noise_level(picture)

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from dip_stages.checkpoint import made_with, read_state, write_state, write_tensors
 from dip_stages.claims import Claim
 from dip_stages.data import to_tensor
-from dip_stages.errors import CheckpointError, ClaimError, Interrupted, ModelError
+from dip_stages.errors import CheckpointError, ClaimError, DivergenceError, Interrupted, ModelError
 from dip_stages.figures import plot_losses
 from dip_stages.models import MODEL, TRAINED, check_model, model_folder, training_pictures, training_settings
 from dip_stages.pictures import fit_to, read_picture, sha256
@@ -38,6 +39,9 @@ __all__ = ["STATE", "trained"]
 STATE = "training.pt"
 """The state of an unfinished training."""
 
+_TELL_EVERY = 0.5
+"""Seconds."""
+
 _LUMA = (0.299, 0.587, 0.114)
 """Weights of red, green and blue in a grey picture (ITU-R BT.601)."""
 
@@ -50,7 +54,6 @@ def trained(
     models: Path,
     *,
     accelerator: str,
-    code: str = "",
     every: float | None = 60.0,
     stopping: Callable[[], bool] = lambda: False,
     tell: Callable[[int, int, float], None] = lambda _iteration, _iterations, _loss: None,
@@ -62,7 +65,6 @@ def trained(
         channels: Of the pictures that it is for.
         models: Where models are kept.
         accelerator: What it runs on.
-        code: What tells the code that trains from any other: an unfinished training of another is not gone on with.
         every: Seconds between two checkpoints of the training; None for none but at an interruption.
         stopping: Asked now and then whether to stop.
         tell: Called now and then with iteration, iterations in all, and loss.
@@ -70,7 +72,7 @@ def trained(
     Raises:
         ConfigError: If there are too few pictures to learn from.
         Interrupted: If it was asked to stop; an unfinished training has left a checkpoint.
-        ModelError: If what is there is another model, or cannot be read.
+        ModelError: If what is there is another model, or cannot be read, or the training diverges.
         PictureError: If a picture to learn from cannot be used.
     """
     settings = training_settings(method.training, channels)
@@ -78,9 +80,9 @@ def trained(
     while method.model is None and not (folder / MODEL).exists():
         folder.mkdir(parents=True, exist_ok=True)
         try:
-            with Claim(folder):
+            with Claim(folder) as claim:
                 if not (folder / MODEL).exists():
-                    training = _Training(method.training, settings, folder, accelerator, code)
+                    training = _Training(method.training, settings, folder, accelerator, claim)
                     training.run(every, stopping, tell)
         except ClaimError:  # another cell trains it
             if stopping():
@@ -96,7 +98,7 @@ def _loaded(folder: Path, training: TrainingConfig, channels: int, accelerator: 
     Raises:
         ModelError: If its weights are not those that the training left.
     """
-    wanted = json.loads((folder / MODEL).read_text(encoding="utf-8"))["sha256"]
+    wanted = json.loads((folder / MODEL).read_text(encoding="utf-8")).get("sha256")
     if sha256(folder / TRAINED) != wanted:
         raise ModelError(f"{folder / TRAINED}: altered since it was trained; remove {folder} to train it again")
     model = _ddpm(training, channels)
@@ -126,28 +128,34 @@ def _pictures(training: TrainingConfig, channels: int) -> list[Tensor]:
 
 
 class _Training:
-    """One attempt at a training."""
+    """One attempt at a training, of the process that has the claim on its folder."""
 
     def __init__(
-        self, training: TrainingConfig, settings: dict[str, Any], folder: Path, accelerator: str, code: str
+        self, training: TrainingConfig, settings: dict[str, Any], folder: Path, accelerator: str, claim: Claim
     ) -> None:
         self.training, self.settings, self.folder, self.accelerator = training, settings, folder, accelerator
-        self.made_with = made_with(code, accelerator, bfloat16=False)
+        self.claim = claim
         self.model = _ddpm(training, settings["channels"], _pictures(training, settings["channels"]))
-        self._before = self._resumed()
-        self._began = self._last = time.monotonic()
+        self.made_with: list[dict[str, Any]] = []
+        self._before = 0.0
+        self._go_on()
+        self.made_with.append(made_with("", accelerator, bfloat16=False))
+        self._began = self._last = self._told = time.monotonic()
 
     def run(self, every: float | None, stopping: Callable[[], bool], tell: Callable[[int, int, float], None]) -> None:
         """Train to the end and leave the model in its folder.
 
         Raises:
             Interrupted: If it was asked to stop; it has left a checkpoint.
+            ModelError: If it diverged.
         """
-        log.info("training %s", self.folder.name)
 
         def after_each() -> None:
-            tell(self.model.iteration, self.training.iterations, self.model.losses[-1])
-            if every is not None and time.monotonic() - self._last >= every:
+            now, done = time.monotonic(), self.model.iteration
+            if now - self._told >= _TELL_EVERY or done == self.training.iterations:
+                self._told = now
+                tell(done, self.training.iterations, self.model.losses[-1])
+            if every is not None and now - self._last >= every:
                 self.save()
 
         self.model.stopping, self.model.tell = stopping, after_each
@@ -155,37 +163,47 @@ class _Training:
         try:
             with fitting():
                 trainer_of(self.accelerator, logger=False, callbacks=[]).fit(self.model, left)
+        except SIGTERMException as error:  # Lightning's own ear, which it lends between two iterations
+            self.save()
+            raise Interrupted("the training was asked to stop by SIGTERM") from error
         except (Interrupted, KeyboardInterrupt):
             self.save()
             raise
+        except DivergenceError as error:
+            raise ModelError(
+                f"the training of {self.folder.name} diverged at iteration {error.iteration}; "
+                "allowed: a smaller method.training.lr"
+            ) from error
+        self.claim.check()
         self._finish()
 
     def save(self) -> None:
-        """Leave a checkpoint of the last iteration."""
-        state = {"made_with": self.made_with, "seconds": self._seconds(), "model": self.model.saved()}
-        write_state(self.folder / STATE, state)
+        """Leave a checkpoint; while an iteration is half done, or where it cannot be written, the last one stands."""
+        state = self.model.saved()
+        if state is None:
+            return
+        try:
+            self.claim.check()
+            known = {"made_with": self.made_with, "seconds": self._seconds(), "model": state}
+            write_state(self.folder / STATE, known)
+        except OSError as error:
+            log.warning("%s: no checkpoint could be written: %s", self.folder, error)
         self._last = time.monotonic()
 
     def _seconds(self) -> float:
         return self._before + time.monotonic() - self._began
 
-    def _resumed(self) -> float:
-        """Go on from a checkpoint, if there is one that may be gone on from, and return the seconds that it took."""
+    def _go_on(self) -> None:
+        """Go on from a checkpoint, if there is one that can be trusted."""
         path = self.folder / STATE
         try:
             state = read_state(path)
+            self.model.resume(state["model"])
+            self.made_with, self._before = state["made_with"], float(state["seconds"])
         except FileNotFoundError:
-            return 0.0
+            return
         except CheckpointError as error:
             log.warning("%s; set aside as %s, the training begins anew", error, set_aside(path).name)
-            return 0.0
-        if state.get("made_with") != self.made_with:
-            log.warning("%s: made with other code or on another device; removed, the training begins anew", path)
-            path.unlink()
-            return 0.0
-        self.model.resume(state["model"])
-        log.info("the training of %s goes on at iteration %d", self.folder.name, self.model.iteration)
-        return float(state["seconds"])
 
     def _finish(self) -> None:
         losses = self.model.losses

@@ -9,18 +9,29 @@ import dataclasses
 import functools
 import hashlib
 import json
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dip_stages.config.references import LEAST_PICTURES
 from dip_stages.errors import ConfigError, ModelError
 from dip_stages.pictures import bundled_path, read_picture, sha256
-from dip_stages.sources import picture_of_dataset, pictures_in_folder
+from dip_stages.sources import pictures_in_folder, pictures_of_dataset
 
 if TYPE_CHECKING:
     from dip_stages.config import DDPMConfig, TrainingConfig
 
-__all__ = ["MODEL", "TRAINED", "check_ddpm", "check_model", "model_folder", "training_pictures", "training_settings"]
+__all__ = [
+    "MODEL",
+    "TRAINED",
+    "check_ddpm",
+    "check_model",
+    "check_training",
+    "model_folder",
+    "training_id",
+    "training_pictures",
+    "training_settings",
+]
 
 MODEL = "model.json"
 """What is known of a trained model; written last, so that it never stands for half a folder."""
@@ -44,13 +55,13 @@ def training_pictures(training: TrainingConfig) -> list[Path]:
     if training.source == "bundled":
         return [bundled_path(name) for name in dict.fromkeys(training.pictures)]
     if training.source == "butterflies":  # the first row is the course report's picture, which is to be denoised
-        dataset = (training.dataset, training.split, training.column)
-        return [picture_of_dataset(*dataset, row) for row in range(1, training.rows + 1)]
-    found = pictures_in_folder(str(training.path))
-    if len(found) < LEAST_PICTURES:
+        rows = range(1, training.rows + 1)
+        return pictures_of_dataset(training.dataset, training.split, training.column, rows, key="method.training")
+    found = pictures_in_folder(str(training.path))[: training.rows]
+    if len({sha256(path) for path in found}) < LEAST_PICTURES:
         raise ConfigError(
-            f"method.training.path: got {training.path}, with {len(found)} picture; "
-            f"allowed: a folder of {LEAST_PICTURES} or more"
+            f"method.training.path: got {training.path}, with fewer than {LEAST_PICTURES} different pictures; "
+            "allowed: a folder of more"
         )
     return found
 
@@ -73,8 +84,22 @@ def training_settings(training: TrainingConfig, channels: int) -> dict[str, Any]
 
 def model_folder(models: Path, settings: dict[str, Any]) -> Path:
     """Return the folder of the model with these settings, which may not be there yet."""
+    return models / f"ddpm-{_hash(settings)}"
+
+
+def training_id(training: TrainingConfig) -> str:
+    """Return what a cell is identified by of its model: all but the channels, which its picture settles.
+
+    Raises:
+        ConfigError: As :func:`training_pictures`.
+        PictureError: As :func:`training_settings`.
+    """
+    return _hash(training_settings(training, channels=0))
+
+
+def _hash(settings: dict[str, Any]) -> str:
     text = json.dumps(settings, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return models / f"ddpm-{hashlib.sha256(text.encode()).hexdigest()[:10]}"
+    return hashlib.sha256(text.encode()).hexdigest()[:10]
 
 
 def check_model(folder: Path, settings: dict[str, Any]) -> None:
@@ -84,7 +109,7 @@ def check_model(folder: Path, settings: dict[str, Any]) -> None:
         ModelError: If it holds none, or another; the message says in what it differs.
     """
     try:
-        found = json.loads((folder / MODEL).read_text(encoding="utf-8"))["settings"]
+        found = dict(json.loads((folder / MODEL).read_text(encoding="utf-8"))["settings"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelError(f"{folder}: holds no trained model: {error}; allowed: a folder with {MODEL}") from error
     unlike = [key for key in settings if found.get(key) != settings[key]]
@@ -102,22 +127,40 @@ def _short(value: object) -> str:
     return f"{len(value)} other pictures" if isinstance(value, list) and len(value) > 3 else repr(value)
 
 
-def check_ddpm(method: DDPMConfig, picture: Path, channels: int) -> None:
+def check_training(training: TrainingConfig) -> None:
+    """Look at the pictures that a model is to learn from, each only once a process.
+
+    Raises:
+        ConfigError: If there are too few.
+        PictureError: If one cannot be used.
+    """
+    for path in training_pictures(training):
+        _check_picture(path, sha256(path))
+
+
+def check_ddpm(method: DDPMConfig, picture: Path, channels: int, sigma: float) -> None:
     """Look at what a DDPM cell needs, before any compute.
 
     Args:
         method: The cell's.
         picture: That is to be denoised.
         channels: Its.
+        sigma: The standard deviation of its noise, on [0, 1].
 
     Raises:
-        ConfigError: If the model would know the picture that it is to denoise, or has too few pictures to learn from.
+        ConfigError: If the model would know the picture that it is to denoise, has too few pictures to learn from, or
+            knows no noise as strong.
         ModelError: If the model that is given is another.
         PictureError: If a picture to learn from cannot be used.
     """
+    check_training(method.training)
     settings = training_settings(method.training, channels)
-    for path in training_pictures(method.training):
-        _check_picture(path, sha256(path))
+    strongest = _strongest(method.training)
+    if method.sigma == "known" and sigma > strongest:
+        raise ConfigError(
+            f"method.training: its noise ends at sigma {strongest:.3g} on [0, 1], the picture's is {sigma:.3g}; "
+            "allowed: more timesteps, or a larger beta_end"
+        )
     if sha256(picture) in settings["pictures"]:
         raise ConfigError(
             f"method.training: the picture to denoise, {picture.name}, is among those that the model learns from; "
@@ -125,6 +168,14 @@ def check_ddpm(method: DDPMConfig, picture: Path, channels: int) -> None:
         )
     if method.model is not None:
         check_model(Path(method.model).expanduser(), settings)
+
+
+def _strongest(training: TrainingConfig) -> float:
+    """Return the standard deviation on [0, 1] of the noise at the last timestep."""
+    steps = max(1, training.timesteps - 1)
+    slope = (training.beta_end - training.beta_start) / steps
+    kept = math.prod(1 - training.beta_start - slope * step for step in range(training.timesteps))
+    return math.sqrt((1 - kept) / kept) / 2 if kept > 0 else math.inf
 
 
 @functools.cache

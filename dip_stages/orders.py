@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dip_stages.cell import Cell, cell_of, check_inputs
-from dip_stages.config import parse
+from dip_stages.config import REFERENCES, parse
 from dip_stages.errors import DipStagesError, DriftError
 from dip_stages.records import Record, read_json
 
@@ -22,7 +22,17 @@ if TYPE_CHECKING:
 
 __all__ = ["Order", "fingerprint", "plain", "read_order"]
 
-_COMPUTE_NOTHING = {"__main__.py", "cli.py", "costs.py", "progress.py", "report", "states.py", "status.py", "sweep"}
+_COMPUTE_NOTHING = {
+    "__main__.py",
+    "cli.py",
+    "costs.py",
+    "progress.py",
+    "report",
+    "states.py",
+    "status.py",
+    "sweep",
+    "train.py",
+}
 
 
 @dataclass(frozen=True)
@@ -86,15 +96,15 @@ class Order:
             message: The same for people.
             lost: Whether the same command runs the cell again.
         """
-        staged = self.config["method"]["name"] == "staged"
+        method = self.config["method"]["name"]
         now = datetime.now(UTC).isoformat(timespec="seconds")
         return Record(
             status="failed",
             cell={"id": self.id, "folder": Path(self.folder).name, "axes": self.axes},
             config=self.config,
             settings={},
-            sees_clean=(staged and self.config["protocol"]["name"] == "clean")
-            or self.config["stopping"]["name"] == "oracle",
+            sees_clean=(method == "staged" and self.config["protocol"]["name"] == "clean")
+            or (method not in REFERENCES and self.config["stopping"]["name"] == "oracle"),
             computed={},
             timing={"started": None, "finished": now, "seconds": None, "seconds_per_iteration": None},
             iterations={"planned": None, "run": None, "rollbacks": None, "resumed_at": []},

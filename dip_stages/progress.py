@@ -101,7 +101,7 @@ class Speed:
             self._pace += filter(None, [found.record.timing["seconds_per_iteration"]])
             return
         progress = found.progress or {}
-        self.left += iterations - progress.get("iteration", 0)
+        self.left += max(0, iterations - progress.get("iteration", 0))  # a reference's model may have some of its own
         self.running += found.state == "running"
         self._pace += [1 / rate for rate in filter(None, [progress.get("rate")])]
 

@@ -6,6 +6,7 @@ import os
 import platform
 import subprocess
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,8 @@ __all__ = ["provenance"]
 
 def provenance(accelerator: str, *, bfloat16: bool) -> dict[str, Any]:
     """Return how a result is computed: device, precision, threads, versions and the checkout's commit."""
-    packages = ("torch", "pytorch-lightning", "torchmetrics", "hydra-core", "numpy", "scikit-image")
+    packages = ["torch", "pytorch-lightning", "torchmetrics", "hydra-core", "numpy", "scikit-image"]
+    packages += [extra for extra in ("bm3d", "diffusers") if find_spec(extra)]
     device = torch.cuda.get_device_name() if accelerator == "cuda" else _cpu_name()
     return {
         "accelerator": accelerator,

@@ -17,6 +17,7 @@ from pytorch_lightning.utilities.exceptions import SIGTERMException
 from dip_stages import build
 from dip_stages.callbacks import CURVE_COLUMNS, Checkpointer, QualityCurve, Ticker
 from dip_stages.checkpoint import Attempts, made_with, resume_from, write_checkpoint, write_tensors
+from dip_stages.config import DDPMConfig
 from dip_stages.data import Observation, to_array
 from dip_stages.errors import DipStagesError, DivergenceError, Interrupted
 from dip_stages.figures import plot_curve
@@ -147,16 +148,16 @@ class _Run:
         """Denoise by a reference, which has no iterations of its own."""
         config = self.cell.config
         assert config.reference is not None  # noqa: S101 - asked before
-        self.accelerator = build.build_accelerator(config.runtime.accelerator)
+        if isinstance(config.reference, DDPMConfig):
+            self.accelerator = build.build_accelerator(config.runtime.accelerator)
         self.observation = build.build_observation(config)
         self.referred = refer(
             config.reference,
             self.observation,
             config.seed,
             # Beside the sweeps, so that they share them.
-            self.folder.resolve().parents[1] / "models",
+            self.folder.absolute().parents[1] / "models",
             accelerator=self.accelerator,
-            code=self.code,
             every=config.runtime.checkpoint_every,
             stopping=stopping or (lambda: False),
             tell=lambda iteration, iterations, loss: self.listener(iteration, iterations, loss, math.nan),
@@ -243,6 +244,8 @@ class _Run:
             self.attempts.notes.append(note)
 
     def _bfloat16(self) -> bool:
+        if self.cell.config.reference:
+            return False
         return build.wants_bfloat16(self.cell.config.trainer.precision, self.accelerator)
 
     def failed(self, error: BaseException) -> Record:
@@ -253,7 +256,7 @@ class _Run:
             "last_good": None,
             "lost": isinstance(error, OSError) and error.errno in _STORAGE_FAULTS,
         }
-        if isinstance(error, DivergenceError):
+        if isinstance(error, DivergenceError) and self.module is not None:
             try:
                 details["last_good"] = self._leave_last_good(error.last_good)
             except Exception as fault:  # such as a full disk, which the same command may find emptied

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import itertools
 import os
 import re
 import sys
@@ -99,13 +100,37 @@ def picture_of_dataset(dataset: str, split: str, column: str, index: int, *, str
         ConfigError: If there is no such column or row.
         PictureError: If the data set cannot be had.
     """
-    kept = cache_folder() / _directory(dataset) / f"{split}-{column}-{index}"
-    if not kept.exists():
-        content = _fetched(dataset, split, column, index, streaming=streaming)
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(kept) as temporary:
-            temporary.write_bytes(content)
-    return kept
+    return pictures_of_dataset(dataset, split, column, range(index, index + 1), streaming=streaming)[0]
+
+
+def pictures_of_dataset(
+    dataset: str, split: str, column: str, rows: range, *, streaming: bool = True, key: str = "data"
+) -> list[Path]:
+    """Return pictures of a data set, as :func:`picture_of_dataset` does; what is not there yet is fetched in one pass.
+
+    Args:
+        dataset: A name on the hub, or a folder with a copy.
+        split: Such as ``train``.
+        column: The column of pictures.
+        rows: From 0.
+        streaming: As for one.
+        key: Where the settings are that messages speak of.
+
+    Raises:
+        ConfigError: If there is no such column, or there are not so many rows.
+        PictureError: If the data set cannot be had.
+    """
+    folder = cache_folder() / _directory(dataset)
+    kept = {row: folder / f"{split}-{column}-{row}" for row in rows}
+    missing = [row for row, path in kept.items() if not path.exists()]
+    if missing:
+        wanted = range(missing[0], missing[-1] + 1)
+        contents = _fetched(dataset, split, column, wanted, streaming=streaming, key=key)
+        folder.mkdir(parents=True, exist_ok=True)
+        for row in missing:
+            with replacing(kept[row]) as temporary:
+                temporary.write_bytes(contents[row - wanted.start])
+    return list(kept.values())
 
 
 def _directory(dataset: str) -> str:
@@ -118,36 +143,40 @@ def _directory(dataset: str) -> str:
     return f"{name[-60:]}-{hashlib.sha256(repr((str(local.resolve()), files)).encode()).hexdigest()[:16]}"
 
 
-def _fetched(dataset: str, split: str, column: str, index: int, *, streaming: bool) -> bytes:
+def _fetched(dataset: str, split: str, column: str, rows: range, *, streaming: bool, key: str) -> list[bytes]:
     try:
-        pictures, found = _row(dataset, split, column, index, streaming=streaming)
+        pictures, found = _rows(dataset, split, column, rows, streaming=streaming)
     except Exception as error:  # of the network, the hub, the file system, or a file's format
         reason = str(error).splitlines()[0] if str(error) else "for no given reason"
+        cached = "HF_HOME, a cache that has the data set, with data.streaming=false; " if key == "data" else ""
+        folder = "data=folder data.path=FOLDER" if key == "data" else f"{key}.source=folder {key}.path=FOLDER"
         raise PictureError(
-            f"data.dataset={dataset}, data.split={split}: cannot be had: {type(error).__name__}: {reason}; allowed: a "
-            "machine that reaches the hub, once, since what it has fetched is kept; HF_HOME, a cache that has the data "
-            "set, with data.streaming=false; data.dataset=FOLDER, a copy of it; data=folder data.path=FOLDER, others"
+            f"{key}.dataset={dataset}, {key}.split={split}: cannot be had: {type(error).__name__}: {reason}; allowed: "
+            f"a machine that reaches the hub, once, since what it has fetched is kept; {cached}"
+            f"{key}.dataset=FOLDER, a copy of it; {folder}, others"
         ) from error
     if column not in pictures:
         there = ", ".join(pictures) or "none"
-        raise ConfigError(f"data.column: got {column!r}; allowed: a column of pictures, of which {dataset} has {there}")
-    if found is None:
-        raise ConfigError(f"data.index: got {index}; allowed: a row of {dataset}, split {split}, which has fewer")
+        raise ConfigError(
+            f"{key}.column: got {column!r}; allowed: a column of pictures, of which {dataset} has {there}"
+        )
+    if len(found) < len(rows):
+        named = f"index: got {rows[-1]}" if key == "data" else f"rows: got {rows[-1]}"
+        raise ConfigError(f"{key}.{named}; allowed: a row of {dataset}, split {split}, which has fewer")
     return found
 
 
-def _row(dataset: str, split: str, column: str, index: int, *, streaming: bool) -> tuple[list[str], bytes | None]:
-    """Return the columns of pictures, and the encoded picture of a row; None if there is no such row or column."""
+def _rows(dataset: str, split: str, column: str, rows: range, *, streaming: bool) -> tuple[list[str], list[bytes]]:
+    """Return the columns of pictures, and the encoded pictures of those rows that there are; none of no column."""
     import datasets
 
     local = Path(dataset).expanduser()
-    rows = datasets.load_dataset(str(local) if local.is_dir() else dataset, split=split, streaming=streaming)
-    pictures = [name for name, feature in (rows.features or {}).items() if isinstance(feature, datasets.Image)]
-    if column not in pictures or (not streaming and index >= len(rows)):
-        return pictures, None
-    encoded = rows.select_columns([column]).cast_column(column, datasets.Image(decode=False))
-    found = next(iter(encoded.skip(index)), None)
-    return pictures, None if found is None else _content(found[column])
+    table = datasets.load_dataset(str(local) if local.is_dir() else dataset, split=split, streaming=streaming)
+    pictures = [name for name, feature in (table.features or {}).items() if isinstance(feature, datasets.Image)]
+    if column not in pictures or (not streaming and rows[-1] >= len(table)):
+        return pictures, []
+    encoded = table.select_columns([column]).cast_column(column, datasets.Image(decode=False))
+    return pictures, [_content(row[column]) for row in itertools.islice(encoded.skip(rows.start), len(rows))]
 
 
 def _content(cell: dict[str, Any]) -> bytes:

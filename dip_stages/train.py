@@ -37,8 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     try:
         _train_and_draw(given.settings)
-    except Interrupted as stop:
-        sys.stderr.write(f"{stop}; the same command goes on\n")
+    except (Interrupted, KeyboardInterrupt):
+        sys.stderr.write("interrupted; the same command goes on\n")
         sys.exit(130)
     except (DipStagesError, OSError) as error:
         sys.stderr.write(f"{error}\n")
@@ -46,15 +46,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _train_and_draw(overrides: Sequence[str]) -> None:
-    from dip_stages.cell import cell_of, check_inputs, picture_shape
+    from dip_stages.cell import picture_shape
     from dip_stages.cli import compose_apart
     from dip_stages.config import DDPMConfig, parse
+    from dip_stages.models import check_model, check_training, training_settings
 
     composed = compose_apart(["method=ddpm", *overrides])
     config = parse(composed)
     if not isinstance(config.method, DDPMConfig):
         raise ConfigError(f"method: got {config.method.name!r}; allowed: ddpm, which alone is trained")
-    check_inputs(cell_of(config))
+    channels = picture_shape(config.data)[2]
+    check_training(config.method.training)
+    if config.method.model is not None:
+        check_model(Path(config.method.model).expanduser(), training_settings(config.method.training, channels))
     # Nothing above took the time that torch and diffusers take.
     import torch
 
@@ -62,7 +66,6 @@ def _train_and_draw(overrides: Sequence[str]) -> None:
     from dip_stages.figures import plot_samples
     from dip_stages.model_training import trained
     from dip_stages.noise import generator
-    from dip_stages.orders import fingerprint
 
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     if config.runtime.threads is not None:
@@ -70,10 +73,9 @@ def _train_and_draw(overrides: Sequence[str]) -> None:
     told = _Told()
     model, folder = trained(
         config.method,
-        picture_shape(config.data)[2],
+        channels,
         Path(str(composed.outputs)) / "models",
         accelerator=build_accelerator(config.runtime.accelerator),
-        code=fingerprint(),
         every=config.runtime.checkpoint_every,
         stopping=told.stopped,
         tell=told.training,

@@ -136,7 +136,7 @@ def _compute(order: Order, folder: Path, claim: Claim, stopper: Stopper) -> Outc
     return Outcome("failed", str(record.error["message"]), spoilt=record.error["type"] not in _FORESEEN)
 
 
-_FORESEEN = {"DivergenceError", "ConfigError", "PictureError", "WeightsError"}
+_FORESEEN = {"DivergenceError", "ConfigError", "ModelError", "PictureError", "WeightsError"}
 
 
 def main() -> None:

@@ -30,7 +30,8 @@ class SweepOptions:
         detach: Whether cells are left to the cluster as soon as they are submitted.
         on_interrupt: What happens to jobs on a cluster: ``stop`` or ``leave``.
         run: The run that a job of a sweep belongs to; None in the command that plans.
-        references: Methods that are no Deep Image Prior, of which each observation gets a cell.
+        references: Methods that are no Deep Image Prior, of which each observation gets a cell; each as the overrides
+            that choose it.
         exclude: Rules, each a mapping from an axis to a value or a list of them (:mod:`dip_stages.sweep.exclude`).
     """
 
@@ -41,10 +42,12 @@ class SweepOptions:
     detach: bool = False
     on_interrupt: str = "stop"
     run: str | None = None
-    references: tuple[str, ...] = ()
+    references: tuple[tuple[str, ...], ...] = ()
     exclude: tuple[dict[str, Any], ...] = ()
 
     def __post_init__(self) -> None:
+        if self.name == "models":
+            raise ConfigError("sweep.name: got 'models', where trained models are kept; allowed: another name")
         if not isinstance(self.name, str) or not re.fullmatch(r"[\w.-]+", self.name) or self.name in (".", ".."):
             raise ConfigError(f"sweep.name: got {self.name!r}; allowed: letters, digits, '.', '_' and '-'")
         for key in ("plan_only", "retry_failed", "detach"):
@@ -52,8 +55,6 @@ class SweepOptions:
                 raise ConfigError(f"sweep.{key}: got {value!r}; allowed: true, false")
         if isinstance(self.retries, bool) or not isinstance(self.retries, int) or self.retries < 0:
             raise ConfigError(f"sweep.retries: got {self.retries!r}; allowed: a whole number >= 0")
-        for name in self.references:
-            check_choice("sweep.references", name, REFERENCE_OPTIONS)
         check_choice("sweep.on_interrupt", self.on_interrupt, ("stop", "leave"))
 
 
@@ -78,14 +79,47 @@ def parse_sweep(composed: Mapping[str, Any]) -> SweepOptions:
         if key not in (*allowed, "grids"):
             raise ConfigError(f"sweep.{key}: no such setting; allowed: {', '.join((*allowed, 'grids'))}")
     exclude = parse_exclude(values.get("exclude"))
-    references = values.get("references") or []
-    if not isinstance(references, list):
-        raise ConfigError(f"sweep.references: got {references!r}; allowed: a list, as in [nlm,tv]")
     apart = ("grids", "exclude", "references")
     settings = {"name": None} | {str(key): value for key, value in values.items() if key not in apart}
     if isinstance(settings["name"], int):
         settings["name"] = str(settings["name"])
-    return SweepOptions(**settings, references=tuple(map(str, references)), exclude=exclude)
+    return SweepOptions(**settings, references=parse_references(values.get("references")), exclude=exclude)
+
+
+def parse_references(references: object) -> tuple[tuple[str, ...], ...]:
+    """Return the references of a sweep, each as the overrides that choose it; None is none.
+
+    Args:
+        references: A list of options of the group ``method``, or of mappings, ``{method: ddpm, method.samples: 8}``.
+
+    Raises:
+        ConfigError: If they are no such list.
+
+    Example:
+        >>> parse_references(["tv", {"method": "nlm", "method.sigma": "estimate"}])
+        (('method=tv',), ('method=nlm', 'method.sigma=estimate'))
+    """
+    references = [] if references is None else references
+    if not isinstance(references, list):
+        raise ConfigError(f"sweep.references: got {references!r}; allowed: a list, as in [nlm,tv]")
+    found = []
+    for reference in references:
+        settings = dict(reference) if isinstance(reference, dict) else {"method": reference}
+        method = settings.pop("method", None)
+        check_choice("sweep.references", method, REFERENCE_OPTIONS)
+        if alien := [key for key in settings if not str(key).startswith("method.")]:
+            raise ConfigError(f"sweep.references: got {alien[0]!r}; allowed: method, and settings such as method.sigma")
+        found.append((f"method={method}", *(f"{key}={_typed(value)}" for key, value in settings.items())))
+    return tuple(found)
+
+
+def _typed(value: object) -> str:
+    """Return a value as it is typed in an override: quoted where the grammar wants it."""
+    if isinstance(value, list):
+        return f"[{','.join(map(_typed, value))}]"
+    if isinstance(value, str) and not re.fullmatch(r"[\w./:-]+", value):
+        return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def parse_exclude(rules: object) -> tuple[dict[str, Any], ...]:

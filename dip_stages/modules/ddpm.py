@@ -132,17 +132,18 @@ class DDPM(pl.LightningModule):
         self.iteration += 1
         self.tell()
 
-    def saved(self) -> dict[str, Any]:
-        """Return the state of an unfinished training, for :meth:`resume`."""
+    def saved(self) -> dict[str, Any] | None:
+        """Return the state of an unfinished training, for :meth:`resume`; None before it begins or in an iteration."""
+        if len(self.losses) != self.iteration or self._trainer is None or not self._trainer.optimizers:
+            return None
         schedules: Any = self.lr_schedulers()
         return {
             "iteration": self.iteration,
-            "losses": self.losses[: self.iteration],
+            "losses": list(self.losses),
             "network": self.network.state_dict(),
             "averaged": self.averaged.state_dict(),
             "optimiser": self.trainer.optimizers[0].state_dict(),
-            "schedule": {k: v for k, v in schedules.state_dict().items() if k != "_last_lr"}
-            | {"_last_lr": list(schedules.get_last_lr())},
+            "schedule": schedules.state_dict(),
         }
 
     def resume(self, saved: dict[str, Any]) -> None:

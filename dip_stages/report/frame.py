@@ -23,6 +23,7 @@ __all__ = [
     "axes_of",
     "differs",
     "found_in",
+    "groups_of",
     "load",
     "settings_in",
     "to_frame",
@@ -72,6 +73,12 @@ def load(folder: str | os.PathLike[str]) -> pd.DataFrame:
 def settings_in(frame: pd.DataFrame) -> list[str]:
     """Return the columns of a frame that are further settings, by their keys."""
     return [str(column) for column in frame if "." in str(column)]
+
+
+def groups_of(frame: pd.DataFrame) -> pd.Series:
+    """Return what cells are compared within: their protocol, ``none`` without stages, ``references`` of references."""
+    referred = frame.method.str.contains("reference", na=False)
+    return frame.protocol.fillna("none").mask(referred, "references")
 
 
 def differs(frame: pd.DataFrame, axis: str) -> bool:
@@ -254,7 +261,7 @@ def _flat(settings: dict[str, Any]) -> dict[str, Any]:
 _SHOWN_AS_AXES = {
     "method.name", "method.input", "arch.name", "protocol.name", "scheduler.name", "budget.name", "loss.name",
     "loss.features", "loss.reference", "noise.beta_max", "noise.name", "data.picture", "seed", "noise_seed",
-    "average.name", "stopping.name", "stopping.sigma",
+    "average.name", "stopping.name", "stopping.sigma", "method.sigma",
 }  # fmt: skip
 
 

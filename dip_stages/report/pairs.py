@@ -11,7 +11,7 @@ import pandas as pd
 from scipy.stats import wilcoxon
 
 from dip_stages.cell import AXES
-from dip_stages.report.frame import settings_in
+from dip_stages.report.frame import groups_of, settings_in
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -118,8 +118,9 @@ def effects(frame: pd.DataFrame) -> pd.DataFrame:
         row, nor has a step without a pair.
     """
     rows = []
-    for protocol in frame.protocol.fillna("none").unique():
-        cells = frame[frame.protocol.fillna("none") == protocol]
+    groups = groups_of(frame)
+    for protocol in groups.unique():
+        cells = frame[groups == protocol]
         for axis in _SHOWN:
             others = [column for column in cell_keys(cells) if column != axis]
             for before, after in pairwise(cells[axis].dropna().unique()):

@@ -22,7 +22,7 @@ _TITLES = {
     "renoised": "protocol renoised – blind: stage targets are the observed picture plus extra noise",
     "observed": "protocol observed – blind: every stage is fitted to the observed picture",
     "recorrupted": "protocol recorrupted – blind: the input gets noise and the target loses it, anew each time",
-    "none": "baselines",
+    "none": "without stages",
 }
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 from dip_stages.files import write_text
 from dip_stages.report.charts import plot_effects, plot_grid
 from dip_stages.report.ensembles import ensemble_of
-from dip_stages.report.frame import found_in, to_frame, write_frame
+from dip_stages.report.frame import found_in, groups_of, to_frame, write_frame
 from dip_stages.report.page import write_page
 from dip_stages.report.pairs import effects
 from dip_stages.report.plots import plot_curves, plot_details, plot_gaps, plot_sheet
@@ -70,8 +70,8 @@ def report_sweep(root: str | os.PathLike[str]) -> str:
         _write_table(folder / section.file, section.table)
     for protocol in protocols(frame):
         _write_table(folder / f"grid_{protocol}", grid(frame, protocol))
-    referred = frame.method.str.contains("reference", na=False).any()
-    notes = _NOTES + (_REFERENCES if referred else "") + ("" if frame.reports_picture.all() else _OTHER_PICTURE)
+    notes = _NOTES + (_REFERENCES if (groups_of(frame) == "references").any() else "")
+    notes += "" if frame.reports_picture.all() else _OTHER_PICTURE
     text = "\n".join([f"# {root.name}: {_summary(frame)}\n", *map(str, shown), notes, _holes(frame)])
     figures: dict[str, Callable[[Path], bool]] = {
         "curves.png": lambda path: plot_curves(root, frame, path),

@@ -47,19 +47,19 @@ _OF_OBSERVATION = ("data", "noise", "beta_max", "noise_seed", "seed", "preset", 
 """What a reference heeds besides its own settings."""
 
 
-def with_references(points: Sequence[tuple[str, ...]], references: Sequence[str]) -> list[tuple[str, ...]]:
+def with_references(points: Sequence[tuple[str, ...]], references: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:
     """Return the points of a sweep, and after them those of references on the same observations.
 
     Args:
         points: From :func:`expand`.
-        references: Options of the group ``method`` that are no Deep Image Prior.
+        references: The overrides of each.
 
     Example:
-        >>> with_references([("arch=unet", "seed=0"), ("arch=dncnn", "seed=0")], ["tv"])
+        >>> with_references([("arch=unet", "seed=0"), ("arch=dncnn", "seed=0")], [("method=tv",)])
         [('arch=unet', 'seed=0'), ('arch=dncnn', 'seed=0'), ('seed=0', 'method=tv')]
     """
     heeded = dict.fromkeys(tuple(part for part in point if _section(part) in _OF_OBSERVATION) for point in points)
-    return [*points, *((*point, f"method={name}") for name in references for point in heeded)]
+    return [*points, *((*point, *reference) for reference in references for point in heeded)]
 
 
 def _section(override: str) -> str:

@@ -40,11 +40,11 @@ SMALL_TRAINING = [
     "method.training.crop=16",
     "method.training.batch=2",
 ]
+SMALL_REFERENCE = f"{{method:ddpm,{','.join(SMALL_TRAINING).replace('=', ':')}}}"
 SMALLER = {
     "sweep=stopping": ["data.name=camera"],
     "sweep=claims": ["data.name=camera", "beta_max=0.01", "seed=0"],
-    # What a DDPM is trained with is settled for a sweep.
-    "sweep=references": ["sweep.references=[nlm,tv]", "data.name=camera", "beta_max=0.01"],
+    "sweep=references": [f"sweep.references=[nlm,tv,{SMALL_REFERENCE}]", "data.name=camera", "beta_max=0.01"],
     "method=ddpm": SMALL_TRAINING,
 }
 

@@ -10,6 +10,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 from hydra.types import HydraContext, RunMode
 
+from dip_stages.config import DDPMConfig
 from dip_stages.errors import ConfigError
 from hydra_plugins.dip_stages.grid_sweeper import GridSweeper
 
@@ -121,6 +122,20 @@ def test_references_join_a_sweep_once_an_observation(planned: MakePlan) -> None:
 def test_a_reference_that_there_is_not_is_refused(planned: MakePlan) -> None:
     with pytest.raises(ConfigError, match=r"sweep.references: got 'staged'; allowed: nlm, tv, bm3d, ddpm, ddpm_mean"):
         planned("sweep.references=[staged]")
+
+
+def test_references_take_settings_of_their_own(planned: MakePlan) -> None:
+    plan = planned(
+        "sweep=custom", "method=baseline",
+        "sweep.references=[{method:tv,method.sigma:estimate},"
+        "{method:ddpm,method.training.iterations:7,method.training.pictures:[chelsea,coffee]}]",
+    )  # fmt: skip
+    assert axis(plan, "method") == ["baseline", "tv (reference, sigma estimated)", "ddpm (trained reference)"]
+    method = plan.cells[2].cell.config.method
+    assert isinstance(method, DDPMConfig)
+    assert (method.training.iterations, method.training.pictures) == (7, ["chelsea", "coffee"])
+    with pytest.raises(ConfigError, match=r"sweep.references: got 'seed'; allowed: method, and settings such as"):
+        planned("sweep=custom", "sweep.references=[{method:tv,seed:3}]")
 
 
 def test_what_a_trained_reference_learns_from_may_change_so_its_plan_is_not_known_by_files_alone(

@@ -106,6 +106,7 @@ def test_its_record_is_that_of_the_same_observation(make_cell: MakeCell, tmp_pat
     assert {file.name for file in (tmp_path / "reference").iterdir()} == {
         "record.json", "clean.png", "observed.png", "output.png", "result.png",
     }  # fmt: skip
+    assert record.computed["precision"] == "float32"
     assert record.observation["given"] == {"sigma": {"source": "known", "value": pytest.approx(0.1)}, "model": None}
     assert record.metrics is not None
     assert record.metrics["average"] is None
@@ -212,11 +213,19 @@ def test_a_folder_with_too_few_or_broken_pictures_is_refused(make_cell: MakeCell
     for name in ("few", "broken"):
         (tmp_path / name).mkdir()
         Image.new("RGB", (40, 40), "red").save(tmp_path / name / "a.png")
-    with pytest.raises(ConfigError, match="with 1 picture; allowed: a folder of 2 or more"):
+    (tmp_path / "few" / "copy.png").write_bytes((tmp_path / "few" / "a.png").read_bytes())
+    with pytest.raises(ConfigError, match="with fewer than 2 different pictures"):
         make_cell(*training, f"method.training.path={tmp_path / 'few'}")
     (tmp_path / "broken" / "b.png").write_bytes(b"no picture")
     with pytest.raises(PictureError, match=r"b\.png"):
         check_inputs(make_cell(*training, f"method.training.path={tmp_path / 'broken'}"))
+
+
+def test_noise_beyond_the_models_last_step_is_refused(make_cell: MakeCell) -> None:
+    short = ("method=ddpm", "method.training.timesteps=100", "method.training.beta_end=0.001")
+    with pytest.raises(ConfigError, match=r"its noise ends at sigma 0\.119 on \[0, 1\], the picture's is 0\.141"):
+        check_inputs(make_cell(*short, "beta_max=b0.02"))
+    check_inputs(make_cell(*short, "beta_max=b0.01"))
 
 
 def test_a_model_of_another_setting_is_refused_before_any_compute(make_cell: MakeCell, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import io
 import os
 import subprocess
@@ -12,7 +13,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from dip_stages.config import TrainingConfig
 from dip_stages.errors import ConfigError, PictureError
+from dip_stages.models import training_pictures
 from dip_stages.pictures import read_picture
 from dip_stages.sources import REPORTS_PICTURE, cache_folder, is_reports_picture, picture_in_folder, picture_of_dataset
 from tests.hub import a_hub
@@ -104,6 +107,16 @@ def fetched(endpoint: str, **environment: str) -> subprocess.CompletedProcess[st
         text=True,
         check=False,
     )
+
+
+def test_a_model_learns_from_all_rows_but_the_reports(butterflies: Path) -> None:
+    training = TrainingConfig(source="butterflies", dataset=str(butterflies), rows=ROWS - 1)
+    found = [path.read_bytes() for path in training_pictures(training)]
+    assert found == [encoded(row) for row in range(1, ROWS)]
+    with pytest.raises(ConfigError, match=f"method.training.rows: got {ROWS}; allowed: a row of"):
+        training_pictures(dataclasses.replace(training, rows=ROWS))
+    with pytest.raises(ConfigError, match="method.training.column: got 'pictures'"):
+        training_pictures(dataclasses.replace(training, column="pictures"))
 
 
 def test_the_hub_is_asked_once(butterflies: Path, tmp_path: Path) -> None:
