@@ -115,7 +115,7 @@ def test_a_model_learns_from_all_rows_but_the_reports(butterflies: Path) -> None
     assert found == [encoded(row) for row in range(1, ROWS)]
     with pytest.raises(ConfigError, match=f"method.training.rows: got {ROWS}; allowed: a row of"):
         training_pictures(dataclasses.replace(training, rows=ROWS))
-    with pytest.raises(ConfigError, match="method.training.column: got 'pictures'"):
+    with pytest.raises(ConfigError, match=r"method.training.column: got 'pictures'"):
         training_pictures(dataclasses.replace(training, column="pictures"))
 
 
