@@ -73,9 +73,10 @@ def test_pictures_and_files_that_are_linked_are_there() -> None:
 @pytest.mark.parametrize("command", OURS)
 def test_every_command_runs_when_made_small(run: CommandLine, tmp_path: Path, command: str) -> None:
     """With a tiny picture and few iterations; a report is given a sweep to report on first."""
-    for name in ("picture.png", "pictures/a.png", "pictures/b.png", "pictures/c.png"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_bytes(bundled_path("coffee").read_bytes())
+    (tmp_path / "pictures").mkdir()
+    files = {"picture": "coffee", "pictures/a": "coffee", "pictures/b": "astronaut", "pictures/c": "chelsea"}
+    for file, picture in files.items():
+        (tmp_path / f"{file}.png").write_bytes(bundled_path(picture).read_bytes())
     module, *arguments = shlex.split(command)[2:]
     if module in ("dip_stages.report", "dip_stages.status"):
         for folder in (argument for argument in arguments if argument.startswith("outputs/")):
