@@ -34,7 +34,7 @@ stopping: $(VENV)/.dev ## the study of stopping rules into docs/stopping.md: by 
 	$(BIN)/python -m dip_stages -m sweep=stopping
 	$(BIN)/python -m tests.bench.study outputs/stopping_tuning outputs/stopping --into docs/stopping.md
 
-ddpm-demo: $(VENV)/.ddpm ## trains a small DDPM, draws samples, and denoises with it beside DIP; goes on where it was broken off
+ddpm-demo: $(VENV)/.ddpm ## trains a small DDPM, draws samples, denoises with it beside DIP: 11 minutes on 2 slow cores; goes on where it was broken off
 	$(BIN)/python -m dip_stages.train
 	$(BIN)/python -m dip_stages -m sweep=references preset=quick $(ARGS)
 
