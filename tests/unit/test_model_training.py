@@ -91,7 +91,7 @@ def test_a_spoilt_checkpoint_is_set_aside(make_cell: MakeCell, tmp_path: Path) -
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_leaves_a_checkpoint_of_whole_iterations(
-    make_cell: MakeCell, tmp_path: Path, number: signal.Signals
+    make_cell: MakeCell, tmp_path: Path, number: signal.Signals, request: pytest.FixtureRequest
 ) -> None:
     method = method_of(make_cell, iterations=40)
     _, whole = trained(method, 3, tmp_path / "whole", accelerator="cpu")
@@ -103,6 +103,8 @@ def test_a_signal_leaves_a_checkpoint_of_whole_iterations(
             os.kill(os.getpid(), number)
         return False
 
+    around = signal.signal(signal.SIGINT, signal.default_int_handler)  # a process of xdist ignores it
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, around))
     before = {each: signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT)}
     with pytest.raises((Interrupted, KeyboardInterrupt)):
         trained(method, 3, tmp_path / "parts", accelerator="cpu", stopping=send)
