@@ -206,11 +206,10 @@ def compose_config(path: Path, overrides: Sequence[str]) -> tuple[Config, bool]:
         ConfigError: If one is unknown or out of range, or about what the command itself settles.
     """
     from dip_stages.cli import compose_apart
-    from dip_stages.config import FileData, check_keys, parse
+    from dip_stages.config import FileData, parse
     from dip_stages.sweep.grids import value_override
 
     typed = [value_override(override) for override in overrides]
-    check_keys(typed)
     keys = {override.partition("=")[0] for override in typed}
     if settled := sorted(key for key in keys if key.partition(".")[0] in ("data", "sweep", "outputs", "noise_seed")):
         raise ConfigError(f"{settled[0]}: this command settles it itself; allowed: settings of the fit")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,9 +20,10 @@ from pytorch_lightning.utilities.exceptions import SIGTERMException
 from dip_stages.checkpoint import made_with, read_state, write_state, write_tensors
 from dip_stages.claims import Claim
 from dip_stages.data import to_tensor
-from dip_stages.errors import CheckpointError, ClaimError, DivergenceError, Interrupted, ModelError
+from dip_stages.errors import CheckpointError, ClaimError, Interrupted, ModelError
 from dip_stages.figures import plot_losses
 from dip_stages.models import MODEL, TRAINED, check_model, model_folder, training_pictures, training_settings
+from dip_stages.orders import fingerprint
 from dip_stages.pictures import fit_to, read_picture, sha256
 from dip_stages.records import set_aside, write_csv, write_json
 from dip_stages.trainers import fitting, trainer_of
@@ -139,7 +141,7 @@ class _Training:
         self.made_with: list[dict[str, Any]] = []
         self._before = 0.0
         self._go_on()
-        self.made_with.append(made_with("", accelerator, bfloat16=False))
+        self.made_with.append(made_with(fingerprint(), accelerator, bfloat16=False))
         self._began = self._last = self._told = time.monotonic()
 
     def run(self, every: float | None, stopping: Callable[[], bool], tell: Callable[[int, int, float], None]) -> None:
@@ -154,7 +156,13 @@ class _Training:
             now, done = time.monotonic(), self.model.iteration
             if now - self._told >= _TELL_EVERY or done == self.training.iterations:
                 self._told = now
-                tell(done, self.training.iterations, self.model.losses[-1])
+                loss = float(self.model.losses[-1])
+                if not math.isfinite(loss):
+                    raise ModelError(
+                        f"the training of {self.folder.name} diverged at iteration {done} or shortly before; "
+                        "allowed: a smaller method.training.lr"
+                    )
+                tell(done, self.training.iterations, loss)
             if every is not None and now - self._last >= every:
                 self.save()
 
@@ -169,11 +177,6 @@ class _Training:
         except (Interrupted, KeyboardInterrupt):
             self.save()
             raise
-        except DivergenceError as error:
-            raise ModelError(
-                f"the training of {self.folder.name} diverged at iteration {error.iteration}; "
-                "allowed: a smaller method.training.lr"
-            ) from error
         self.claim.check()
         self._finish()
 
@@ -206,7 +209,7 @@ class _Training:
             log.warning("%s; set aside as %s, the training begins anew", error, set_aside(path).name)
 
     def _finish(self) -> None:
-        losses = self.model.losses
+        losses = torch.stack(self.model.losses).tolist()
         write_tensors(self.folder / TRAINED, self.model.averaged.module.state_dict())
         write_csv(
             self.folder / "losses.csv",

@@ -256,7 +256,7 @@ class _Run:
             "last_good": None,
             "lost": isinstance(error, OSError) and error.errno in _STORAGE_FAULTS,
         }
-        if isinstance(error, DivergenceError) and self.module is not None:
+        if isinstance(error, DivergenceError):
             try:
                 details["last_good"] = self._leave_last_good(error.last_good)
             except Exception as fault:  # such as a full disk, which the same command may find emptied

@@ -5,7 +5,7 @@ the ``name`` of its schema; a key that no schema has, a value of the wrong type 
 :class:`~dip_stages.errors.ConfigError` that says what is allowed.
 """
 
-from dip_stages.config.options import SweepOptions, parse_exclude, parse_sweep
+from dip_stages.config.options import SweepOptions, parse_exclude, parse_sweep, typed_value
 from dip_stages.config.parsing import check_keys, parse
 from dip_stages.config.paths import CONF_DIR, SWEEPS_DIR
 from dip_stages.config.reading import (
@@ -60,4 +60,5 @@ __all__ = [
     "parse",
     "parse_exclude",
     "parse_sweep",
+    "typed_value",
 ]

@@ -15,7 +15,7 @@ from dip_stages.errors import ConfigError, check_choice
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["SweepOptions", "parse_exclude", "parse_sweep"]
+__all__ = ["SweepOptions", "parse_exclude", "parse_references", "parse_sweep", "typed_value"]
 
 
 @dataclass(frozen=True)
@@ -109,14 +109,14 @@ def parse_references(references: object) -> tuple[tuple[str, ...], ...]:
         check_choice("sweep.references", method, REFERENCE_OPTIONS)
         if alien := [key for key in settings if not str(key).startswith("method.")]:
             raise ConfigError(f"sweep.references: got {alien[0]!r}; allowed: method, and settings such as method.sigma")
-        found.append((f"method={method}", *(f"{key}={_typed(value)}" for key, value in settings.items())))
+        found.append((f"method={method}", *(f"{key}={typed_value(value)}" for key, value in settings.items())))
     return tuple(found)
 
 
-def _typed(value: object) -> str:
-    """Return a value as it is typed in an override: quoted where the grammar wants it."""
+def typed_value(value: object) -> str:
+    """Return a value of a YAML file as it is typed in an override: quoted where the grammar wants it."""
     if isinstance(value, list):
-        return f"[{','.join(map(_typed, value))}]"
+        return f"[{','.join(map(typed_value, value))}]"
     if isinstance(value, str) and not re.fullmatch(r"[\w./:-]+", value):
         return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
     return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)

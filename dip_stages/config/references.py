@@ -82,7 +82,7 @@ class BM3DConfig(_Reference):
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """What a DDPM is trained on, and how; see :class:`dip_stages.modules.DDPM`."""
+    """What a DDPM is trained on, and how; see :class:`dip_stages.modules.ddpm.DDPM`."""
 
     source: str = "bundled"
     pictures: list[str] = field(default_factory=lambda: ["astronaut", "chelsea", "coffee"])
@@ -133,7 +133,7 @@ class TrainingConfig:
 
 @dataclass(frozen=True)
 class DDPMConfig(_Reference):
-    """A diffusion model trained on other pictures, used as a denoiser; see :meth:`dip_stages.modules.DDPM.denoise`."""
+    """A diffusion model trained on other pictures, used as a denoiser; see :class:`dip_stages.modules.ddpm.DDPM`."""
 
     name: str = "ddpm"
     reverse: str = "ancestral"

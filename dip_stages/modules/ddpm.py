@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +11,7 @@ import torch.nn.functional as F
 from diffusers import DDPMScheduler, UNet2DModel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from dip_stages.errors import DivergenceError, Interrupted
+from dip_stages.errors import Interrupted
 from dip_stages.noise import generator
 
 if TYPE_CHECKING:
@@ -48,16 +47,16 @@ class DDPMSettings:
     """
 
     channels: int
-    crop: int = 32
-    width: int = 24
-    timesteps: int = 1000
-    beta_start: float = 0.0001
-    beta_end: float = 0.02
-    iterations: int = 1500
-    batch: int = 16
-    lr: float = 0.001
-    ema: float = 0.995
-    seed: int = 0
+    crop: int
+    width: int
+    timesteps: int
+    beta_start: float
+    beta_end: float
+    iterations: int
+    batch: int
+    lr: float
+    ema: float
+    seed: int
 
 
 class DDPM(pl.LightningModule):
@@ -73,7 +72,7 @@ class DDPM(pl.LightningModule):
 
     Attributes:
         iteration: Iterations done.
-        losses: Of each iteration done.
+        losses: Of each iteration that began, on the device: nobody waits for them here.
         stopping: Asked before each iteration whether to stop.
         tell: Called after each iteration.
     """
@@ -90,7 +89,7 @@ class DDPM(pl.LightningModule):
             beta_schedule="linear",
         )
         self.iteration = 0
-        self.losses: list[float] = []
+        self.losses: list[Tensor] = []
         self.stopping: Callable[[], bool] = lambda: False
         self.tell: Callable[[], None] = lambda: None
         self._pictures = list(pictures)
@@ -109,7 +108,6 @@ class DDPM(pl.LightningModule):
         """Return the loss of an iteration.
 
         Raises:
-            DivergenceError: If it is not a number.
             Interrupted: If the training was asked to stop.
         """
         if self.stopping():
@@ -120,9 +118,7 @@ class DDPM(pl.LightningModule):
         eps = torch.randn(clean.shape, generator=draws).to(self.device)
         noisy = self.scheduler.add_noise(clean, eps, steps)
         loss = F.mse_loss(self.network(noisy, steps).sample, eps)
-        self.losses.append(loss.item())
-        if not math.isfinite(self.losses[-1]):
-            raise DivergenceError(number + 1, self.losses[-1], number)
+        self.losses.append(loss.detach())
         return loss
 
     def on_train_batch_end(self, outputs: object, batch: object, batch_idx: int) -> None:
@@ -139,7 +135,7 @@ class DDPM(pl.LightningModule):
         schedules: Any = self.lr_schedulers()
         return {
             "iteration": self.iteration,
-            "losses": list(self.losses),
+            "losses": torch.stack(self.losses).cpu() if self.losses else torch.empty(0),
             "network": self.network.state_dict(),
             "averaged": self.averaged.state_dict(),
             "optimiser": self.trainer.optimizers[0].state_dict(),
@@ -148,7 +144,7 @@ class DDPM(pl.LightningModule):
 
     def resume(self, saved: dict[str, Any]) -> None:
         """Go on from what :meth:`saved` returned."""
-        self.iteration, self.losses = saved["iteration"], list(saved["losses"])
+        self.iteration, self.losses = saved["iteration"], list(saved["losses"].to(self.device))
         self.network.load_state_dict(saved["network"])
         self.averaged.load_state_dict(saved["averaged"])
         self._restored = saved

@@ -5,7 +5,6 @@ Thin and torch-free: Hydra imports this module at every start of every Hydra app
 
 from __future__ import annotations
 
-import re
 import shlex
 import sys
 from pathlib import Path
@@ -186,19 +185,12 @@ class GridSweeper(Sweeper):
 
 def _overrides(grid: Mapping[str, Any]) -> list[str]:
     """Return a grid of a YAML file as the overrides that one would type."""
+    from dip_stages.config import typed_value
     from dip_stages.sweep.grids import value_override
 
     return [
         value_override(
-            f"{axis}={','.join(_text(value) for value in (values if isinstance(values, list) else [values]))}"
+            f"{axis}={','.join(typed_value(value) for value in (values if isinstance(values, list) else [values]))}"
         )
         for axis, values in grid.items()
     ]
-
-
-def _text(value: object) -> str:
-    """Return a value of a YAML file as it is typed in an override: quoted where the grammar wants it."""
-    text = "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
-    if isinstance(value, str) and not re.fullmatch(r"[\w./:-]+", text):
-        return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
-    return text

@@ -15,7 +15,10 @@ from dip_stages.modules.ddpm import DDPM, DDPMSettings
 from dip_stages.noise import generator
 from dip_stages.trainers import trainer_of
 
-TINY = DDPMSettings(channels=3, crop=16, width=8, timesteps=200, beta_end=0.1, iterations=6, batch=2)
+TINY = DDPMSettings(
+    channels=3, crop=16, width=8, timesteps=200, beta_start=0.0001, beta_end=0.1, iterations=6, batch=2, lr=0.001,
+    ema=0.995, seed=0,
+)  # fmt: skip
 
 
 def pictures(count: int, seed: int, side: int = 16) -> list[torch.Tensor]:
