@@ -42,7 +42,7 @@ test: $(VENV)/.dev ## the tests, in a few minutes
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal -m "not slow and not browser and not cluster" $(ARGS)
 
 test-slow: $(VENV)/.dev ## trainings, an installation from the wheel, the README's commands
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadscope -m slow $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadgroup -m slow $(ARGS)
 
 test-browser: $(VENV)/.dev ## the report's page in a real Chromium, which is installed if it is not there (as root, on Debian)
 	command -v chromium && command -v chromedriver || { apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium chromium-driver; }

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from tests.conftest import Compose
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("trainings")]  # which share fits
 
 Fit = Callable[[str], Record]
 
