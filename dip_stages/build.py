@@ -47,6 +47,7 @@ __all__ = [
     "build_sigma",
     "member_seed",
     "wants_bfloat16",
+    "wants_channels_last",
 ]
 
 _NETWORK_STREAM, _ENSEMBLE_STREAM = 0, 4
@@ -143,7 +144,8 @@ def build_module(
         penalty=config.fit.penalty,
         refresh=config.fit.refresh,
         bfloat16=wants_bfloat16(config.trainer.precision, accelerator),
-        channels_last=config.trainer.channels_last,
+        channels_last=wants_channels_last(config, accelerator, (picture.shape[2], picture.shape[3])),
+        cuda_graphs=config.runtime.cuda_graphs,
         jump_db=config.trainer.rollback.jump_db,
         attempts=config.trainer.rollback.attempts,
     )
@@ -183,6 +185,27 @@ def wants_bfloat16(precision: str, accelerator: str) -> bool:
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     abilities = torch.cpu.get_capabilities() if accelerator == "cpu" else {}
     return bool(abilities.get("amx_bf16") or abilities.get("avx512_bf16"))
+
+
+def wants_channels_last(config: Config, accelerator: str, size: tuple[int, int]) -> bool:
+    """Return whether tensors are laid out with the channels last: ``auto`` does where that is not slower.
+
+    In float32 on a CPU, the gradient of a convolution's weights takes up to five times as long so for pictures of
+    128x128 pixels and more, when the rest of an iteration gains less; ``docs/performance.md`` has the figures.
+
+    Args:
+        config: The cell's.
+        accelerator: ``cpu``, ``cuda`` or ``mps``.
+        size: Height and width of the picture.
+    """
+    if config.trainer.layout != "auto":
+        return config.trainer.layout == "channels_last"
+    float32_on_cpu = accelerator == "cpu" and not wants_bfloat16(config.trainer.precision, accelerator)
+    return not (float32_on_cpu and size[0] * size[1] >= _LARGE)
+
+
+_LARGE = 128 * 128
+"""Pixels."""
 
 
 def build_logger(config: LoggerConfig, folder: Path, name: str) -> Logger | bool:

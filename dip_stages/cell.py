@@ -145,6 +145,7 @@ def _settings(config: Config) -> dict[str, Any]:
         if not everything[section]:
             del everything[section]
     everything["method"]["input"] = config.net_input
+    everything["trainer"]["channels_last"] = True  # all there was before trainer.layout, whose "auto" adds nothing
     return everything | _of_picture(config)
 
 

@@ -26,7 +26,6 @@ def provenance(accelerator: str, *, bfloat16: bool) -> dict[str, Any]:
         "cuda_visible_devices": os.environ.get("CUDA_VISIBLE_DEVICES"),
         "precision": "bfloat16" if bfloat16 else "float32",
         "threads": torch.get_num_threads(),
-        "grouped": False,
         "versions": {"python": platform.python_version()} | {name: version(name) for name in ("dip_stages", *packages)},
         "git_commit": _git_commit(),
     }

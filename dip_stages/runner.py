@@ -28,7 +28,7 @@ from dip_stages.records import CHECKPOINT, PROGRESS, Record, write_csv, write_js
 from dip_stages.references import Referred, refer
 from dip_stages.results import Member, ensemble_of, member_of, observation_of, reference_of
 from dip_stages.stages import Chunks
-from dip_stages.trainers import fitting, trainer_of
+from dip_stages.trainers import fitting, own_stream, trainer_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -63,6 +63,7 @@ def run_cell(
     stopping: Callable[[], bool] | None = None,
     code: str = "",
     write: Callable[[Path, Record], None] = write_record,
+    together: int = 1,
 ) -> Record:
     """Compute a cell, from its checkpoint if it left one, and leave its record, curves, pictures and plot in a folder.
 
@@ -75,6 +76,7 @@ def run_cell(
         stopping: Asked before each iteration whether to stop.
         code: What tells the code that computes from any other: a checkpoint of another code is not gone on from.
         write: Writes the record, last of all.
+        together: How many cells this process computes at once, for the record.
 
     Returns:
         The record, done or failed. A cell that fails leaves a failure record, whatever made it fail, be it an attempt
@@ -89,7 +91,7 @@ def run_cell(
     folder.mkdir(parents=True, exist_ok=True)
     if threads is not None:
         torch.set_num_threads(threads)
-    run = _Run(cell, folder, listener, code)
+    run = _Run(cell, folder, listener, code, together)
     try:
         record = run.refer(stopping) if cell.config.reference else run.fit(stopping)
     except (Interrupted, KeyboardInterrupt):
@@ -116,9 +118,14 @@ class _Run:
     """One computation of one cell, and what is known of it if it breaks off."""
 
     def __init__(
-        self, cell: Cell, folder: Path, listener: Callable[[int, int, float, float], None] | None, code: str
+        self,
+        cell: Cell,
+        folder: Path,
+        listener: Callable[[int, int, float, float], None] | None,
+        code: str,
+        together: int,
     ) -> None:
-        self.cell, self.folder, self.code = cell, folder, code
+        self.cell, self.folder, self.code, self.together = cell, folder, code, together
         self.listener = listener or self._note_progress
         self.attempts = Attempts()
         self.observation: Observation | None = None
@@ -185,8 +192,10 @@ class _Run:
             module.resume(unfinished)
             log.info("cell %s goes on at iteration %d", self.cell.folder, module.iteration)
         chunks = Chunks(self.plan, config.trainer.chunk, start=module.edge)
-        with self.attempts.fitting(), fitting():
+        with self.attempts.fitting(), fitting(), own_stream(self.accelerator):
             self._trainer(logger).fit(module, chunks)
+        if module.why_eager:
+            self.attempts.notes.append(f"not captured as a CUDA graph: {module.why_eager}")
         self.members.append(member_of(config, number, module, self.curve.rows, self.observation.clean))
         self.module = None
         if number + 1 < config.ensemble.members:
@@ -247,6 +256,13 @@ class _Run:
         if self.cell.config.reference:
             return False
         return build.wants_bfloat16(self.cell.config.trainer.precision, self.accelerator)
+
+    def _layout(self) -> dict[str, str]:
+        if self.plan is None:  # of a reference, or of a cell that failed before
+            return {}
+        height, width = self.plan.stages[0].target.shape[2:]
+        last = build.wants_channels_last(self.cell.config, self.accelerator, (height, width))
+        return {"layout": "channels_last" if last else "contiguous"}
 
     def failed(self, error: BaseException) -> Record:
         details: dict[str, Any] = {
@@ -328,7 +344,9 @@ class _Run:
             config=dataclasses.asdict(config),
             settings=self.cell.settings,
             sees_clean=config.sees_clean,
-            computed=provenance(self.accelerator, bfloat16=self._bfloat16()) | {"notes": attempts.notes},
+            computed=provenance(self.accelerator, bfloat16=self._bfloat16())
+            | self._layout()
+            | {"together": self.together, "notes": attempts.notes},
             timing={
                 "started": attempts.started.isoformat(timespec="seconds"),
                 "finished": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytorch_lightning as pl
+import torch
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 
 from dip_stages.errors import Interrupted
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     from pytorch_lightning.loggers import Logger
 
-__all__ = ["fitting", "trainer_of"]
+__all__ = ["fitting", "own_stream", "trainer_of"]
 
 
 def trainer_of(accelerator: str, *, logger: Logger | bool, callbacks: list[pl.Callback]) -> pl.Trainer:
@@ -56,6 +57,21 @@ def fitting() -> Iterator[None]:
         # Nor, where Slurm is installed, that a cell is not run by it.
         warnings.filterwarnings("ignore", message="The `srun` command is available")
         yield
+
+
+@contextmanager
+def own_stream(accelerator: str) -> Iterator[None]:
+    """Let what is inside run on a stream of its own of the GPU, as a capture wants, and fits beside each other do."""
+    if accelerator != "cuda":
+        yield
+        return
+    stream, before = torch.cuda.Stream(), torch.cuda.current_stream()  # type: ignore[no-untyped-call]
+    stream.wait_stream(before)
+    try:
+        with torch.cuda.stream(stream):
+            yield
+    finally:
+        before.wait_stream(stream)
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from torch import nn
 
-from dip_stages.archs.layers import ToPicture, conv
+from dip_stages.archs.layers import ToPicture, conv, norm
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -35,7 +35,7 @@ class DnCNN(nn.Module):
         super().__init__()
         layers: list[nn.Module] = [conv(in_channels, width), nn.ReLU(inplace=True)]
         for _ in range(depth - 2):
-            layers += [conv(width, width), nn.BatchNorm2d(width), nn.ReLU(inplace=True)]
+            layers += [conv(width, width), norm(width), nn.ReLU(inplace=True)]
         self.body = nn.Sequential(*layers)
         self.to_picture = ToPicture(width, out_channels, kernel=3)
 

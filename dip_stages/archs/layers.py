@@ -9,7 +9,7 @@ from torch import nn
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["ConvNorm", "Padding", "ToPicture", "conv"]
+__all__ = ["ConvNorm", "Padding", "ToPicture", "conv", "norm"]
 
 Padding = Literal["reflect", "zeros"]
 
@@ -21,6 +21,11 @@ def conv(
     return nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, padding_mode=padding_mode)
 
 
+def norm(width: int) -> nn.BatchNorm2d:
+    """Return a batch normalisation by the picture's own statistics: nothing reads those of the iterations before."""
+    return nn.BatchNorm2d(width, track_running_stats=False)
+
+
 class ConvNorm(nn.Sequential):
     """Convolution, batch normalisation, LeakyReLU(0.2), as in Ulyanov et al., 2018."""
 
@@ -29,7 +34,7 @@ class ConvNorm(nn.Sequential):
     ) -> None:
         super().__init__(
             conv(inputs, outputs, kernel, stride=stride, padding_mode=padding_mode),
-            nn.BatchNorm2d(outputs),
+            norm(outputs),
             nn.LeakyReLU(0.2, inplace=True),
         )
 

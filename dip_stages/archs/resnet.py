@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from torch import nn
 
-from dip_stages.archs.layers import ConvNorm, ToPicture, conv
+from dip_stages.archs.layers import ConvNorm, ToPicture, conv, norm
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -19,7 +19,7 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.body = nn.Sequential(ConvNorm(width, width), conv(width, width), nn.BatchNorm2d(width))
+        self.body = nn.Sequential(ConvNorm(width, width), conv(width, width), norm(width))
 
     def forward(self, x: Tensor) -> Tensor:
         added: Tensor = x + self.body(x)

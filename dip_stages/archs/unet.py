@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from dip_stages.archs.layers import ConvNorm, Padding, ToPicture
+from dip_stages.archs.layers import ConvNorm, Padding, ToPicture, norm
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -69,7 +69,7 @@ class UNet(nn.Module):
             for above, below in pairwise(widths)
         )
         self.skip = nn.ModuleList(ConvNorm(above, skip_channels, 1) for above in widths[:-1] if skip_channels)
-        self.merge = nn.ModuleList(nn.BatchNorm2d(width + skip_channels) for _ in range(self.scales))
+        self.merge = nn.ModuleList(norm(width + skip_channels) for _ in range(self.scales))
         self.up = nn.ModuleList(
             nn.Sequential(
                 ConvNorm(width + skip_channels, width, padding_mode=padding_mode),

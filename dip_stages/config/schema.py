@@ -343,7 +343,7 @@ class TrainerConfig:
     jitter: float = 1 / 30
     chunk: int = 20
     precision: str = "auto"
-    channels_last: bool = True
+    layout: str = field(default="auto", metadata={"neutral": "auto"})
 
     def __post_init__(self) -> None:
         check_range("trainer.iterations", self.iterations, at_least=1)
@@ -351,6 +351,7 @@ class TrainerConfig:
         check_range("trainer.jitter", self.jitter, at_least=0)
         check_range("trainer.chunk", self.chunk, at_least=1)
         check_choice("trainer.precision", self.precision, ("auto", "float32", "bfloat16"))
+        check_choice("trainer.layout", self.layout, ("auto", "channels_last", "contiguous"))
 
 
 _LOGGERS = {"none": None, "csv": None, "tensorboard": "tensorboard", "wandb": "wandb", "mlflow": "mlflow"}
@@ -394,6 +395,7 @@ class RuntimeConfig:
     overwrite: bool = False
     checkpoint_every: float | None = 60.0
     keep_checkpoint: bool = False
+    cuda_graphs: bool = True
 
     def __post_init__(self) -> None:
         check_choice("runtime.accelerator", self.accelerator, ("auto", "cpu", "cuda", "mps"))

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from dip_stages.averages import Average, Exponential
 from dip_stages.errors import ConfigError, Interrupted
+from dip_stages.modules.graphs import Graphed
 from dip_stages.modules.rollback import Rollback, copied
 from dip_stages.noise import generator
 from dip_stages.stopping import Choice, View
@@ -99,6 +100,7 @@ class DIPModule(pl.LightningModule):
         self._average = average or Exponential()
         self.rule = rule
         self.readers = dict(readers or {})
+        self._step: Callable[[], tuple[Tensor, ...]] = self._descend
         self._saved: dict[str, Any] | None = None
         self._rollback = Rollback(self._state, self._restore, settings.jump_db, settings.attempts)
 
@@ -137,6 +139,11 @@ class DIPModule(pl.LightningModule):
         self.iteration = saved["iteration"]
 
     @property
+    def why_eager(self) -> str | None:
+        """Why a GPU's iterations could not be captured as a CUDA graph; None if they were, or were not to be."""
+        return self._step.why_not if isinstance(self._step, Graphed) else None
+
+    @property
     def edge(self) -> int:
         """The iteration from which a fit that resumes goes on: behind the last one where its rule had ended it."""
         decided = self.rule is not None and self._saved and self._saved["good"]["rules"][0]["tensors"]["ended"]
@@ -144,7 +151,9 @@ class DIPModule(pl.LightningModule):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Return Adam over the network alone."""
-        return torch.optim.Adam(self.network.parameters(), lr=self.settings.lr, fused=True)
+        return torch.optim.Adam(
+            self.network.parameters(), lr=self.settings.lr, fused=True, capturable=self.device.type == "cuda"
+        )
 
     def on_fit_start(self) -> None:
         """Lay out the memory and draw the network's input."""
@@ -155,7 +164,8 @@ class DIPModule(pl.LightningModule):
             for module in (self.network, self.loss):
                 module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack it
         draws = torch.rand(shape, generator=generator(self.seed, _INPUT_STREAM)) * self.settings.input_scale
-        self._net_input = self._placed(draws if self.plan.first_input is None else self.plan.first_input)
+        first = self._placed(draws if self.plan.first_input is None else self.plan.first_input)
+        self._net_input = first.clone()  # which later inputs are copied into
         self._jitter = torch.zeros(shape, device=self.device)  # contiguous: normal_ is slow on channels-last
         self._draws = generator(self.seed, _JITTER_STREAM, device=self.device)
         self.output = torch.zeros_like(picture, device=self.device)
@@ -191,6 +201,10 @@ class DIPModule(pl.LightningModule):
                 return number
         return chunk.stop
 
+    @property
+    def _captures(self) -> bool:
+        return self.settings.cuda_graphs and self.device.type == "cuda"
+
     def _decided(self) -> bool:
         return self.rule is not None and bool(self.rule.ended)
 
@@ -218,6 +232,11 @@ class DIPModule(pl.LightningModule):
         return optimiser
 
     def _iterate(self) -> None:
+        self.output, self.loss_value = self._step()
+        self._average.take(self.output)
+
+    def _descend(self) -> tuple[Tensor, Tensor]:
+        """Take one step of the optimiser; return output and loss. All it needs stays where it is within a stage."""
         optimiser = self._optimiser
         self._jitter.normal_(std=self._std, generator=self._draws)
         if self._alpha is not None:  # what the input gets is taken, over alpha squared, from the target
@@ -228,8 +247,7 @@ class DIPModule(pl.LightningModule):
         optimiser.zero_grad()
         torch.autograd.backward(loss)
         optimiser.step()
-        self.output, self.loss_value = output.detach(), loss.detach()
-        self._average.take(self.output)
+        return output.detach(), loss.detach()
 
     def _objective(self, output: Tensor) -> Tensor:
         value: Tensor = self.loss(output)
@@ -250,6 +268,7 @@ class DIPModule(pl.LightningModule):
         self._target, self._alpha = self._placed(stage.target), stage.alpha
         self._std = self.settings.jitter if stage.alpha is None else stage.alpha * self.plan.sigma
         self.loss.set_target(self._target, self._placed(stage.reference))
+        self._step = Graphed(self._descend, self._draws) if self._captures else self._descend
 
     def _go_on(self, saved: dict[str, Any]) -> None:
         state = saved["good"]
@@ -263,10 +282,9 @@ class DIPModule(pl.LightningModule):
         """Make the next stage's input of what the last one gave."""
         picture = self.output if self.settings.carry == "output" else self.average
         if self.plan.net_input == "previous_output":
-            self._net_input = self._placed(picture.clone())
+            self._net_input.copy_(picture)
         elif self.plan.net_input == "noise_and_previous":
-            noise = self._net_input[:, : self.settings.input_channels]
-            self._net_input = self._placed(torch.cat([noise, self.average], dim=1))
+            self._net_input[:, self.settings.input_channels :] = self.average
 
     def _placed(self, tensor: Tensor) -> Tensor:
         layout = torch.channels_last if self.settings.channels_last else torch.contiguous_format
@@ -288,12 +306,27 @@ class DIPModule(pl.LightningModule):
 
     def _restore(self, state: dict[str, Any]) -> None:
         self.network.load_state_dict(state["network"])
-        self._optimiser.load_state_dict(state["optimiser"])
+        _restore_optimiser(self._optimiser, state["optimiser"])
         self.loss_value, self.output = (state[name].to(self.device) for name in ("loss_value", "output"))
-        self._net_input = self._placed(state["net_input"])
+        self._net_input.copy_(state["net_input"])
         self._average.restore(state["average"])
         for rule, kept in zip(self._rules, state["rules"], strict=True):
             rule.restore(kept)
+
+
+def _restore_optimiser(optimiser: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """Load a state, into the tensors that are there once there are some: a captured iteration goes on using them."""
+    if not optimiser.state:
+        optimiser.load_state_dict(state)
+        return
+    parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
+    for number, parameter in enumerate(parameters):
+        kept = state["state"].get(number)
+        for name, value in optimiser.state[parameter].items():
+            if kept is None:  # of before the first step
+                value.zero_()
+            else:
+                value.copy_(kept[name])
 
 
 class BaselineDIP(DIPModule):
@@ -345,7 +378,7 @@ class AseqDIP(BaselineDIP):
         super()._iterate()
         self._steps += 1
         if self._steps % self.settings.refresh == 0:
-            self._net_input = self._placed(self.output.clone())
+            self._net_input.copy_(self.output)
 
     def _state(self) -> dict[str, Any]:
         return {**super()._state(), "steps": self._steps}

@@ -21,6 +21,7 @@ class FitSettings:
         carry: What the next stage is fed: ``output``, the raw output, or ``average``.
         bfloat16: Whether the network runs under bfloat16 autocast.
         channels_last: Whether tensors are laid out with the channels last.
+        cuda_graphs: Whether a GPU's iterations are captured as a CUDA graph; elsewhere it says nothing.
         jump_db: Rise of the loss, in dB, that is taken for a jump and rolled back.
         attempts: Rollbacks in a row before the fit is given up.
     """
@@ -34,5 +35,6 @@ class FitSettings:
     refresh: int = 2
     bfloat16: bool = False
     channels_last: bool = True
+    cuda_graphs: bool = True
     jump_db: float = 5.0
     attempts: int = 5

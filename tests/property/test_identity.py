@@ -195,7 +195,7 @@ COUNTED = {
     "readers": "all",
     "trainer.chunk": 3,
     "trainer.precision": "float32",
-    "trainer.channels_last": "false",
+    "trainer.layout": "contiguous",
     "trainer.rollback.jump_db": 1,
     "trainer.rollback.attempts": 1,
     "data.name": "coffee",

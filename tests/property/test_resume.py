@@ -32,7 +32,7 @@ FITS = {
     "staged": ("trainer.chunk=4", "trainer.precision=float32"),
     "fixed noise": ("trainer.chunk=4", "method.input=fixed_noise", "trainer.precision=bfloat16"),
     "noise and previous": ("trainer.chunk=3", "method.input=noise_and_previous", "arch=dncnn"),
-    "average carried": ("trainer.chunk=4", "method.carry=average", "trainer.channels_last=false", "arch=resnet"),
+    "average carried": ("trainer.chunk=4", "method.carry=average", "trainer.layout=contiguous", "arch=resnet"),
     "baseline": ("trainer.chunk=4", "method=baseline"),
     # A loss that may not rise by even a hundredth of a decibel jumps all the time.
     "rolled back": (

@@ -38,7 +38,7 @@ def test_a_cell_leaves_record_curves_pictures_and_plot(make_cell: MakeCell, tmp_
     assert not record.sees_clean
     assert record.iterations == {"planned": 40, "run": 40, "rollbacks": 0, "resumed_at": []}
     assert record.computed["threads"] == 1
-    assert record.computed["grouped"] is False
+    assert record.computed["together"] == 1
     assert record.computed["versions"]["torch"] == torch.__version__
     assert [stage["budget"] for stage in record.stages] == [14, 13, 13]
     assert record.observation["beta_max"] == 0.01

@@ -28,9 +28,9 @@ POINT = ("method=staged", "arch=dncnn", "loss=perceptual", "noise.beta_max=0.05"
         ({"arch.width": 64, "data.name": "rocket", "data": "bundled"}, True),
         ({"arch.width": [8, 16]}, False),
         ({"loss.path": None}, True),
-        ({"trainer.channels_last": True}, True),
-        ({"trainer.channels_last": "true"}, True),
-        ({"trainer.channels_last": 1}, False),
+        ({"average.debias": True}, True),
+        ({"average.debias": "true"}, True),
+        ({"average.debias": 1}, False),
         # Numbers, however they are written.
         ({"trainer.lr": 0.10}, True),
         ({"trainer.lr": "1e-1"}, True),
