@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -23,11 +24,14 @@ __all__ = ["PALETTE", "plot_curve", "plot_losses", "plot_samples", "publish", "s
 
 PALETTE = "colorblind"
 
+_DRAWING = threading.RLock()
+
 
 @contextmanager
 def style() -> Iterator[None]:
     """Draw in the project's style: seaborn's whitegrid, a colour-blind-safe palette, fonts of a paper."""
-    with mpl.rc_context(), sns.axes_style("whitegrid"), sns.plotting_context("paper", font_scale=1.1):
+    # matplotlib's settings are the process's: of the threads that want them, one has them.
+    with _DRAWING, mpl.rc_context(), sns.axes_style("whitegrid"), sns.plotting_context("paper", font_scale=1.1):
         sns.set_palette(PALETTE)
         yield
 

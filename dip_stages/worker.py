@@ -79,8 +79,14 @@ class Stopper:
         return self.asked
 
 
-def carry_out(order: Order, stopper: Stopper) -> Outcome:
-    """Compute an ordered cell under a claim, unless it is done or another process has it; never raises an exception."""
+def carry_out(order: Order, stopper: Stopper, together: int = 1) -> Outcome:
+    """Compute an ordered cell under a claim, unless it is done or another process has it; never raises an exception.
+
+    Args:
+        order: What to compute.
+        stopper: Whether to stop.
+        together: How many cells this process computes at once, this one among them.
+    """
     folder = Path(order.folder)
     stopper.file = order.stop
     if stopper():
@@ -88,7 +94,7 @@ def carry_out(order: Order, stopper: Stopper) -> Outcome:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with Claim(folder) as claim:
-            return _ended_before(order, folder) or _compute(order, folder, claim, stopper)
+            return _ended_before(order, folder) or _compute(order, folder, claim, stopper, together)
     except ClaimError as error:
         return Outcome("busy", str(error))
     except Interrupted as error:
@@ -117,7 +123,7 @@ def _drop_checkpoint_of(record: Record, folder: Path) -> None:
             (folder / CHECKPOINT).unlink()
 
 
-def _compute(order: Order, folder: Path, claim: Claim, stopper: Stopper) -> Outcome:
+def _compute(order: Order, folder: Path, claim: Claim, stopper: Stopper, together: int) -> Outcome:
     def write(folder: Path, record: Record) -> None:
         claim.check()
         write_record(folder, record)
@@ -129,8 +135,15 @@ def _compute(order: Order, folder: Path, claim: Claim, stopper: Stopper) -> Outc
         return Outcome("failed", str(error), spoilt=True)
     from dip_stages.runner import run_cell
 
-    threads = cell.config.runtime.threads
-    record = run_cell(cell, folder, threads=threads, stopping=stopper, code=order.code, write=write)
+    record = run_cell(
+        cell,
+        folder,
+        threads=cell.config.runtime.threads,
+        stopping=stopper,
+        code=order.code,
+        write=write,
+        together=together,
+    )
     if record.error is None:
         return Outcome("done")
     return Outcome("failed", str(record.error["message"]), spoilt=record.error["type"] not in _FORESEEN)
@@ -150,17 +163,55 @@ def main() -> None:
     logging.getLogger().setLevel(logging.INFO)  # to the cell's own log; what failed, the driver says
     orders = _Orders(stopper)
     threading.Thread(target=_warm_up, name="imports", daemon=True).start()
-    while (order := orders.next()) is not None:
-        outcome = _logged(order, stopper)
-        try:
-            answers.write(json.dumps(vars(outcome)) + "\n")
-            answers.flush()
-        except BrokenPipeError:  # whoever started this is gone
-            break
-        if outcome.spoilt:
-            break
+    lanes = _Lanes(answers, stopper, together=int(sys.argv[1]) if len(sys.argv) > 1 else 1)
+    while lanes.sound and (order := orders.next()) is not None:
+        lanes.take(*order)
+    lanes.wait()
     sys.stderr.flush()
     os._exit(0)  # what a cell left behind (threads, handlers) must not keep the process
+
+
+class _Lanes:
+    """Carries out orders: in this thread, or each in one of its own, where several cells are computed together.
+
+    Args:
+        answers: Where outcomes are written, a line each.
+        stopper: Whether to stop.
+        together: The most orders that come at once.
+
+    Attributes:
+        sound: Whether it can take further orders.
+    """
+
+    def __init__(self, answers: TextIO, stopper: Stopper, together: int) -> None:
+        self._answers, self._stopper, self._together = answers, stopper, together
+        self._writing = threading.Lock()
+        self._threads: list[threading.Thread] = []
+        self.sound = True
+
+    def take(self, number: int, order: Order) -> None:
+        """Carry out an order, or begin to."""
+        if self._together == 1:  # in the main thread, which hears what Lightning listens for
+            self._carry_out(number, order)
+            return
+        thread = threading.Thread(target=self._carry_out, args=(number, order), name=f"cell {number}")
+        thread.start()
+        self._threads = [*(other for other in self._threads if other.is_alive()), thread]
+
+    def wait(self) -> None:
+        """Wait for the orders that were begun."""
+        for thread in self._threads:
+            thread.join()
+
+    def _carry_out(self, number: int, order: Order) -> None:
+        outcome = _logged(order, self._stopper, self._together)
+        try:
+            with self._writing:
+                self._answers.write(json.dumps({"number": number, "outcome": vars(outcome)}) + "\n")
+                self._answers.flush()
+        except BrokenPipeError:  # whoever started this is gone
+            self.sound = False
+        self.sound = self.sound and not outcome.spoilt
 
 
 def _warm_up() -> None:
@@ -172,10 +223,10 @@ def _warm_up() -> None:
         gc.enable()
 
 
-def _logged(order: Order, stopper: Stopper) -> Outcome:
+def _logged(order: Order, stopper: Stopper, together: int) -> Outcome:
     handler = _log_to(Path(order.folder))
     try:
-        return carry_out(order, stopper)
+        return carry_out(order, stopper, together)
     except BaseException as error:
         return Outcome("failed", f"{type(error).__name__}: {error}\n{traceback.format_exc()}", spoilt=True)
     finally:
@@ -191,6 +242,8 @@ def _log_to(folder: Path) -> logging.Handler | None:
     except OSError:
         return None
     handler.setFormatter(logging.Formatter("[%(asctime)s][%(levelname)s] %(message)s"))
+    own = threading.get_ident()  # other cells have theirs
+    handler.addFilter(lambda record: record.thread == own)
     logging.getLogger().addHandler(handler)
     return handler
 
@@ -212,8 +265,8 @@ class _Orders:
         self._news = threading.Condition()
         threading.Thread(target=self._read, name="orders", daemon=True).start()
 
-    def next(self) -> Order | None:
-        """Return the next order, or None when there are no more."""
+    def next(self) -> tuple[int, Order] | None:
+        """Return the number of the next order and the order, or None when there are no more."""
         with self._news:
             while not self._lines and not self._ended:
                 self._news.wait(1.0)  # so that signals are heard
@@ -222,7 +275,7 @@ class _Orders:
             if self._ended or self._stopper.asked:
                 return None
             values: dict[str, Any] = json.loads(self._lines.pop(0))
-        return Order(**values)
+        return values["number"], Order(**values["order"])
 
     def _read(self) -> None:
         for line in sys.stdin:

@@ -9,11 +9,15 @@ from __future__ import annotations
 
 import atexit
 import functools
+import itertools
 import json
 import os
+import queue
 import signal
 import subprocess
 import sys
+import threading
+from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,29 +35,33 @@ __all__ = ["Worker", "Workplace", "note_failure", "own_workplace"]
 
 
 class Worker:
-    """A worker process of our own.
+    """A worker process of our own, which may be given several cells at once; thread-safe.
 
     Args:
         threads: CPU threads of a cell; None for PyTorch's choice.
         gpu: The only GPU that it sees, as in ``CUDA_VISIBLE_DEVICES``; None for all.
+        together: The most cells that it is given at once.
     """
 
-    def __init__(self, *, threads: int | None = 1, gpu: str | None = None) -> None:
+    def __init__(self, *, threads: int | None = 1, gpu: str | None = None, together: int = 1) -> None:
         environment = dict(os.environ)
         if threads is not None:
             environment |= {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
         if gpu is not None:
             environment["CUDA_VISIBLE_DEVICES"] = gpu
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "dip_stages.worker"],
+        self._process = subprocess.Popen(  # noqa: S603 - this Python, and a number
+            [sys.executable, "-m", "dip_stages.worker", str(together)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=environment,
             text=True,
             start_new_session=True,  # Ctrl-C in a terminal is the driver's alone
         )
-        self._killed = False
-        self._folder: Path | None = None
+        self._killed = self._ended = False
+        self._numbers = itertools.count()
+        self._given: dict[int, tuple[Path, queue.SimpleQueue[Outcome | None]]] = {}
+        self._lock = threading.Lock()
+        threading.Thread(target=self._hear, name="answers", daemon=True).start()
 
     @property
     def pid(self) -> int:
@@ -66,39 +74,61 @@ class Worker:
         Returns:
             The outcome; a worker that died on the cell leaves a failure record. None if it died before it began.
         """
-        assert self._process.stdin is not None  # noqa: S101 - asked for
-        assert self._process.stdout is not None  # noqa: S101
-        self._folder = Path(order.folder)
-        try:
-            self._process.stdin.write(json.dumps(vars(order)) + "\n")
-            self._process.stdin.flush()
-            answer = self._process.stdout.readline()
-        except (BrokenPipeError, ValueError):
-            answer = ""
-        if answer.endswith("\n"):
-            outcome = Outcome(**json.loads(answer))
-            if outcome.status == "failed" and recorded(Path(order.folder)).digest == order.stale:
+        folder = Path(order.folder)
+        outcome = self._answer(order, folder)
+        if outcome is not None:
+            if outcome.status == "failed" and recorded(folder).digest == order.stale:
                 return note_failure(order, "WorkerError", outcome.message)
             return outcome
         kind, message = _cause_of_death(self._process.wait())
         if self._killed:
             return Outcome("interrupted", "did not stop in time and was killed")
-        return note_failure(order, kind, message) if self._has_begun else None
+        return note_failure(order, kind, message) if self._has_begun(folder) else None
+
+    def _answer(self, order: Order, folder: Path) -> Outcome | None:
+        """Give an order and wait for its answer; None if the process ends before."""
+        assert self._process.stdin is not None  # noqa: S101 - asked for
+        answer: queue.SimpleQueue[Outcome | None] = queue.SimpleQueue()
+        with self._lock:
+            if self._ended:
+                return None
+            number = next(self._numbers)
+            self._given[number] = (folder, answer)
+            with suppress(BrokenPipeError, ValueError):
+                self._process.stdin.write(json.dumps({"number": number, "order": vars(order)}) + "\n")
+                self._process.stdin.flush()
+        return answer.get()
+
+    def _hear(self) -> None:
+        """Hand on the answers, until there are no more."""
+        assert self._process.stdout is not None  # noqa: S101 - asked for
+        with suppress(ValueError):  # closed
+            for line in self._process.stdout:
+                if line.endswith("\n"):
+                    values = json.loads(line)
+                    with self._lock:
+                        _, answer = self._given.pop(values["number"])
+                    answer.put(Outcome(**values["outcome"]))
+        with self._lock:
+            self._ended = True
+            for _, answer in self._given.values():
+                answer.put(None)
 
     @property
     def sound(self) -> bool:
         """Whether it can be given another order."""
         return self._process.poll() is None
 
-    @property
-    def _has_begun(self) -> bool:
-        """Whether it has, or died with, the claim of the cell that it was given last."""
-        claim = holder(self._folder) if self._folder else None
+    def _has_begun(self, folder: Path) -> bool:
+        """Return whether it has, or died with, the claim of a cell that it was given."""
+        claim = holder(folder)
         return claim is not None and claim[0] is not None and claim[0].pid == self._process.pid
 
     def ask_to_stop(self) -> None:
         """Ask it to leave a checkpoint and end; one that is still importing has nothing to leave."""
-        if not self._has_begun:
+        with self._lock:
+            folders = [folder for folder, _ in self._given.values()]
+        if not any(map(self._has_begun, folders)):
             self.kill()
         with suppress(ProcessLookupError):
             self._process.send_signal(signal.SIGTERM)
@@ -124,28 +154,28 @@ class Worker:
 
 
 class Workplace:
-    """Where one worker at a time computes, and the next one when it has died or may not be sound.
+    """Where one worker at a time computes, and the next one when it has died or may not be sound; thread-safe.
 
     Args:
         threads: CPU threads of a cell.
         gpu: The GPU of the place.
+        together: The most cells that its worker is given at once.
     """
 
-    def __init__(self, *, threads: int | None = 1, gpu: str | None = None) -> None:
-        self._threads, self._gpu = threads, gpu
+    def __init__(self, *, threads: int | None = 1, gpu: str | None = None, together: int = 1) -> None:
+        self._threads, self._gpu, self._together = threads, gpu, together
         self._worker: Worker | None = None
+        self._busy: Counter[Worker] = Counter()
+        self._lock = threading.Lock()
         self._closing = False
 
     def carry_out(self, order: Order) -> Outcome:
         """Compute a cell, on a new worker if need be."""
         for _ in range(2):
-            if self._worker is None or not self._worker.sound:
-                self._replace()
-            assert self._worker is not None  # noqa: S101 - made above
-            outcome = self._worker.carry_out(order)
+            worker = self._take()
+            outcome = worker.carry_out(order)
+            self._give_back(worker, spoilt=outcome is None or outcome.spoilt)
             if outcome is not None:
-                if outcome.spoilt:
-                    self._replace()
                 return outcome
             if self._closing:
                 return Outcome("interrupted", "asked to stop before it began")
@@ -156,24 +186,45 @@ class Workplace:
     def ask_to_stop(self) -> None:
         """Ask the worker to leave a checkpoint and end."""
         self._closing = True
-        if self._worker:
-            self._worker.ask_to_stop()
+        for worker in self._workers:
+            worker.ask_to_stop()
 
     def kill(self) -> None:
         """End the worker at once."""
         self._closing = True
-        if self._worker:
-            self._worker.kill()
+        for worker in self._workers:
+            worker.kill()
 
     def close(self) -> None:
-        """End the worker in good order."""
+        """End the worker in good order; it must have no cell."""
         if self._worker:
             self._worker.close()
             self._worker = None
 
-    def _replace(self) -> None:
-        self.close()
-        self._worker = Worker(threads=self._threads, gpu=self._gpu)
+    @property
+    def _workers(self) -> set[Worker]:
+        """The one that takes orders, and those that end with the cells that they have."""
+        with self._lock:
+            return {*self._busy, *([self._worker] if self._worker else [])}
+
+    def _take(self) -> Worker:
+        with self._lock:
+            if self._worker is None or not self._worker.sound:
+                self._worker = Worker(threads=self._threads, gpu=self._gpu, together=self._together)
+            self._busy[self._worker] += 1
+            return self._worker
+
+    def _give_back(self, worker: Worker, *, spoilt: bool) -> None:
+        """Note that a worker has a cell less; one that is to be replaced ends when it has none."""
+        with self._lock:
+            self._busy[worker] -= 1
+            if spoilt and worker is self._worker:
+                self._worker = None
+            ends = worker is not self._worker and not self._busy[worker]
+            if ends:
+                del self._busy[worker]
+        if ends:
+            worker.close()
 
 
 @functools.cache

@@ -6,6 +6,8 @@ Any height and width from 16 up. To add one: write its module here, name it in :
 
 from __future__ import annotations
 
+import threading
+
 import torch
 
 from dip_stages.archs.dncnn import DnCNN
@@ -15,6 +17,8 @@ from dip_stages.archs.unet import UNet
 __all__ = ["ARCHS", "DnCNN", "ResNet", "UNet", "seeded"]
 
 ARCHS: dict[str, type[torch.nn.Module]] = {"unet": UNet, "dncnn": DnCNN, "resnet": ResNet}
+
+_SEEDING = threading.Lock()  # PyTorch's own initialisation draws from the process's generator
 
 
 def seeded(name: str, generator: torch.Generator, **settings: object) -> torch.nn.Module:
@@ -26,6 +30,6 @@ def seeded(name: str, generator: torch.Generator, **settings: object) -> torch.n
         settings: Constructor arguments of the network.
     """
     seed = int(torch.randint(2**62, (1,), generator=generator))
-    with torch.random.fork_rng(devices=[]):
+    with _SEEDING, torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         return ARCHS[name](**settings)

@@ -24,7 +24,13 @@ _ANSWER = 10.0
 
 
 def run_on_ray(
-    orders: Sequence[str], *, init: Mapping[str, Any], options: Mapping[str, Any], cells_per_task: int, workers: int
+    orders: Sequence[str],
+    *,
+    init: Mapping[str, Any],
+    options: Mapping[str, Any],
+    cells_per_task: int,
+    workers: int,
+    together: int,
 ) -> Outcomes:
     """Run orders as tasks of a Ray cluster, which runs a task again elsewhere when its process or machine dies.
 
@@ -33,7 +39,8 @@ def run_on_ray(
         init: Arguments of ``ray.init``.
         options: Of a task, such as ``num_cpus``, ``num_gpus``, ``max_retries``.
         cells_per_task: Cells of a task.
-        workers: Of which so many are computed at once.
+        workers: Processes that compute them.
+        together: How many cells each process computes at once.
 
     Returns:
         The fields of an :class:`Outcome` for each cell, by its folder's name: ``lost`` where Ray gave its task up.
@@ -46,7 +53,7 @@ def run_on_ray(
     _connect(init)
     _check_fits(options)
     task = ray.remote(_carry_out).options(**options)
-    left = {task.remote(pack): pack for pack in packed(orders, cells_per_task, workers)}
+    left = {task.remote(pack): pack for pack in packed(orders, cells_per_task, workers, together=together)}
     outcomes: Outcomes = {}
     while left:
         ended, _ = ray.wait(list(left), num_returns=1, timeout=_LOOK)

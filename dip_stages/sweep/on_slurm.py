@@ -36,7 +36,8 @@ class Submission:
     Attributes:
         cluster: ``slurm``; ``local`` for processes of this machine.
         cells_per_job: Cells of a job.
-        workers: Of which so many are computed at once.
+        workers: Processes that compute them.
+        together: How many cells each process computes at once.
         array_size: Jobs of an array at most; Slurm allows ``MaxArraySize`` - 1. The next follows when all ended.
         timeouts: How often a job that meets its time limit is put into the queue again.
         parameters: submitit's, such as ``partition``; those that are None are left to the cluster.
@@ -45,6 +46,7 @@ class Submission:
     cluster: str = "slurm"
     cells_per_job: int = 1
     workers: int = 1
+    together: int = 1
     array_size: int = 1000
     timeouts: int = 10
     parameters: Mapping[str, Any] = field(default_factory=dict)
@@ -68,7 +70,9 @@ def run_on_slurm(orders: Sequence[str], run: Path, submission: Submission, *, de
     """
     executor = _executor(run, submission)
     slurm = submission.cluster == "slurm"
-    packs = packed(orders, submission.cells_per_job, submission.workers, ends_with_job=slurm)
+    packs = packed(
+        orders, submission.cells_per_job, submission.workers, together=submission.together, ends_with_job=slurm
+    )
     outcomes: Outcomes = {}
     for first in range(0, len(packs), submission.array_size):
         array = packs[first : first + submission.array_size]

@@ -30,7 +30,8 @@ class Pack:
 
     Attributes:
         orders: Where their orders are, absolute.
-        workers: How many are computed at once.
+        workers: Processes that compute them.
+        together: How many cells each process computes at once.
         cwd: The folder that their paths start from.
         ends_with_job: Whether the cluster ends a job by a signal, and may run it again: once a worker was asked to stop
             by somebody else, nothing more is begun, and the job waits for what the cluster does with it.
@@ -38,6 +39,7 @@ class Pack:
 
     orders: tuple[str, ...]
     workers: int = 1
+    together: int = 1
     cwd: str = "."
     ends_with_job: bool = False
     _pool: Pool | None = field(default=None, repr=False, compare=False)
@@ -49,7 +51,7 @@ class Pack:
         orders = list(self._to_do(outcomes))
         since = time.monotonic()
         while orders:
-            self._pool = Pool(orders, workers=self.workers, shared_fate=self.ends_with_job)
+            self._pool = Pool(orders, workers=self.workers, together=self.together, shared_fate=self.ends_with_job)
             found = {Path(order.folder).name: outcome for order, outcome in zip(orders, self._pool.run(), strict=True)}
             outcomes |= found
             if self._pool.stopped and not _asked_to_stop(orders):
@@ -94,10 +96,12 @@ class Pack:
                 yield order
 
 
-def packed(orders: Sequence[str], size: int, workers: int, *, ends_with_job: bool = False) -> list[Pack]:
+def packed(
+    orders: Sequence[str], size: int, workers: int, *, together: int = 1, ends_with_job: bool = False
+) -> list[Pack]:
     """Return orders in packs of a size, in order, whose paths start from the current folder."""
     return [
-        Pack(tuple(orders[first : first + size]), workers, str(Path.cwd()), ends_with_job)
+        Pack(tuple(orders[first : first + size]), workers, together, str(Path.cwd()), ends_with_job)
         for first in range(0, len(orders), size)
     ]
 

@@ -32,6 +32,7 @@ class Pool:
         orders: The cells; where one asks to stop, all do.
         workers: Processes; None for one a GPU, or one a core where there is none.
         gpus: What each worker sees, in rotation, as in ``CUDA_VISIBLE_DEVICES``; None for all that there are.
+        together: Cells that each worker computes at once, each in a thread and, on a GPU, on a stream of its own.
         shared_fate: Whether all stop when somebody else asks one worker to, as a cluster does that ends a job.
     """
 
@@ -41,12 +42,13 @@ class Pool:
         *,
         workers: int | None = None,
         gpus: Sequence[str] | None = None,
+        together: int = 1,
         shared_fate: bool = False,
     ) -> None:
         if gpus is None:
             cuda = any(order.config["runtime"]["accelerator"] in ("auto", "cuda") for order in orders)
             gpus = visible_gpus() if cuda else []
-        size = min(workers or len(gpus) or cores(), len(orders))
+        size = min(workers or len(gpus) or cores(), -(-len(orders) // together))
         self._shared_fate = shared_fate
         self._stop_file = Path(orders[0].stop) if orders and orders[0].stop else None
         self._outcomes: list[Outcome | None] = [None] * len(orders)
@@ -55,10 +57,15 @@ class Pool:
             self._left.put(item)
         self._stopped_at: float | None = None
         self._places = [
-            Workplace(threads=orders[0].config["runtime"]["threads"], gpu=gpus[slot % len(gpus)] if gpus else None)
+            Workplace(
+                threads=orders[0].config["runtime"]["threads"],
+                gpu=gpus[slot % len(gpus)] if gpus else None,
+                together=together,
+            )
             for slot in range(size)
         ]
-        self._threads = [threading.Thread(target=self._serve, args=(place,), daemon=True) for place in self._places]
+        lanes = self._places * together  # the first cells go to different places
+        self._threads = [threading.Thread(target=self._serve, args=(place,), daemon=True) for place in lanes]
 
     def run(self) -> list[Outcome]:
         """Compute all and return what came of each."""
@@ -68,6 +75,7 @@ class Pool:
             time.sleep(_LOOK)
             if self._stop_file and self._stop_file.exists():
                 self.stop()
+        self._close()
         return [outcome or Outcome("interrupted", "asked to stop before it began") for outcome in self._outcomes]
 
     @property
@@ -111,7 +119,10 @@ class Pool:
             self._outcomes[number] = outcome
             if outcome.status == "interrupted" and self._shared_fate:
                 self.stop()
-        place.close()
+
+    def _close(self) -> None:
+        for place in self._places:
+            place.close()
 
 
 def cores() -> int:

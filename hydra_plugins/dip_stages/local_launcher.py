@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 class LocalLauncher(_orders.OrdersLauncher):
     """Runs what the sweeper ``grids`` ordered; ``conf/hydra/launcher/local.yaml`` says what the settings are."""
 
-    def __init__(self, workers: int | None = None, gpus: Sequence[int | str] | None = None) -> None:
+    def __init__(self, workers: int | None = None, together: int = 1, gpus: Sequence[int | str] | None = None) -> None:
         self.workers = None if workers is None else _orders.whole("workers", workers)
+        self.together = _orders.whole("together", together)
         self.gpus = None if gpus is None else [str(gpu) for gpu in gpus]
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
@@ -29,5 +30,5 @@ class LocalLauncher(_orders.OrdersLauncher):
         from dip_stages.sweep.pool import Pool
 
         orders = [read_order(path) for path in _orders.ordered(self.config, job_overrides)]
-        outcomes = Pool(orders, workers=self.workers, gpus=self.gpus).run()
+        outcomes = Pool(orders, workers=self.workers, gpus=self.gpus, together=self.together).run()
         return _orders.returned([vars(outcome) for outcome in outcomes])

@@ -29,11 +29,13 @@ class RayLauncher(_orders.OrdersLauncher):
         max_retries: int = 3,
         cells_per_task: int = 1,
         workers: int = 1,
+        together: int = 1,
         init: Mapping[str, Any] | None = None,
         options: Mapping[str, Any] | None = None,
     ) -> None:
         self.cells_per_task = _orders.whole("cells_per_task", cells_per_task)
         self.workers = _orders.whole("workers", workers)
+        self.together = _orders.whole("together", together)
         self.init = {"address": address or "local", **_plain(init)}
         self.options = {
             "num_cpus": num_cpus,
@@ -54,6 +56,7 @@ class RayLauncher(_orders.OrdersLauncher):
             options=self.options,
             cells_per_task=self.cells_per_task,
             workers=self.workers,
+            together=self.together,
         )
         return _orders.returned([outcomes[path.stem] for path in paths])
 

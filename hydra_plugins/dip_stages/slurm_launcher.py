@@ -33,6 +33,7 @@ class SlurmLauncher(_orders.OrdersLauncher):
         cluster: str = "slurm",
         cells_per_job: int = 1,
         workers: int = 1,
+        together: int = 1,
         max_batch_size: int = 1000,
         max_num_timeout: int = 10,
         **parameters: Any,
@@ -40,6 +41,7 @@ class SlurmLauncher(_orders.OrdersLauncher):
         self.cluster = cluster
         self.cells_per_job = _orders.whole("cells_per_job", cells_per_job)
         self.workers = _orders.whole("workers", workers)
+        self.together = _orders.whole("together", together)
         self.array_size = _orders.whole("max_batch_size", max_batch_size)
         self.timeouts = _orders.whole("max_num_timeout", max_num_timeout, least=0)
         self.parameters = {
@@ -61,7 +63,13 @@ class SlurmLauncher(_orders.OrdersLauncher):
 
         paths = _orders.ordered(self.config, job_overrides)
         submission = Submission(
-            self.cluster, self.cells_per_job, self.workers, self.array_size, self.timeouts, self.parameters
+            self.cluster,
+            self.cells_per_job,
+            self.workers,
+            self.together,
+            self.array_size,
+            self.timeouts,
+            self.parameters,
         )
         outcomes = run_on_slurm(
             list(map(str, paths)), paths[0].parent, submission, detach=bool(self.config.sweep.detach)

@@ -131,7 +131,7 @@ def test_a_worker_whose_parent_is_gone_leaves_a_checkpoint_and_ends(make_cell: M
         [sys.executable, "-m", "dip_stages.worker"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
     assert process.stdin is not None
-    process.stdin.write(json.dumps(vars(order)) + "\n")
+    process.stdin.write(json.dumps({"number": 0, "order": vars(order)}) + "\n")
     process.stdin.flush()
     wait_for(tmp_path / "progress.json")
     process.stdin.close()

@@ -36,9 +36,10 @@ def written(make_cell: MakeCell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 def test_orders_are_packed_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    packs = packed([f"/run/b0.{number}.json" for number in range(5)], 2, 3, ends_with_job=True)
+    packs = packed([f"/run/b0.{number}.json" for number in range(5)], 2, 3, together=4, ends_with_job=True)
     assert [pack.cells for pack in packs] == [["b0.0", "b0.1"], ["b0.2", "b0.3"], ["b0.4"]]
-    assert {(pack.workers, pack.cwd, pack.ends_with_job) for pack in packs} == {(3, str(tmp_path), True)}
+    settings = {(pack.workers, pack.together, pack.cwd, pack.ends_with_job) for pack in packs}
+    assert settings == {(3, 4, str(tmp_path), True)}
 
 
 def test_a_pack_computes_what_has_no_record_and_says_what_came_of_each(written: list[str], tmp_path: Path) -> None:
