@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_OPTIONS) -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help install report report-paper sweep stopping ddpm-demo test test-slow test-browser test-cluster faults bench-sweep bench check clean
+.PHONY: help install report report-paper sweep stopping ddpm-demo test test-slow test-browser test-cluster faults bench-sweep bench bench-guard check clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -58,7 +58,10 @@ bench-sweep: $(VENV)/.dev ## how planning, status and gathering grow to 10,000 c
 	$(BIN)/python -m tests.bench.sweep --table docs/scale.md $(ARGS)
 
 bench: $(VENV)/.dev ## how fast fits are beside the published loop's, and how good; on an idle machine
-	$(BIN)/python -m tests.bench.speed $(ARGS)
+	$(BIN)/python -m tests.bench.speed --into docs/performance.md $(ARGS)
+
+bench-guard: $(VENV)/.dev ## fails if one cell's lead over the published loop has fallen by a quarter; two minutes
+	$(BIN)/python -m tests.bench.speed --guard $(ARGS)
 
 check: $(VENV)/.dev ## ruff, mypy, import-linter
 	$(BIN)/ruff check .

@@ -3,6 +3,10 @@
 For each size, in turn and as often as there are seeds: the published loop (:mod:`tests.bench.published`); one cell of
 ours, and the same in float32; and a sweep of cells that uses the whole machine. All of them fit the same observation
 for the same number of iterations, on the same cores, in processes of their own.
+
+``--into docs/performance.md`` puts the tables of all kinds of machines into that page, this one's anew, and the figures
+beside it. ``--guard`` compares one cell alone with the published loop, and fails if its lead over it has fallen by more
+than a quarter since it was recorded there.
 """
 
 from __future__ import annotations
@@ -20,13 +24,14 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from dip_stages.build import wants_bfloat16
 from dip_stages.provenance import provenance
 from dip_stages.records import Record, read_record
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-SIZES = {(64, 32): 200, (128, 64): 100, (256, 128): 30}
+SIZES = {(64, 32): 400, (128, 64): 100, (256, 128): 10}
 """Iterations of each picture's side and network's width."""
 ON_GPU = {(64, 32): 1500, (128, 64): 1500, (256, 128): 600, (512, 128): 200}
 CELLS = 8
@@ -37,6 +42,10 @@ TARGETS = {
 """How many times as fast as the published loop: one cell, and a sweep on the whole machine."""
 QUALITY = 0.1
 """Decibels by which the mean may differ from float32's."""
+GUARDED, GUARD_ROUNDS, FALL = (64, 32), 4, 0.25
+"""Size and rounds of the guard, and the part of the recorded ratio that may be lost."""
+RECORDED = Path(__file__).resolve().parents[2] / "docs" / "performance.md"
+BEGIN, END = "<!-- tables: written by make bench -->", "<!-- end of tables -->"
 
 
 def measured(arguments: list[str], folder: Path) -> tuple[str, float]:
@@ -102,15 +111,17 @@ def figures(found: list[Record]) -> dict[str, float]:
     return {"psnr": statistics.mean(record.metrics["output"]["end"]["psnr"] for record in found if record.metrics)}
 
 
-def bench(sizes: dict[tuple[int, int], int], seeds: int, device: str) -> list[dict[str, Any]]:
+def bench(sizes: dict[tuple[int, int], int], seeds: int, device: str, *, whole: bool = True) -> list[dict[str, Any]]:
+    """Return the rounds, a dictionary each; without ``whole``, of the published loop and one cell alone."""
     rounds = []
     for (size, width), iterations in sizes.items():
         for seed in range(seeds):
             row: dict[str, Any] = {"size": size, "width": width, "iterations": iterations, "seed": seed}
             row["published"] = published(size, width, iterations, seed, device)
             row["cell"] = ours(size, width, iterations, seed)
-            row["float32"] = ours(size, width, iterations, seed, precision="float32")
-            row["sweep"] = sweep(size, width, iterations, seed)
+            if whole:
+                row["float32"] = ours(size, width, iterations, seed, precision="float32")
+                row["sweep"] = sweep(size, width, iterations, seed)
             rounds.append(row)
             sys.stderr.write(f"{json.dumps(row)}\n")
     return rounds
@@ -162,27 +173,72 @@ def spread(values: list[float]) -> str:
     return f"{statistics.mean(values):.2f} ({min(values):.2f}–{max(values):.2f})"
 
 
+def kind_of(device: str) -> str:
+    """Return what decides how fast fits are: the device, and on a CPU its precision."""
+    return device if device == "cuda" else f"{device}, {'bfloat16' if wants_bfloat16('auto', device) else 'float32'}"
+
+
+def lead(rounds: list[dict[str, Any]], size: tuple[int, int]) -> float:
+    """Return the ratio of one cell's best rate to the published loop's: other work only ever slows a round down."""
+    rows = [row for row in rounds if (row["size"], row["width"]) == size]
+    best: dict[str, float] = {kind: max(row[kind]["rate"] for row in rows) for kind in ("cell", "published")}
+    return best["cell"] / best["published"]
+
+
+def guard(recorded: dict[str, Any], kind: str, rounds: list[dict[str, Any]]) -> tuple[str, bool]:
+    """Return what to say of the lead, and whether it is as good as recorded.
+
+    A kind of machine of which nothing is recorded is held to the lowest of those that are.
+    """
+    leads = {name: lead(entry["rounds"], GUARDED) for name, entry in recorded.items()}
+    name = kind if kind in leads else min(leads, key=lambda each: leads[each])
+    now, least = lead(rounds, GUARDED), leads[name] * (1 - FALL)
+    said = (
+        f"{now:.2f} times the published loop's rate; recorded ({name}) {leads[name]:.2f}, allowed at least {least:.2f}"
+    )
+    return said, now >= least
+
+
+def written_into(page: Path, kind: str, entry: dict[str, Any]) -> None:
+    """Put this machine's figures beside a page, and the tables of all machines into it."""
+    file = page.with_suffix(".json")
+    entries = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    entries = dict(sorted({**entries, kind: entry}.items()))
+    file.write_text(json.dumps(entries, indent=1) + "\n", encoding="utf-8")
+    head, _, rest = page.read_text(encoding="utf-8").partition(BEGIN)
+    tables = "\n".join(
+        f"**{name}** ({each['where']})\n\n{table(each['rounds'], name.split(',')[0])[0]}"
+        for name, each in entries.items()
+    )
+    page.write_text(f"{head}{BEGIN}\n\n{tables}\n{END}{rest.partition(END)[2]}", encoding="utf-8")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--sizes", nargs="*", help="some of 64/32 128/64 256/128 (and 512/128 on a GPU)")
     parser.add_argument("--iterations", type=int, help="of every size; by default as many as a size needs")
-    parser.add_argument("--table", type=Path, help="a Markdown file whose table is replaced; JSON goes beside it")
+    parser.add_argument("--into", type=Path, help="a Markdown file whose tables are replaced; JSON goes beside it")
+    parser.add_argument("--guard", action="store_true", help="compare one cell with the published loop, as recorded")
     given = parser.parse_args()
     device = "cuda" if torch.cuda.is_available() else "cpu"
+    kind = kind_of(device)
     all_sizes = ON_GPU if device == "cuda" else SIZES
+    if given.guard:
+        iterations = given.iterations or all_sizes[GUARDED]
+        rounds = bench({GUARDED: iterations}, GUARD_ROUNDS, device, whole=False)
+        said, good = guard(json.loads(RECORDED.with_suffix(".json").read_text(encoding="utf-8")), kind, rounds)
+        sys.stdout.write(f"{kind}: {said}\n")
+        sys.exit(0 if good else 1)
     wanted = [tuple(map(int, size.split("/"))) for size in given.sizes or []] or list(all_sizes)
     sizes = {key: given.iterations or all_sizes[key] for key in all_sizes if key in wanted}
     rounds = bench(sizes, given.seeds, device)
     text, missed = table(rounds, device)
     how = provenance(device, bfloat16=False)
-    text += f"\n{how['device']}, {os.cpu_count()} cores, torch {how['versions']['torch']}, {datetime.now():%d %B %Y}.\n"
-    sys.stdout.write(text)
-    if given.table:
-        head, _, rest = given.table.read_text(encoding="utf-8").partition("| picture, width |")
-        tail = rest.partition("\n\n")[2].partition("\n")[2]
-        given.table.write_text(head + text + tail, encoding="utf-8")
-        given.table.with_suffix(".json").write_text(json.dumps({"computed": how, "rounds": rounds}, indent=1) + "\n")
+    where = f"{how['device']}, {os.cpu_count()} cores, torch {how['versions']['torch']}, {datetime.now():%d %B %Y}"
+    sys.stdout.write(f"{kind}: {where}\n\n{text}")
+    if given.into:
+        written_into(given.into, kind, {"where": where, "computed": how, "rounds": rounds})
     if missed:
         sys.exit(f"targets missed: {'; '.join(missed)}")
 

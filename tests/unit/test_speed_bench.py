@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.bench.speed import CELLS, table
+from tests.bench.speed import BEGIN, CELLS, END, guard, table
 
 
 def a_round(cell: float, sweep: float, *, psnr: float = 25.0, memory: float = 100.0) -> dict[str, Any]:
@@ -44,16 +44,38 @@ def test_a_target_that_is_missed_is_named(rounds: list[dict[str, Any]], said: st
     assert table(rounds, "cpu")[1] == [said]
 
 
+@pytest.mark.parametrize(
+    ("kind", "rates", "good", "said"),
+    [
+        ("cpu, bfloat16", (2.0, 4.7), True, "2.35 times the published loop's rate; recorded (cpu, bfloat16) 3.00"),
+        ("cpu, bfloat16", (2.0, 4.3), False, "allowed at least 2.25"),
+        # Of which nothing is recorded: held to the lowest.
+        ("cuda", (2.0, 2.5), True, "recorded (cpu, float32) 1.20, allowed at least 0.90"),
+    ],
+)
+def test_the_guard_holds_a_machine_to_what_is_recorded(
+    kind: str, rates: tuple[float, float], good: bool, said: str
+) -> None:
+    def rounds(published: float, cell: float) -> list[dict[str, Any]]:
+        slow = {"size": 64, "width": 32, "published": {"rate": published / 3}, "cell": {"rate": cell / 2}}
+        return [slow, {**slow, "published": {"rate": published}, "cell": {"rate": cell}}, {**slow, "size": 128}]
+
+    recorded = {"cpu, bfloat16": {"rounds": rounds(10.0, 30.0)}, "cpu, float32": {"rounds": rounds(5.0, 6.0)}}
+    text, held = guard(recorded, kind, rounds(*rates))
+    assert (held, said in text) == (good, True), text
+
+
 @pytest.mark.slow
 def test_it_measures_all_that_it_compares(tmp_path: Path) -> None:
-    document = tmp_path / "performance.md"
-    document.write_text("# Before\n\n| picture, width | x |\n\nold line\nafter\n")
-    command = ["tests.bench.speed", "--sizes", "64/32", "--seeds", "1", "--iterations", "2", "--table", str(document)]
+    page = tmp_path / "performance.md"
+    page.write_text(f"# Before\n\n{BEGIN}\nold line\n{END}\nafter\n")
+    command = ["tests.bench.speed", "--sizes", "64/32", "--seeds", "1", "--iterations", "2", "--into", str(page)]
     root = Path(__file__).resolve().parents[2]
     done = subprocess.run([sys.executable, "-m", *command], cwd=root, capture_output=True, text=True, check=False)
     assert f"{CELLS} cells (c)" in done.stdout, done.stderr
-    text = document.read_text()
-    assert text.startswith("# Before\n\n| picture, width | published (a)")
-    assert text.endswith("\nafter\n")
+    text = page.read_text()
+    assert text.startswith(f"# Before\n\n{BEGIN}\n\n**cpu, ")
+    assert "| picture, width | published (a)" in text
+    assert text.endswith(f"|\n\n{END}\nafter\n")
     assert "old line" not in text
-    assert '"published"' in document.with_suffix(".json").read_text()
+    assert '"published"' in page.with_suffix(".json").read_text()

@@ -1,0 +1,90 @@
+"""Where an iteration's time goes, in the published loop and in ours: ``python -m tests.bench.profile``.
+
+Operators of torch, on one core, in milliseconds an iteration. What Python does between them, and what a cell does
+before and after its iterations, is in the last line alone; so is what the profiler costs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from hydra import compose, initialize_config_dir
+from torch.profiler import ProfilerActivity, profile
+
+import dip_stages.cli  # noqa: F401 - registers the sweeps and the resolver
+from dip_stages.cell import cell_of
+from dip_stages.config import CONF_DIR, parse
+from dip_stages.runner import run_cell
+from tests.bench.published import fit
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+KINDS = {
+    "convolutions, backward": ("convolution_backward", "_slow_conv2d_backward", "mkldnn_convolution_backward"),
+    "convolutions, forward": ("mkldnn_convolution", "_slow_conv2d_forward"),
+    "batch normalisation": ("batch_norm",),
+    "activations": ("leaky_relu", "sigmoid"),
+    "padding by reflection": ("reflection_pad",),
+    "upsampling": ("upsample",),
+    "draws of the jitter": ("normal_",),
+    "optimiser": ("adam", "addcdiv", "addcmul", "lerp", "_foreach"),
+}
+"""Which operators belong to what, by parts of their names; the first that fits counts."""
+
+
+def of_kind(name: str) -> str:
+    return next((kind for kind, parts in KINDS.items() if any(part in name.lower() for part in parts)), "the rest")
+
+
+def profiled(work: Callable[[], object], iterations: int) -> dict[str, float]:
+    """Return milliseconds an iteration by kind, and of all that happened."""
+    work()  # libraries load and choose their algorithms
+    with profile(activities=[ProfilerActivity.CPU]) as profiler:
+        begun = time.perf_counter()
+        work()
+        seconds = time.perf_counter() - begun
+    spent: defaultdict[str, float] = defaultdict(float)
+    for event in profiler.key_averages():
+        spent[of_kind(event.key)] += event.self_cpu_time_total / 1000 / iterations
+    spent["in all, by the clock"] = seconds * 1000 / iterations
+    return spent
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--size", type=int, default=128)
+    parser.add_argument("--width", type=int, default=64)
+    parser.add_argument("--iterations", type=int, default=40)
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    settings = [
+        "method=baseline", "stopping=none", "logger=none", f"arch.width={given.width}", f"data.size={given.size}",
+        f"trainer.iterations={given.iterations}",
+    ]  # fmt: skip
+    with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+        cell = cell_of(parse(compose("config", settings)))
+
+    def ours() -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            run_cell(cell, Path(folder), threads=1)
+
+    def published() -> None:
+        fit(size=given.size, width=given.width, iterations=given.iterations, seed=0, device="cpu")
+
+    columns = [profiled(work, given.iterations) for work in (published, ours)]
+    kinds = [*KINDS, "the rest", "in all, by the clock"]
+    lines = ["| milliseconds an iteration | published | ours |", "|:--|--:|--:|"]
+    lines += [f"| {kind} | {columns[0][kind]:.1f} | {columns[1][kind]:.1f} |" for kind in kinds]
+    sys.stdout.write("\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    main()
