@@ -157,7 +157,7 @@ def _fitted(
     from dip_stages.data import Observation, to_array, to_tensor
     from dip_stages.references import refer
     from dip_stages.stages import Chunks
-    from dip_stages.trainers import fitting, trainer_of
+    from dip_stages.trainers import fit, trainer_of
 
     if config.runtime.threads is not None:
         torch.set_num_threads(config.runtime.threads)
@@ -186,9 +186,8 @@ def _fitted(
             if progress:
                 progress(tile, done + iteration, members * plan.iterations)
 
-        with fitting():
-            trainer = trainer_of(accelerator, logger=False, callbacks=[Steps(tell)])
-            trainer.fit(module, Chunks(plan, config.trainer.chunk))
+        trainer = trainer_of(accelerator, logger=False, callbacks=[Steps(tell)])
+        fit(trainer, module, Chunks(plan, config.trainer.chunk), accelerator)
         chosen = module.chosen
         results.append(to_array(chosen.output if config.average.name == "none" else chosen.average))
     mean: NDArray[np.float32] = np.stack(results).mean(axis=0)

@@ -4,17 +4,27 @@ from __future__ import annotations
 
 import math
 import warnings
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from torch.overrides import TorchFunctionMode
 
 from dip_stages.errors import PictureError, check_choice
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["NOISES", "corrupted", "estimate_sigma", "generator", "noised", "spawned", "standard_normal"]
+__all__ = [
+    "NOISES",
+    "DrawingFrom",
+    "corrupted",
+    "estimate_sigma",
+    "generator",
+    "noised",
+    "spawned",
+    "standard_normal",
+]
 
 NOISES = ("gaussian", "clipped", "poisson", "speckle")
 """What an observation's noise can be; see :func:`corrupted`."""
@@ -33,6 +43,35 @@ def generator(seed: int, *stream: int, device: torch.device | str = "cpu") -> to
     """
     state = np.random.SeedSequence(seed, spawn_key=stream).generate_state(1, np.uint64)
     return torch.Generator(device).manual_seed(int(state[0] >> np.uint64(1)))
+
+
+class DrawingFrom(TorchFunctionMode):
+    """Lets what would draw from PyTorch's global state draw from a generator, inside, and in this thread alone.
+
+    PyTorch's own initialisation of layers takes no generator. Seeding the global state for it would do where nothing
+    else runs in the process.
+
+    Args:
+        draws: The generator.
+    """
+
+    def __init__(self, draws: torch.Generator) -> None:
+        super().__init__()
+        self._draws = draws
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Call a function of torch's, with the generator if it draws."""
+        del types
+        kwargs = dict(kwargs or {})
+        if (getattr(func, "__name__", "") in _DRAW or "generator" in kwargs) and kwargs.get("generator") is None:
+            kwargs["generator"] = self._draws
+        return func(*args, **kwargs)
+
+
+_DRAW = {
+    "bernoulli", "bernoulli_", "exponential_", "multinomial", "normal", "normal_", "rand", "randint", "randn",
+    "random_", "randperm", "uniform_",
+}  # fmt: skip
 
 
 def spawned(seed: int, *stream: int) -> int:

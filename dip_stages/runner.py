@@ -28,7 +28,7 @@ from dip_stages.records import CHECKPOINT, PROGRESS, Record, write_csv, write_js
 from dip_stages.references import Referred, refer
 from dip_stages.results import Member, ensemble_of, member_of, observation_of, reference_of
 from dip_stages.stages import Chunks
-from dip_stages.trainers import fitting, own_stream, trainer_of
+from dip_stages.trainers import fit, trainer_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -192,8 +192,8 @@ class _Run:
             module.resume(unfinished)
             log.info("cell %s goes on at iteration %d", self.cell.folder, module.iteration)
         chunks = Chunks(self.plan, config.trainer.chunk, start=module.edge)
-        with self.attempts.fitting(), fitting(), own_stream(self.accelerator):
-            self._trainer(logger).fit(module, chunks)
+        with self.attempts.fitting():
+            fit(self._trainer(logger), module, chunks, self.accelerator)
         if module.why_eager:
             self.attempts.notes.append(f"not captured as a CUDA graph: {module.why_eager}")
         self.members.append(member_of(config, number, module, self.curve.rows, self.observation.clean))
@@ -270,7 +270,7 @@ class _Run:
             "message": f"left with exit code {error.code}" if isinstance(error, SystemExit) else str(error),
             "traceback": traceback.format_exc(),
             "last_good": None,
-            "lost": isinstance(error, OSError) and error.errno in _STORAGE_FAULTS,
+            "lost": self._is_lost(error),
         }
         if isinstance(error, DivergenceError):
             try:
@@ -278,6 +278,13 @@ class _Run:
             except Exception as fault:  # such as a full disk, which the same command may find emptied
                 return self.failed(fault)
         return self._record("failed", error=details)
+
+    def _is_lost(self, error: BaseException) -> bool:
+        """Return whether it was not the cell that failed, so that the same command runs it again."""
+        if isinstance(error, OSError):
+            return error.errno in _STORAGE_FAULTS
+        # Of a GPU that others use from the same process, an error may be theirs, and full memory is.
+        return self.together > 1 and isinstance(error, (torch.OutOfMemoryError, torch.AcceleratorError))
 
     def _leave_last_good(self, iteration: int) -> dict[str, Any]:
         assert self.observation is not None  # noqa: S101 - a fit diverged

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import signal
 import warnings
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytorch_lightning as pl
 import torch
@@ -19,7 +20,10 @@ if TYPE_CHECKING:
 
     from pytorch_lightning.loggers import Logger
 
-__all__ = ["fitting", "own_stream", "trainer_of"]
+    from dip_stages.modules import DIPModule
+    from dip_stages.stages import Chunks
+
+__all__ = ["fit", "fitting", "own_stream", "trainer_of"]
 
 
 def trainer_of(accelerator: str, *, logger: Logger | bool, callbacks: list[pl.Callback]) -> pl.Trainer:
@@ -59,19 +63,40 @@ def fitting() -> Iterator[None]:
         yield
 
 
+def fit(trainer: pl.Trainer, module: DIPModule, chunks: Chunks, accelerator: str) -> None:
+    """Fit, and leave no memory of a GPU behind but the module's own.
+
+    Raises:
+        Interrupted: If it was asked to stop, or interrupted from the keyboard.
+    """
+    try:
+        with fitting(), own_stream(accelerator):
+            trainer.fit(module, chunks)
+    finally:
+        module.release()
+        if accelerator == "cuda":
+            gc.collect()  # Lightning's trainer and module refer to each other
+
+
 @contextmanager
 def own_stream(accelerator: str) -> Iterator[None]:
     """Let what is inside run on a stream of its own of the GPU, as a capture wants, and fits beside each other do."""
     if accelerator != "cuda":
         yield
         return
-    stream, before = torch.cuda.Stream(), torch.cuda.current_stream()  # type: ignore[no-untyped-call]
+    # torch gives its 32 streams in turn: one that is free is taken again before another is asked for.
+    stream = _FREE.pop() if _FREE else torch.cuda.Stream()  # type: ignore[no-untyped-call]
+    before = torch.cuda.current_stream()
     stream.wait_stream(before)
     try:
         with torch.cuda.stream(stream):
             yield
     finally:
         before.wait_stream(stream)
+        _FREE.append(stream)
+
+
+_FREE: list[Any] = []
 
 
 @contextmanager

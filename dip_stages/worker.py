@@ -164,7 +164,7 @@ def main() -> None:
     orders = _Orders(stopper)
     threading.Thread(target=_warm_up, name="imports", daemon=True).start()
     lanes = _Lanes(answers, stopper, together=int(sys.argv[1]) if len(sys.argv) > 1 else 1)
-    while lanes.sound and (order := orders.next()) is not None:
+    while lanes.sound and (order := orders.next()) is not None and lanes.sound:
         lanes.take(*order)
     lanes.wait()
     sys.stderr.flush()
@@ -211,7 +211,8 @@ class _Lanes:
                 self._answers.flush()
         except BrokenPipeError:  # whoever started this is gone
             self.sound = False
-        self.sound = self.sound and not outcome.spoilt
+        if outcome.spoilt:
+            self.sound = False
 
 
 def _warm_up() -> None:

@@ -19,6 +19,7 @@ import sys
 import threading
 from collections import Counter
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -78,7 +79,7 @@ class Worker:
         outcome = self._answer(order, folder)
         if outcome is not None:
             if outcome.status == "failed" and recorded(folder).digest == order.stale:
-                return note_failure(order, "WorkerError", outcome.message)
+                return replace(note_failure(order, "WorkerError", outcome.message), spoilt=outcome.spoilt)
             return outcome
         kind, message = _cause_of_death(self._process.wait())
         if self._killed:
@@ -210,6 +211,9 @@ class Workplace:
     def _take(self) -> Worker:
         with self._lock:
             if self._worker is None or not self._worker.sound:
+                if self._worker is not None and not self._busy[self._worker]:
+                    self._worker.close()
+                    del self._busy[self._worker]
                 self._worker = Worker(threads=self._threads, gpu=self._gpu, together=self._together)
             self._busy[self._worker] += 1
             return self._worker

@@ -6,23 +6,20 @@ Any height and width from 16 up. To add one: write its module here, name it in :
 
 from __future__ import annotations
 
-import threading
-
 import torch
 
 from dip_stages.archs.dncnn import DnCNN
 from dip_stages.archs.resnet import ResNet
 from dip_stages.archs.unet import UNet
+from dip_stages.noise import DrawingFrom
 
 __all__ = ["ARCHS", "DnCNN", "ResNet", "UNet", "seeded"]
 
 ARCHS: dict[str, type[torch.nn.Module]] = {"unet": UNet, "dncnn": DnCNN, "resnet": ResNet}
 
-_SEEDING = threading.Lock()  # PyTorch's own initialisation draws from the process's generator
-
 
 def seeded(name: str, generator: torch.Generator, **settings: object) -> torch.nn.Module:
-    """Build a network whose initial weights depend on ``generator`` alone; global random state is left as it was.
+    """Build a network whose initial weights depend on ``generator`` alone; global random state is left alone.
 
     Args:
         name: A key of :data:`ARCHS`.
@@ -30,6 +27,5 @@ def seeded(name: str, generator: torch.Generator, **settings: object) -> torch.n
         settings: Constructor arguments of the network.
     """
     seed = int(torch.randint(2**62, (1,), generator=generator))
-    with _SEEDING, torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
+    with DrawingFrom(torch.Generator().manual_seed(seed)):
         return ARCHS[name](**settings)

@@ -12,7 +12,7 @@ from diffusers import DDPMScheduler, UNet2DModel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from dip_stages.errors import Interrupted
-from dip_stages.noise import generator
+from dip_stages.noise import DrawingFrom, generator
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -249,8 +249,7 @@ class DDPM(pl.LightningModule):
 
 def _network(settings: DDPMSettings) -> UNet2DModel:
     wide = 2 * settings.width
-    with torch.random.fork_rng(devices=[]):  # diffusers draws from the global state
-        torch.manual_seed(generator(settings.seed, _NETWORK_STREAM).initial_seed())
+    with DrawingFrom(generator(settings.seed, _NETWORK_STREAM)):
         return UNet2DModel(
             sample_size=settings.crop,
             in_channels=settings.channels,

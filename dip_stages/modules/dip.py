@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from dip_stages.averages import Average, Exponential
 from dip_stages.errors import ConfigError, Interrupted
-from dip_stages.modules.graphs import Graphed
+from dip_stages.modules.graphs import Graphed, supported
 from dip_stages.modules.rollback import Rollback, copied
 from dip_stages.noise import generator
 from dip_stages.stopping import Choice, View
@@ -68,6 +68,7 @@ class DIPModule(pl.LightningModule):
         output: The picture of the last iteration, ``(1, C, H, W)`` float32.
         loss_value: The last iteration's loss, a scalar tensor on the device.
         iteration: Iterations done; those that were rolled back do not count.
+        why_eager: Why a GPU's iterations could not be captured as a CUDA graph; None if they were, or were not to be.
         stopping: Asked before each iteration; where it says so, the fit ends with
             :class:`~dip_stages.errors.Interrupted`.
     """
@@ -100,6 +101,7 @@ class DIPModule(pl.LightningModule):
         self._average = average or Exponential()
         self.rule = rule
         self.readers = dict(readers or {})
+        self.why_eager: str | None = None
         self._step: Callable[[], tuple[Tensor, ...]] = self._descend
         self._saved: dict[str, Any] | None = None
         self._rollback = Rollback(self._state, self._restore, settings.jump_db, settings.attempts)
@@ -139,11 +141,6 @@ class DIPModule(pl.LightningModule):
         self.iteration = saved["iteration"]
 
     @property
-    def why_eager(self) -> str | None:
-        """Why a GPU's iterations could not be captured as a CUDA graph; None if they were, or were not to be."""
-        return self._step.why_not if isinstance(self._step, Graphed) else None
-
-    @property
     def edge(self) -> int:
         """The iteration from which a fit that resumes goes on: behind the last one where its rule had ended it."""
         decided = self.rule is not None and self._saved and self._saved["good"]["rules"][0]["tensors"]["ended"]
@@ -176,6 +173,12 @@ class DIPModule(pl.LightningModule):
         if self._saved is not None:
             self._go_on(self._saved)
 
+    def release(self) -> None:
+        """Give up the captured iteration, which holds an iteration's memory, and keep why there was none."""
+        if isinstance(self._step, Graphed):
+            self.why_eager = self.why_eager or self._step.why_not
+        self._step = self._descend
+
     def training_step(self, chunk: Chunk, batch_idx: int) -> None:
         """Run the iterations of one chunk, look at the loss, and run them again if it jumped."""
         del batch_idx
@@ -203,7 +206,7 @@ class DIPModule(pl.LightningModule):
 
     @property
     def _captures(self) -> bool:
-        return self.settings.cuda_graphs and self.device.type == "cuda"
+        return self.settings.cuda_graphs and self.device.type == "cuda" and self.why_eager is None and supported()
 
     def _decided(self) -> bool:
         return self.rule is not None and bool(self.rule.ended)
@@ -268,6 +271,7 @@ class DIPModule(pl.LightningModule):
         self._target, self._alpha = self._placed(stage.target), stage.alpha
         self._std = self.settings.jitter if stage.alpha is None else stage.alpha * self.plan.sigma
         self.loss.set_target(self._target, self._placed(stage.reference))
+        self.release()
         self._step = Graphed(self._descend, self._draws) if self._captures else self._descend
 
     def _go_on(self, saved: dict[str, Any]) -> None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     Step = Callable[[], tuple[Tensor, ...]]
 
-__all__ = ["WARM_UP", "Graphed", "capture"]
+__all__ = ["WARM_UP", "Graphed", "capture", "supported"]
 
 WARM_UP = 3
 """Iterations that run eagerly before a capture: libraries choose their algorithms and take their memory in them."""
@@ -64,8 +64,20 @@ class Graphed:
         try:
             self._replay, self._results = capture(self._step, self._draws)
         except RuntimeError as error:  # what CUDA, cuDNN and torch say of a step that they cannot capture
-            self.why_not = str(error).splitlines()[0]
+            self.why_not = _cause(error)
             log.warning("iterations run eagerly, without a CUDA graph: %s", self.why_not)
+
+
+def supported() -> bool:
+    """Return whether this torch goes on soundly after a capture that failed; older ones leave the generator stuck."""
+    return tuple(int(part) for part in torch.__version__.split(".")[:2]) >= (2, 13)
+
+
+def _cause(error: BaseException) -> str:
+    """Return in a line what happened first: ending a capture that failed raises an error of its own."""
+    while isinstance(error.__context__, RuntimeError):
+        error = error.__context__
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def capture(step: Step, draws: Generator) -> tuple[Callable[[], object], tuple[Tensor, ...]]:

@@ -102,9 +102,9 @@ def verdicts(frame: pd.DataFrame) -> pd.DataFrame:
     Returns:
         A row a claim and protocol: ``claim``, ``verdict``, ``protocol``, ``sees clean``, ``text``, the mean paired
         ``effect`` and its 95% ``interval`` (dB of PSNR; times as long; dB from the best iteration), ``p``, the effect
-        on ``SSIM``, ``pairs`` and ``pictures``. The verdict is ``holds`` or ``fails`` where interval and signed-rank
-        test agree, in every metric for ``holds``, else ``undecided``; ``untested`` without a pair. Fewer than 6 pairs,
-        or one picture, decide nothing.
+        on ``SSIM`` and its interval, ``pairs`` and ``pictures``. The verdict is ``holds`` or ``fails`` where interval
+        and signed-rank test agree, in every metric for ``holds``, else ``undecided``, and in which metric if only in
+        one; ``untested`` without a pair. Fewer than 6 pairs, or one picture, decide nothing.
     """
     frame = frame[frame.stopping == "none"]
     frame = frame.assign(log_seconds=np.log(frame.seconds_per_iteration))
@@ -119,7 +119,8 @@ def verdicts(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 _COLUMNS = [
-    "claim", "verdict", "protocol", "sees clean", "text", "effect", "interval", "p", "SSIM", "pairs", "pictures",
+    "claim", "verdict", "protocol", "sees clean", "text", "effect", "interval", "p", "SSIM", "SSIM interval",
+    "pairs", "pictures",
 ]  # fmt: skip
 
 
@@ -175,17 +176,18 @@ def _row(claim: Claim, protocol: str, found: list[Effect | None]) -> dict[str, o
         return {**row, **_NOTHING}
     sides = [_side(effect) for effect in found if effect]
     wanted = -1 if claim.lower else 1
-    verdict = "holds" if all(side == wanted for side in sides) else "fails" if -wanted in sides else "undecided"
+    in_ssim = found[1] if len(found) > 1 else None
     shown = claim.margin + np.array([first.mean, first.low, first.high])
     shown = np.exp(shown) if claim.metrics == ("log_seconds",) else shown
     return row | {
         "effect": float(shown[0]),
         "interval": claim.shown.format(*shown[1:]),
         "p": first.p,
-        "SSIM": found[1].mean if len(found) > 1 and found[1] else np.nan,
+        "SSIM": in_ssim.mean if in_ssim else np.nan,
+        "SSIM interval": f"{in_ssim.low:+.3f} to {in_ssim.high:+.3f}" if in_ssim else None,
         "pairs": first.pairs,
         "pictures": first.pictures,
-        "verdict": _decided(verdict, first),
+        "verdict": _verdict([side * wanted for side in sides], first),
     }
 
 
@@ -195,10 +197,18 @@ def _side(effect: Effect) -> int:
     return int(sure and effect.low > 0) - int(sure and effect.high < 0)
 
 
-def _decided(verdict: str, effect: Effect) -> str:
+def _verdict(sides: list[int], effect: Effect) -> str:
+    """Return the verdict of where each metric lies: 1 where the claim wants it, -1 on the other side, 0 unsure."""
     if effect.pictures < 2:
         return "undecided: one picture"
-    return f"undecided: {effect.pairs} pairs" if effect.pairs < _FEWEST_PAIRS else verdict
+    if effect.pairs < _FEWEST_PAIRS:
+        return f"undecided: {effect.pairs} pairs"
+    if -1 in sides:
+        return "fails"
+    unsure = [name for name, side in zip(("PSNR", "SSIM"), sides, strict=False) if side == 0]
+    if not unsure:
+        return "holds"
+    return "undecided" if len(unsure) == len(sides) else f"undecided: in {unsure[0]}"
 
 
 _NOTHING: dict[str, object] = {
@@ -206,6 +216,7 @@ _NOTHING: dict[str, object] = {
     "interval": None,
     "p": np.nan,
     "SSIM": np.nan,
+    "SSIM interval": None,
     "pairs": 0,
     "pictures": 0,
     "verdict": "untested",

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import threading
 import time
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -65,6 +66,7 @@ class Pool:
             for slot in range(size)
         ]
         lanes = self._places * together  # the first cells go to different places
+        self._lanes, self._lock = Counter(lanes), threading.Lock()
         self._threads = [threading.Thread(target=self._serve, args=(place,), daemon=True) for place in lanes]
 
     def run(self) -> list[Outcome]:
@@ -75,7 +77,6 @@ class Pool:
             time.sleep(_LOOK)
             if self._stop_file and self._stop_file.exists():
                 self.stop()
-        self._close()
         return [outcome or Outcome("interrupted", "asked to stop before it began") for outcome in self._outcomes]
 
     @property
@@ -119,9 +120,10 @@ class Pool:
             self._outcomes[number] = outcome
             if outcome.status == "interrupted" and self._shared_fate:
                 self.stop()
-
-    def _close(self) -> None:
-        for place in self._places:
+        with self._lock:
+            self._lanes[place] -= 1
+            last = not self._lanes[place]
+        if last:
             place.close()
 
 

@@ -81,12 +81,13 @@ def ours(size: int, width: int, iterations: int, seed: int, *, precision: str = 
     return figures([record]) | {"rate": 1 / record.timing["seconds_per_iteration"], "memory": memory}
 
 
-def sweep(size: int, width: int, iterations: int, seed: int) -> dict[str, float]:
+def sweep(size: int, width: int, iterations: int, seed: int, *, together: int) -> dict[str, float]:
     """Return the figures of several cells side by side, from the first one's start to the last one's end."""
     seeds = f"seed=range({seed * CELLS},{(seed + 1) * CELLS})"
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        measured(["dip_stages", "-m", "sweep=custom", *settings(size, width, iterations, "auto"), seeds], folder)
+        given = [*settings(size, width, iterations, "auto"), seeds, f"hydra.launcher.together={together}"]
+        measured(["dip_stages", "-m", "sweep=custom", *given], folder)
         found = records(folder)
     begun, ended = (
         pick(datetime.fromisoformat(record.timing[key]) for record in found)
@@ -121,7 +122,7 @@ def bench(sizes: dict[tuple[int, int], int], seeds: int, device: str, *, whole: 
             row["cell"] = ours(size, width, iterations, seed)
             if whole:
                 row["float32"] = ours(size, width, iterations, seed, precision="float32")
-                row["sweep"] = sweep(size, width, iterations, seed)
+                row["sweep"] = sweep(size, width, iterations, seed, together=CELLS if device == "cuda" else 1)
             rounds.append(row)
             sys.stderr.write(f"{json.dumps(row)}\n")
     return rounds
@@ -185,12 +186,16 @@ def lead(rounds: list[dict[str, Any]], size: tuple[int, int]) -> float:
     return best["cell"] / best["published"]
 
 
+def _has(entry: dict[str, Any], size: tuple[int, int]) -> bool:
+    return any((row["size"], row["width"]) == size for row in entry["rounds"])
+
+
 def guard(recorded: dict[str, Any], kind: str, rounds: list[dict[str, Any]]) -> tuple[str, bool]:
     """Return what to say of the lead, and whether it is as good as recorded.
 
     A kind of machine of which nothing is recorded is held to the lowest of those that are.
     """
-    leads = {name: lead(entry["rounds"], GUARDED) for name, entry in recorded.items()}
+    leads = {name: lead(entry["rounds"], GUARDED) for name, entry in recorded.items() if _has(entry, GUARDED)}
     name = kind if kind in leads else min(leads, key=lambda each: leads[each])
     now, least = lead(rounds, GUARDED), leads[name] * (1 - FALL)
     said = (
@@ -200,9 +205,13 @@ def guard(recorded: dict[str, Any], kind: str, rounds: list[dict[str, Any]]) -> 
 
 
 def written_into(page: Path, kind: str, entry: dict[str, Any]) -> None:
-    """Put this machine's figures beside a page, and the tables of all machines into it."""
+    """Put this machine's figures beside a page, and the tables of all machines into it; other sizes' figures stay."""
     file = page.with_suffix(".json")
     entries = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    before = [
+        row for row in entries.get(kind, {"rounds": []})["rounds"] if not _has(entry, (row["size"], row["width"]))
+    ]
+    entry = {**entry, "rounds": sorted([*before, *entry["rounds"]], key=lambda row: (row["size"], row["seed"]))}
     entries = dict(sorted({**entries, kind: entry}.items()))
     file.write_text(json.dumps(entries, indent=1) + "\n", encoding="utf-8")
     head, _, rest = page.read_text(encoding="utf-8").partition(BEGIN)
@@ -216,7 +225,10 @@ def written_into(page: Path, kind: str, entry: dict[str, Any]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--sizes", nargs="*", help="some of 64/32 128/64 256/128 (and 512/128 on a GPU)")
+    names = [f"{size}/{width}" for size, width in ON_GPU]
+    parser.add_argument(
+        "--sizes", nargs="+", choices=names, default=names, help="all by default; the last on a GPU alone"
+    )
     parser.add_argument("--iterations", type=int, help="of every size; by default as many as a size needs")
     parser.add_argument("--into", type=Path, help="a Markdown file whose tables are replaced; JSON goes beside it")
     parser.add_argument("--guard", action="store_true", help="compare one cell with the published loop, as recorded")
@@ -225,13 +237,13 @@ def main() -> None:
     kind = kind_of(device)
     all_sizes = ON_GPU if device == "cuda" else SIZES
     if given.guard:
+        recorded = json.loads(RECORDED.with_suffix(".json").read_text(encoding="utf-8"))
         iterations = given.iterations or all_sizes[GUARDED]
         rounds = bench({GUARDED: iterations}, GUARD_ROUNDS, device, whole=False)
-        said, good = guard(json.loads(RECORDED.with_suffix(".json").read_text(encoding="utf-8")), kind, rounds)
+        said, good = guard(recorded, kind, rounds)
         sys.stdout.write(f"{kind}: {said}\n")
         sys.exit(0 if good else 1)
-    wanted = [tuple(map(int, size.split("/"))) for size in given.sizes or []] or list(all_sizes)
-    sizes = {key: given.iterations or all_sizes[key] for key in all_sizes if key in wanted}
+    sizes = {key: given.iterations or all_sizes[key] for key in all_sizes if f"{key[0]}/{key[1]}" in given.sizes}
     rounds = bench(sizes, given.seeds, device)
     text, missed = table(rounds, device)
     how = provenance(device, bfloat16=False)

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
 
 from dip_stages.data import observe
-from dip_stages.noise import estimate_sigma, generator, noised, standard_normal
+from dip_stages.noise import DrawingFrom, estimate_sigma, generator, noised, standard_normal
 from dip_stages.stages import STAGE_STREAM, level_noise
 
 
@@ -74,3 +76,25 @@ def test_a_level_keeps_the_variance_and_an_observation_adds_to_it() -> None:
 def test_a_flat_picture_has_no_noise() -> None:
     for value in (0.0, 0.25, 77 / 255):
         assert estimate_sigma(np.full((32, 32, 3), value, np.float32)) == pytest.approx(0, abs=1e-6)
+
+
+def test_what_draws_from_the_global_state_draws_from_a_generator_inside_and_leaves_that_state_alone() -> None:
+    torch.manual_seed(3)
+    wanted = [torch.nn.Conv2d(2, 3, 3).weight, torch.randn(4), torch.empty(5).uniform_()]
+    torch.manual_seed(4)
+    before = torch.get_rng_state()
+    with DrawingFrom(torch.Generator().manual_seed(3)):
+        drawn = [torch.nn.Conv2d(2, 3, 3).weight, torch.randn(4), torch.empty(5).uniform_()]
+    assert all(map(torch.equal, drawn, wanted))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_networks_that_are_made_in_several_threads_at_once_are_those_made_alone() -> None:
+    def made(seed: int) -> torch.Tensor:
+        with DrawingFrom(torch.Generator().manual_seed(seed)):
+            layers = torch.nn.Sequential(*(torch.nn.Linear(64, 64) for _ in range(20)))
+        return torch.nn.utils.parameters_to_vector(layers.parameters())
+
+    with ThreadPoolExecutor(8) as threads:
+        together = list(threads.map(made, range(16)))
+    assert all(torch.equal(network, made(seed)) for seed, network in enumerate(together))
