@@ -9,7 +9,9 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import torch
 
+from dip_stages.modules import DIPModule
 from dip_stages.orders import Order
 from dip_stages.records import CHECKPOINT, read_record
 from dip_stages.runner import run_cell
@@ -117,3 +119,16 @@ def wait_until_begun(root: Path, cells: list[Cell]) -> None:
 def worker_of(place: Workplace) -> int:
     assert place._worker is not None
     return place._worker.pid
+
+
+@pytest.mark.parametrize(("together", "lost"), [(1, False), (2, True)])
+def test_a_gpu_whose_memory_others_filled_loses_a_cell_and_fails_none(
+    make_cell: MakeCell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, together: int, lost: bool
+) -> None:
+    def full(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(DIPModule, "_iterate", full)
+    record = run_cell(make_cell(*SMALL), tmp_path, threads=1, together=together)
+    assert record.status == "failed"
+    assert record.lost is lost

@@ -83,7 +83,7 @@ def captured(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         return stand_in(step, draws)
 
     monkeypatch.setattr(graphs, "capture", capture)
-    monkeypatch.setattr(DIPModule, "_captures", property(lambda self: self.settings.cuda_graphs))
+    monkeypatch.setattr(DIPModule, "_captures", property(lambda self: self.settings.cuda_graphs and self.why_eager is None))
     return captures
 
 
@@ -142,3 +142,25 @@ def test_a_step_that_cannot_be_captured_goes_on_eagerly_and_the_log_says_why(
     assert len(tried) == 1
     assert graphed.why_not == "operation not permitted when stream is capturing"
     assert "without a CUDA graph: operation not permitted" in caplog.text
+
+
+def test_of_a_capture_that_failed_the_first_error_is_kept_and_no_stage_tries_again(
+    captured: list[int], make_cell: MakeCell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused() -> None:
+        raise RuntimeError("operation not permitted when stream is capturing")
+
+    def capture(step: Step, draws: Generator) -> tuple[Callable[[], object], tuple[Tensor, ...]]:
+        del step, draws
+        captured.append(1)
+        try:
+            refused()
+        finally:  # as the end of torch's capture does
+            raise RuntimeError("operation failed due to a previous error during capture")
+
+    monkeypatch.setattr(graphs, "capture", capture)
+    record = run_cell(make_cell("method=staged", "trainer.iterations=48"), tmp_path, threads=1)
+    assert len(captured) == 1
+    assert len(record.stages) > 1
+    notes = record.computed["notes"]
+    assert notes == ["not captured as a CUDA graph: operation not permitted when stream is capturing"]
