@@ -83,7 +83,9 @@ def captured(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         return stand_in(step, draws)
 
     monkeypatch.setattr(graphs, "capture", capture)
-    monkeypatch.setattr(DIPModule, "_captures", property(lambda self: self.settings.cuda_graphs and self.why_eager is None))
+    monkeypatch.setattr(
+        DIPModule, "_captures", property(lambda self: self.settings.cuda_graphs and self.why_eager is None)
+    )
     return captures
 
 
