@@ -85,7 +85,10 @@ def own_stream(accelerator: str) -> Iterator[None]:
         yield
         return
     # torch gives its 32 streams in turn: one that is free is taken again before another is asked for.
-    stream = _FREE.pop() if _FREE else torch.cuda.Stream()  # type: ignore[no-untyped-call]
+    try:
+        stream = _FREE.pop()
+    except IndexError:
+        stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
     before = torch.cuda.current_stream()
     stream.wait_stream(before)
     try:

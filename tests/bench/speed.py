@@ -44,7 +44,7 @@ QUALITY = 0.1
 """Decibels by which the mean may differ from float32's."""
 GUARDED, GUARD_ROUNDS, FALL = (64, 32), 4, 0.25
 """Size and rounds of the guard, and the part of the recorded ratio that may be lost."""
-RECORDED = Path(__file__).resolve().parents[2] / "docs" / "performance.md"
+RECORDED = Path(__file__).resolve().parents[2] / "docs" / "performance.json"
 BEGIN, END = "<!-- tables: written by make bench -->", "<!-- end of tables -->"
 
 
@@ -223,21 +223,18 @@ def written_into(page: Path, kind: str, entry: dict[str, Any]) -> None:
 
 
 def main() -> None:
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    kind, all_sizes = kind_of(device), ON_GPU if device == "cuda" else SIZES
+    names = [f"{size}/{width}" for size, width in all_sizes]
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=3)
-    names = [f"{size}/{width}" for size, width in ON_GPU]
-    parser.add_argument(
-        "--sizes", nargs="+", choices=names, default=names, help="all by default; the last on a GPU alone"
-    )
+    parser.add_argument("--sizes", nargs="+", choices=names, default=names)
     parser.add_argument("--iterations", type=int, help="of every size; by default as many as a size needs")
     parser.add_argument("--into", type=Path, help="a Markdown file whose tables are replaced; JSON goes beside it")
     parser.add_argument("--guard", action="store_true", help="compare one cell with the published loop, as recorded")
     given = parser.parse_args()
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    kind = kind_of(device)
-    all_sizes = ON_GPU if device == "cuda" else SIZES
     if given.guard:
-        recorded = json.loads(RECORDED.with_suffix(".json").read_text(encoding="utf-8"))
+        recorded = json.loads(RECORDED.read_text(encoding="utf-8"))
         iterations = given.iterations or all_sizes[GUARDED]
         rounds = bench({GUARDED: iterations}, GUARD_ROUNDS, device, whole=False)
         said, good = guard(recorded, kind, rounds)

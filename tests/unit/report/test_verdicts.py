@@ -144,6 +144,20 @@ def test_an_effect_that_differs_in_sign_between_pictures_is_undecided() -> None:
     assert verdict(frame, "C1") == ["undecided"]
 
 
+@pytest.mark.parametrize(("sure", "unsure"), [("output_psnr", "output_ssim"), ("output_ssim", "output_psnr")])
+def test_a_claim_that_one_metric_leaves_open_says_which(sure: str, unsure: str) -> None:
+    frame = cells(BASELINE, {}, psnr=lambda row: level(row, staged=1.0))
+    differing = cells(BASELINE, {}, psnr=lambda row: level(row, staged=PICTURES.index(row["picture"]) - 1.0))
+    table = verdicts(frame.assign(**{unsure: differing[unsure]})).set_index("claim")
+    name = {"output_psnr": "PSNR", "output_ssim": "SSIM"}
+    assert table.loc["C1", "verdict"] == f"undecided: in {name[unsure]}"
+    shown = {
+        "output_psnr": ("+1.00 to +1.00 dB", "-0.025 to +0.025"),
+        "output_ssim": ("-1.00 to +1.00 dB", "+0.025 to +0.025"),
+    }
+    assert tuple(table.loc["C1", ["interval", "SSIM interval"]]) == shown[sure]
+
+
 def test_what_a_sweep_cannot_conclude_is_said() -> None:
     one_picture = cells(BASELINE, {}, psnr=lambda row: level(row, staged=1.0), pictures=("rocket",), seeds=9)
     assert verdict(one_picture, "C1") == ["undecided: one picture"]
