@@ -49,7 +49,7 @@ test-browser: $(VENV)/.dev ## the report's page in a real Chromium, which is ins
 	$(BIN)/python -m pytest -q -m browser tests/browser $(ARGS)
 
 test-cluster: $(VENV)/.cluster ## sweeps on a real Slurm and a real Ray, which are installed if they are not there (as root, on Debian 12)
-	$(BIN)/python -m pytest -q -m cluster tests/cluster $(ARGS)
+	$(BIN)/python -m pytest -q -n 2 --dist loadgroup -m cluster tests/cluster $(ARGS)
 
 faults: $(VENV)/.dev ## the fault campaign: 200 kills and 140 other faults, the better part of an hour; as root, for its small disk
 	$(BIN)/python -m tests.faults.campaign --kills 200 --each 20 --lanes 3 --table docs/faults.md $(ARGS)

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 class CommandLine(Protocol):
-    """Runs ``python -m dip_stages…`` in the test's folder."""
+    """Runs ``python -m dip_stages…`` in a folder."""
 
     def __call__(self, *arguments: str, module: str = "dip_stages") -> subprocess.CompletedProcess[str]: ...
 
@@ -64,11 +64,16 @@ def hydra_apart(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.fixture
 def run(tmp_path: Path) -> CommandLine:
     """Run the command line in an empty folder, one thread a process."""
+    return command_line(tmp_path)
+
+
+def command_line(folder: Path) -> CommandLine:
+    """Return what runs the command line in a folder, one thread a process."""
 
     def command(*arguments: str, module: str = "dip_stages") -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-m", module, *arguments],
-            cwd=tmp_path,
+            cwd=folder,
             env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "default"},
             capture_output=True,
             text=True,

@@ -9,13 +9,13 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
-from dip_stages.records import read_record
+from dip_stages.records import CHECKPOINT, PROGRESS, read_record
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-__all__ = ["metrics_in", "module", "running", "start", "sweep", "until"]
+__all__ = ["checkpointed", "metrics_in", "module", "running", "start", "sweep", "until"]
 
 # Ray asks for a token once a local cluster has left one in the home folder, and only some of its commands read it.
 RAY_ALONE = {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
@@ -62,7 +62,12 @@ def until(true: Callable[[], Any], what: str, seconds: float = 120) -> None:
 
 def running(folder: Path) -> list[Path]:
     """Return the folders of cells that are in the middle of their iterations."""
-    return sorted(path.parent for path in folder.glob("outputs/*/*/progress.json"))
+    return sorted(path.parent for path in folder.glob(f"outputs/*/*/{PROGRESS}"))
+
+
+def checkpointed(folder: Path) -> list[Path]:
+    """Return the folders of cells that would go on from a checkpoint."""
+    return sorted(path.parent for path in folder.glob(f"outputs/*/*/{CHECKPOINT}"))
 
 
 def metrics_in(folder: Path) -> dict[str, Any]:

@@ -14,11 +14,17 @@ from tests.end_to_end.test_documentation import ON_CLUSTERS
 if TYPE_CHECKING:
     from pathlib import Path
 
-pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("slurm", "ray_cluster")]
+pytestmark = pytest.mark.cluster
 
 SMALL = ("preset=smoke", "trainer.iterations=2", "arch=unet", "loss=mse", "scheduler=linear", "beta_max=0.01")
 HERE = {"account": None, "partition": None, "address": ADDRESS, "setup": "[echo ready]", "workers": "2"}
 """What this machine's clusters have of a command's settings; None for what they have not."""
+
+IN_GROUPS = [
+    pytest.param(command, marks=pytest.mark.xdist_group("ray" if "launcher=ray" in command else "slurm"))
+    for command in ON_CLUSTERS
+]
+"""Each command in the group of its cluster's tests, which one process runs."""
 
 
 def test_there_are_commands_for_both_and_each_part_of_one_is_a_setting_of_its_own() -> None:
@@ -28,8 +34,11 @@ def test_there_are_commands_for_both_and_each_part_of_one_is_a_setting_of_its_ow
     assert sum("launcher=submitit_slurm" in command for command in ON_CLUSTERS) >= 5
 
 
-@pytest.mark.parametrize("command", ON_CLUSTERS)
-def test_a_command_for_a_cluster_runs_when_made_small(tmp_path: Path, command: str) -> None:
+@pytest.mark.parametrize("command", IN_GROUPS)
+def test_a_command_for_a_cluster_runs_when_made_small(
+    tmp_path: Path, request: pytest.FixtureRequest, command: str
+) -> None:
+    request.getfixturevalue("ray_cluster" if "launcher=ray" in command else "slurm")
     arguments = []
     for argument in shlex.split(command)[4:]:
         key, _, value = argument.partition("=")

@@ -2,38 +2,34 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from typing import TYPE_CHECKING
 
 import psutil
 import pytest
 
+from dip_stages.claims import holder
 from dip_stages.records import read_record
 from tests.cluster.conftest import ADDRESS
-from tests.cluster.sweeps import metrics_in, running, start, sweep, until
+from tests.cluster.sweeps import checkpointed, metrics_in, start, sweep, until
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("ray")]
 
 RAY = ("hydra/launcher=ray", f"hydra.launcher.address={ADDRESS}")
-LONG = ("sweep=custom", "preset=smoke", "method=baseline", "trainer.iterations=3000", "runtime.checkpoint_every=1")
+LONG = ("sweep=custom", "preset=smoke", "method=baseline", "trainer.iterations=2000", "runtime.checkpoint_every=1")
 
 
-def tasks() -> list[psutil.Process]:
-    """Return the processes in which Ray runs tasks: the parents of our workers."""
-    workers = [process for process in psutil.process_iter() if "dip_stages.worker" in _line(process)]
-    parents = [process.parent() for process in workers]
-    return [parent for parent in parents if parent is not None and "ray::" in _line(parent)]
-
-
-def _line(process: psutil.Process) -> str:
-    try:
-        return " ".join(process.cmdline())
-    except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
-        return ""
+def task_of(cell: Path) -> psutil.Process:
+    """Return the process in which Ray runs a cell's task: the parent of the worker that computes the cell."""
+    found = holder(cell)
+    assert found is not None
+    assert found[0] is not None
+    task = psutil.Process(found[0].pid).parent()
+    assert task is not None
+    assert "ray::" in " ".join(task.cmdline())
+    return task
 
 
 @pytest.mark.usefixtures("ray_cluster")
@@ -50,16 +46,16 @@ def test_the_smoke_sweep_has_the_records_of_the_local_launcher(tmp_path: Path) -
 def test_a_killed_task_is_run_again_and_the_sweep_ends_complete(tmp_path: Path) -> None:
     for where in ("local", "ray"):
         (tmp_path / where).mkdir()
-    assert sweep(tmp_path / "local", *LONG, "seed=0,1,2")[0] == 0
-    process = start(tmp_path / "ray", *LONG, "seed=0,1,2", *RAY)
-    until(lambda: running(tmp_path / "ray") and tasks(), "a cell to begin")
-    os.kill(tasks()[0].pid, signal.SIGKILL)
+    assert sweep(tmp_path / "local", *LONG, "seed=0,1")[0] == 0
+    process = start(tmp_path / "ray", *LONG, "seed=0,1", *RAY)
+    until(lambda: checkpointed(tmp_path / "ray"), "a cell to have a checkpoint")
+    cell = checkpointed(tmp_path / "ray")[0]
+    task_of(cell).kill()
     said, _ = process.communicate(timeout=400)
     assert process.returncode == 0, said
-    assert "3 done of 3 cells" in said
+    assert "2 done of 2 cells" in said
     assert metrics_in(tmp_path / "ray") == metrics_in(tmp_path / "local")
-    resumed = [read_record(path.parent).iterations["resumed_at"] for path in tmp_path.glob("ray/*/*/*/record.json")]
-    assert any(resumed), "the killed cell went on from its checkpoint"
+    assert read_record(cell).iterations["resumed_at"], "the killed cell went on from its checkpoint"
 
 
 @pytest.mark.usefixtures("ray_cluster")

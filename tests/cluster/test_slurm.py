@@ -20,19 +20,19 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("slurm")]
+pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("slurm"), pytest.mark.xdist_group("slurm")]
 
 SLURM = ("hydra/launcher=submitit_slurm", "hydra.launcher.mem_gb=2", "hydra.launcher.max_batch_size=4")
 TINY = ("sweep=custom", "preset=smoke", "method=baseline", "trainer.iterations=8")
-LONG = ("sweep=custom", "preset=smoke", "method=baseline", "trainer.iterations=3000", "runtime.checkpoint_every=1")
-"""Some 15 seconds a cell."""
+LONG = ("sweep=custom", "preset=smoke", "method=baseline", "trainer.iterations=2000", "runtime.checkpoint_every=1")
+"""Some 10 seconds a cell: it is still running when a test has found it to be."""
 
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
-    """The metrics of three long cells, computed by the local launcher."""
+    """The metrics of two long cells, computed by the local launcher."""
     folder = tmp_path_factory.mktemp("local")
-    code, said = sweep(folder, *LONG, "seed=0,1,2")
+    code, said = sweep(folder, *LONG, "seed=0,1")
     assert code == 0, said
     return metrics_in(folder)
 
@@ -80,25 +80,25 @@ def test_a_failure_in_the_first_array_does_not_stop_the_second(tmp_path: Path) -
 def test_a_cell_whose_job_is_cancelled_is_reported_and_the_same_command_finishes_it(
     tmp_path: Path, undisturbed: dict[str, object]
 ) -> None:
-    process = start(tmp_path, *LONG, "seed=0,1,2", *SLURM)
+    process = start(tmp_path, *LONG, "seed=0,1", *SLURM)
     until(lambda: running(tmp_path), "a cell to begin")
     cell = running(tmp_path)[0].name
     call("scancel", jobs_of(tmp_path)[cell])
     said, _ = process.communicate(timeout=400)
     assert process.returncode == 1, said
-    assert "1 of 3 cells failed" in said
+    assert "1 of 2 cells failed" in said
     assert f"{cell}: " in said
     assert "CANCELLED" in said
-    code, said = sweep(tmp_path, *LONG, "seed=0,1,2", *SLURM)
+    code, said = sweep(tmp_path, *LONG, "seed=0,1", *SLURM)
     assert code == 0, said
-    assert "1 cell to run" in said or "1 of 3 cells to run" in said
+    assert "1 cell to run" in said or "1 of 2 cells to run" in said
     assert metrics_in(tmp_path) == undisturbed
 
 
 def test_a_job_whose_time_is_nearly_up_is_requeued_and_finishes_with_the_same_numbers(
     tmp_path: Path, undisturbed: dict[str, object]
 ) -> None:
-    process = start(tmp_path, *LONG, "seed=0,1,2", *SLURM, "hydra.launcher.cells_per_job=2")
+    process = start(tmp_path, *LONG, "seed=0,1", *SLURM, "hydra.launcher.cells_per_job=2")
     until(lambda: running(tmp_path), "a cell to begin")
     cell = running(tmp_path)[0]
     call("scancel", "--signal=USR2", jobs_of(tmp_path)[cell.name])
@@ -111,15 +111,15 @@ def test_a_job_whose_time_is_nearly_up_is_requeued_and_finishes_with_the_same_nu
 def test_an_interruption_takes_back_what_waits_and_the_same_command_finishes(
     tmp_path: Path, undisturbed: dict[str, object]
 ) -> None:
-    process = start(tmp_path, *LONG, "seed=0,1,2", *SLURM, "hydra.launcher.array_parallelism=1")
+    process = start(tmp_path, *LONG, "seed=0,1", *SLURM, "hydra.launcher.array_parallelism=1")
     until(lambda: running(tmp_path), "a cell to begin")
     submitted = set(jobs_of(tmp_path).values())
     process.send_signal(signal.SIGINT)
     said, _ = process.communicate(timeout=60)
     assert process.returncode == 130, said
-    assert "interrupted: 3 of 3 cells are left" in said
+    assert "interrupted: 2 of 2 cells are left" in said
     until(lambda: not submitted & set(live_jobs() or {}), "the jobs to end", seconds=30)
-    code, said = sweep(tmp_path, *LONG, "seed=0,1,2", *SLURM)
+    code, said = sweep(tmp_path, *LONG, "seed=0,1", *SLURM)
     assert code == 0, said
     assert metrics_in(tmp_path) == undisturbed
 
@@ -142,7 +142,7 @@ def test_when_the_driver_is_gone_status_tells_what_the_cluster_does_and_a_new_dr
     tmp_path: Path, undisturbed: dict[str, object], how: signal.Signals
 ) -> None:
     one = ("hydra.launcher.array_parallelism=1", "sweep.on_interrupt=leave")
-    process = start(tmp_path, *LONG, "seed=0,1,2", *SLURM, *one)
+    process = start(tmp_path, *LONG, "seed=0,1", *SLURM, *one)
     until(lambda: running(tmp_path), "a cell to begin")
     # A driver that is interrupted still writes its report, in which time the cell would end.
     with halted(running(tmp_path)[0]):
@@ -150,14 +150,14 @@ def test_when_the_driver_is_gone_status_tells_what_the_cluster_does_and_a_new_dr
         process.communicate()
         submitted = jobs_of(tmp_path)
         said = module(tmp_path, "dip_stages.status", "outputs/custom")
-    assert "1 running, 2 queued of 3 cells" in said
+    assert "1 running, 1 queued of 2 cells" in said
     assert "PENDING" in said
-    code, said = sweep(tmp_path, *LONG, "seed=0,1,2", *SLURM)
+    code, said = sweep(tmp_path, *LONG, "seed=0,1", *SLURM)
     assert code == 0, said
     assert "cells are in the queue of the cluster" in said
     array = next(iter(submitted.values())).partition("_")[0]
     ended = call("sacct", "-n", "-X", "-P", "--format=State", f"--jobs={array}").split()
-    assert ended == ["COMPLETED"] * 3, "nothing was submitted twice"
+    assert ended == ["COMPLETED"] * 2, "nothing was submitted twice"
     assert metrics_in(tmp_path) == undisturbed
 
 

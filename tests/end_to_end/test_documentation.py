@@ -6,12 +6,14 @@ import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from dip_stages.pictures import bundled_path
+from tests.conftest import command_line
 
 if TYPE_CHECKING:
     from tests.conftest import CommandLine
@@ -31,6 +33,7 @@ EVERY = [command for document in DOCUMENTS for command in commands(document)]
 ON_CLUSTERS = sorted({command for command in EVERY if re.search(r"hydra/launcher=(submitit_slurm|ray)", command)})
 APART = {*ON_CLUSTERS, *commands(NEW_AXIS)}
 OURS = sorted({command for command in EVERY if command.startswith("python -m dip_stages")} - APART)
+ON_SWEEPS = [command for command in OURS if re.match(r"python -m dip_stages\.(report|status)", command)]
 MAKES = sorted({command for command in EVERY if command.startswith("make")})
 
 
@@ -69,20 +72,45 @@ def test_pictures_and_files_that_are_linked_are_there() -> None:
             assert (document.parent / target).exists(), f"{document.name}: {target}"
 
 
+Sweeps = Callable[[str, Path], None]
+
+
+@pytest.fixture(scope="session")
+def sweeps(tmp_path_factory: pytest.TempPathFactory) -> Sweeps:
+    """Put the outputs of a small sweep of a name into a folder; each is computed once."""
+    made: dict[str, Path] = {}
+
+    def put(name: str, folder: Path) -> None:
+        if name not in made:
+            made[name] = tmp_path_factory.mktemp(name)
+            done = command_line(made[name])("-m", f"sweep={name}", "preset=smoke", "trainer.iterations=2", "arch=unet")
+            assert done.returncode == 0, done.stderr
+        shutil.copytree(made[name] / "outputs" / name, folder / "outputs" / name)
+
+    return put
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("command", OURS)
+@pytest.mark.xdist_group("sweeps")  # which share what is computed
+@pytest.mark.parametrize("command", ON_SWEEPS)
+def test_every_command_about_sweeps_runs(sweeps: Sweeps, run: CommandLine, tmp_path: Path, command: str) -> None:
+    module, *arguments = shlex.split(command)[2:]
+    for folder in (argument for argument in arguments if argument.startswith("outputs/")):
+        sweeps(Path(folder).name, tmp_path)
+    done = run(*arguments, module=module)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", [command for command in OURS if command not in ON_SWEEPS])
 def test_every_command_runs_when_made_small(run: CommandLine, tmp_path: Path, command: str) -> None:
-    """With a tiny picture and few iterations; a report is given a sweep to report on first."""
+    """With a tiny picture and few iterations, a sweep in one process: two tests run at once."""
     (tmp_path / "pictures").mkdir()
     files = {"picture": "coffee", "pictures/a": "coffee", "pictures/b": "astronaut", "pictures/c": "chelsea"}
     for file, picture in files.items():
         (tmp_path / f"{file}.png").write_bytes(bundled_path(picture).read_bytes())
     module, *arguments = shlex.split(command)[2:]
-    if module in ("dip_stages.report", "dip_stages.status"):
-        for folder in (argument for argument in arguments if argument.startswith("outputs/")):
-            run("-m", f"sweep={Path(folder).name}", "preset=smoke", "trainer.iterations=2", "arch=unet")
-        done = run(*arguments, module=module)
-    elif module == "dip_stages.train":
+    if module == "dip_stages.train":
         done = run(*arguments, *SMALL_TRAINING, module=module)
     elif module == "dip_stages.denoise":
         done = run(*arguments, "arch.width=4", "trainer.iterations=2", module=module)
@@ -91,6 +119,7 @@ def test_every_command_runs_when_made_small(run: CommandLine, tmp_path: Path, co
     else:
         kept = [argument for argument in arguments if not argument.startswith(("preset=", "data.size=", "arch.width="))]
         kept += [smaller for named in kept for smaller in SMALLER.get(named, [])]
+        kept += ["hydra.launcher.workers=1"] if "-m" in arguments and "workers" not in command else []
         done = run(*kept, "preset=smoke", "data.size=32", "trainer.iterations=2", "arch.width=4")
     assert done.returncode == 0, done.stderr
 
