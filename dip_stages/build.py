@@ -12,6 +12,7 @@ from dip_stages import archs, stopping
 from dip_stages.averages import AVERAGES
 from dip_stages.config import (
     DiscrepancyConfig,
+    HeldOutConfig,
     NoStoppingConfig,
     OracleConfig,
     PerceptualConfig,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pytorch_lightning.loggers import Logger
+    from torch import Tensor
 
     from dip_stages.averages import Average
     from dip_stages.config import ArchConfig, AverageConfig, Config, LoggerConfig, StoppingConfig
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
 __all__ = [
     "build_accelerator",
     "build_average",
+    "build_held_out",
     "build_logger",
     "build_module",
     "build_observation",
@@ -50,7 +53,7 @@ __all__ = [
     "wants_channels_last",
 ]
 
-_NETWORK_STREAM, _ENSEMBLE_STREAM = 0, 4
+_NETWORK_STREAM, _ENSEMBLE_STREAM, _HELD_OUT_STREAM = 0, 4, 6
 
 
 def build_observation(config: Config) -> Observation:
@@ -87,13 +90,33 @@ def build_average(config: AverageConfig) -> Average:
     return average
 
 
-def build_rule(config: StoppingConfig, observation: Observation, seed: int) -> stopping.Rule | None:
+def build_held_out(config: Config, seed: int, size: tuple[int, int]) -> Tensor | None:
+    """Return the pixels that the loss does not see, ``(1, 1, H, W)`` boolean, at least one; None if it sees all.
+
+    Args:
+        config: The cell's.
+        seed: The member's.
+        size: Height and width of the picture.
+    """
+    if not config.trainer.held_out:
+        return None
+    pixels = size[0] * size[1]
+    count = max(1, round(config.trainer.held_out * pixels))
+    held_out = torch.zeros(pixels, dtype=torch.bool)
+    held_out[torch.randperm(pixels, generator=generator(seed, _HELD_OUT_STREAM))[:count]] = True
+    return held_out.view(1, 1, *size)
+
+
+def build_rule(
+    config: StoppingConfig, observation: Observation, seed: int, held_out: Tensor | None
+) -> stopping.Rule | None:
     """Return a stopping rule, None for none; the clean picture is handed to the oracle alone.
 
     Args:
         config: The rule's.
         observation: What is observed.
         seed: The cell's, for a rule that draws.
+        held_out: The pixels that the fit does not see, for the rule that goes by them.
     """
     settings: dict[str, Any] = {key: value for key, value in vars(config).items() if key not in ("name", "sigma")}
     if isinstance(config, NoStoppingConfig):
@@ -107,6 +130,9 @@ def build_rule(config: StoppingConfig, observation: Observation, seed: int) -> s
         return stopping.Discrepancy(observation.observed, sigma, **settings)
     if isinstance(config, ResidualConfig):
         return stopping.Residual(observation.observed, **settings)
+    if isinstance(config, HeldOutConfig):
+        assert held_out is not None  # noqa: S101 - a configuration with this rule and without them is refused
+        return stopping.HeldOut(observation.observed, held_out, **settings)
     blind = {"es_wmv": stopping.EsWmv, "es_emv": stopping.EsEmv, "stage_gain": stopping.StageGain}
     rule: stopping.Rule = blind[config.name](**settings)
     return rule
@@ -128,12 +154,13 @@ def build_module(
     """Return the LightningModule of a member of the ensemble: network, loss, settings, average and rules."""
     seed = member_seed(config, member)
     picture = plan.stages[0].target
+    size = (picture.shape[2], picture.shape[3])
     network = _network(
         config.arch,
         generator(seed, _NETWORK_STREAM),
         in_channels=input_channels(plan.net_input, config.fit.input_channels, picture.shape[1]),
         out_channels=picture.shape[1],
-        size=(picture.shape[2], picture.shape[3]),
+        size=size,
     )
     settings = FitSettings(
         lr=config.lr,
@@ -144,13 +171,14 @@ def build_module(
         penalty=config.fit.penalty,
         refresh=config.fit.refresh,
         bfloat16=wants_bfloat16(config.trainer.precision, accelerator),
-        channels_last=wants_channels_last(config, accelerator, (picture.shape[2], picture.shape[3])),
+        channels_last=wants_channels_last(config, accelerator, size),
         cuda_graphs=config.runtime.cuda_graphs,
         jump_db=config.trainer.rollback.jump_db,
         attempts=config.trainer.rollback.attempts,
     )
     kind: type[DIPModule] = {"staged": StagedDIP, "baseline": BaselineDIP, "aseqdip": AseqDIP}[config.fit.name]
-    rules = {label: build_rule(rule, observation, seed) for label, rule in config.reading.items()}
+    held_out = build_held_out(config, seed, size)
+    rules = {label: build_rule(rule, observation, seed, held_out) for label, rule in config.reading.items()}
     return kind(
         network,
         plan,
@@ -158,8 +186,9 @@ def build_module(
         settings,
         seed,
         average=build_average(config.average),
-        rule=build_rule(config.stopping, observation, seed),
+        rule=build_rule(config.stopping, observation, seed, held_out),
         readers={label: rule for label, rule in rules.items() if rule is not None},
+        held_out=held_out,
     )
 
 

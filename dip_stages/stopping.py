@@ -22,7 +22,19 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-__all__ = ["Choice", "Discrepancy", "EsEmv", "EsWmv", "Oracle", "Residual", "Rule", "StageGain", "Sure", "View"]
+__all__ = [
+    "Choice",
+    "Discrepancy",
+    "EsEmv",
+    "EsWmv",
+    "HeldOut",
+    "Oracle",
+    "Residual",
+    "Rule",
+    "StageGain",
+    "Sure",
+    "View",
+]
 
 
 @dataclass(frozen=True)
@@ -256,6 +268,42 @@ class Residual(_Lowest):
         self._counts["smoothed"] += 1
         if self._counts["smoothed"] * (1 - self._decay) >= 1:
             self._offer(view, self._state["residual"] / (1 - self._decay ** self._counts["smoothed"]))
+        self._wait()
+
+
+class HeldOut(_Lowest):
+    r"""Stop where the average is nearest to the observed picture at pixels that the fit has not seen.
+
+    .. math:: v_t = \mathrm{mean}_{held\ out}\,(a_t - y)^2
+
+    A network learns nothing of the noise at pixels that the loss leaves out, where it is independent from pixel to
+    pixel. So v is the mean squared error of the average there plus the variance of the noise: it estimates the risk and
+    needs no noise level. (Hold-out validation; for Deep Image Prior: Ding et al., 2022, arXiv 2209.10675. Here the
+    average is validated, which is nearer to the clean picture than any output.) A stage that begins starts the waiting
+    anew and leaves the lowest value: the observed picture stays the same.
+
+    Args:
+        observed: y, ``(1, C, H, W)``.
+        held_out: The pixels that the loss does not see, ``(1, 1, H, W)`` boolean.
+        patience: Iterations >= 1.
+    """
+
+    def __init__(self, observed: Tensor, held_out: Tensor, patience: int = 20) -> None:
+        super().__init__(patience)
+        self._observed = observed
+        self._weights = held_out.float() / (held_out.sum() * observed.shape[1])
+
+    def begin(self, like: Tensor) -> None:
+        """Make the state."""
+        super().begin(like)
+        self._observed, self._weights = self._observed.to(like.device), self._weights.to(like.device)
+
+    def begin_stage(self) -> None:
+        """Wait anew."""
+        self._state["at"].fill_(self._seen)
+
+    def _watch(self, view: View) -> None:
+        self._offer(view, ((view.average - self._observed).square() * self._weights).sum())
         self._wait()
 
 

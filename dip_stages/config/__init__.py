@@ -11,6 +11,7 @@ from dip_stages.config.paths import CONF_DIR, SWEEPS_DIR
 from dip_stages.config.reading import (
     AverageConfig,
     DiscrepancyConfig,
+    HeldOutConfig,
     NoStoppingConfig,
     OracleConfig,
     ResidualConfig,
@@ -45,6 +46,7 @@ __all__ = [
     "DiscrepancyConfig",
     "FileData",
     "FolderData",
+    "HeldOutConfig",
     "LoggerConfig",
     "LossConfig",
     "NoStoppingConfig",

@@ -17,6 +17,7 @@ __all__ = [
     "EsEmvConfig",
     "EsWmvConfig",
     "ExponentialConfig",
+    "HeldOutConfig",
     "NoAverageConfig",
     "NoStoppingConfig",
     "OracleConfig",
@@ -113,6 +114,17 @@ class ResidualConfig:
 
 
 @dataclass(frozen=True)
+class HeldOutConfig:
+    """See :class:`dip_stages.stopping.HeldOut`."""
+
+    name: str = "held_out"
+    patience: int = 20
+
+    def __post_init__(self) -> None:
+        check_range("stopping.patience", self.patience, at_least=1)
+
+
+@dataclass(frozen=True)
 class EsWmvConfig:
     """See :class:`dip_stages.stopping.EsWmv`."""
 
@@ -184,6 +196,7 @@ StoppingConfig = (
     NoStoppingConfig
     | DiscrepancyConfig
     | ResidualConfig
+    | HeldOutConfig
     | EsWmvConfig
     | EsEmvConfig
     | SureConfig
@@ -197,6 +210,7 @@ STOPPING = {
     "auto": AutoConfig,
     "discrepancy": DiscrepancyConfig,
     "residual": ResidualConfig,
+    "held_out": HeldOutConfig,
     "es_wmv": EsWmvConfig,
     "es_emv": EsEmvConfig,
     "sure": SureConfig,

@@ -16,6 +16,7 @@ from dip_stages.budgets import BUDGETS, allocate
 from dip_stages.config.reading import (
     SIGMAS,
     AverageConfig,
+    HeldOutConfig,
     OracleConfig,
     ReadersConfig,
     ResidualConfig,
@@ -344,6 +345,7 @@ class TrainerConfig:
     chunk: int = 20
     precision: str = "auto"
     layout: str = field(default="auto", metadata={"neutral": "auto"})
+    held_out: float = field(default=0.0, metadata={"neutral": 0.0})
 
     def __post_init__(self) -> None:
         check_range("trainer.iterations", self.iterations, at_least=1)
@@ -352,6 +354,7 @@ class TrainerConfig:
         check_range("trainer.chunk", self.chunk, at_least=1)
         check_choice("trainer.precision", self.precision, ("auto", "float32", "bfloat16"))
         check_choice("trainer.layout", self.layout, ("auto", "channels_last", "contiguous"))
+        check_range("trainer.held_out", self.held_out, at_least=0, at_most=0.9)
 
 
 _LOGGERS = {"none": None, "csv": None, "tensorboard": "tensorboard", "wandb": "wandb", "mlflow": "mlflow"}
@@ -444,6 +447,8 @@ class Config:
             raise ConfigError(f"stopping={self.stopping.name}: got {what}; allowed: {allowed}")
         if self.recorrupted:
             self._check_recorruption()
+        if self.trainer.held_out:
+            self._check_held_out()
         if self.staged:
             self.stage_numbers()
             blind = self.protocol.name != "clean"
@@ -512,6 +517,8 @@ class Config:
             return self.net_input == "observed"
         if isinstance(rule, ResidualConfig):
             return self.recorrupted
+        if isinstance(rule, HeldOutConfig):
+            return self.trainer.held_out > 0
         return (self.staged and not self.stages_alike) or not isinstance(rule, StageGainConfig)
 
     def _check_recorruption(self) -> None:
@@ -521,10 +528,25 @@ class Config:
             got = self.protocol.last_alpha
             raise ConfigError(f"protocol.last_alpha: got {got} with scheduler.stages=1; allowed: null, or more stages")
 
+    def _check_held_out(self) -> None:
+        if self.net_input in ("observed", "own_output"):
+            what = "protocol=recorrupted" if self.recorrupted else f"method.input={self.net_input}"
+            raise ConfigError(
+                f"trainer.held_out: got {self.trainer.held_out} with {what}, by which the network is fed those pixels; "
+                "allowed: 0, or another input"
+            )
+        if self.staged and isinstance(self.loss, PerceptualConfig):
+            raise ConfigError(
+                f"trainer.held_out: got {self.trainer.held_out} with loss={self.loss.name}, which compares whole "
+                "neighbourhoods; allowed: 0, or loss=mse"
+            )
+
     def _what_it_would_read(self, rule: StoppingConfig) -> tuple[str, str]:
         """Return what there is and what there should be, of a rule that can say nothing of this fit."""
         if isinstance(rule, SureConfig):
             return f"method.input={self.net_input}", "method.input=observed"
+        if isinstance(rule, HeldOutConfig):
+            return f"trainer.held_out={self.trainer.held_out}", "more, as in trainer.held_out=0.1"
         if isinstance(rule, ResidualConfig) and self.staged:
             return f"protocol={self.protocol.name}", "protocol=recorrupted"
         if self.stages_alike:

@@ -61,6 +61,7 @@ class DIPModule(pl.LightningModule):
         average: Of the outputs; exponential by default.
         rule: Ends the fit, and chooses what to keep of it; None for all iterations.
         readers: Rules that only read along, by name.
+        held_out: Pixels that the loss does not see, ``(1, 1, H, W)`` boolean; None for none.
 
     Attributes:
         rule: The rule that governs.
@@ -87,6 +88,7 @@ class DIPModule(pl.LightningModule):
         average: Average | None = None,
         rule: Rule | None = None,
         readers: Mapping[str, Rule] | None = None,
+        held_out: Tensor | None = None,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
@@ -101,6 +103,8 @@ class DIPModule(pl.LightningModule):
         self._average = average or Exponential()
         self.rule = rule
         self.readers = dict(readers or {})
+        self._held_out = held_out
+        self._seen = 1.0 if held_out is None else 1 - float(held_out.float().mean())  # of all pixels
         self.why_eager: str | None = None
         self._step: Callable[[], tuple[Tensor, ...]] = self._descend
         self._saved: dict[str, Any] | None = None
@@ -165,6 +169,7 @@ class DIPModule(pl.LightningModule):
         self._net_input = first.clone()  # which later inputs are copied into
         self._jitter = torch.zeros(shape, device=self.device)  # contiguous: normal_ is slow on channels-last
         self._draws = generator(self.seed, _JITTER_STREAM, device=self.device)
+        self._held_out = None if self._held_out is None else self._held_out.to(self.device)
         self.output = torch.zeros_like(picture, device=self.device)
         self._average.begin(self.output)
         for rule in self._rules:
@@ -242,10 +247,14 @@ class DIPModule(pl.LightningModule):
         """Take one step of the optimiser; return output and loss. All it needs stays where it is within a stage."""
         optimiser = self._optimiser
         self._jitter.normal_(std=self._std, generator=self._draws)
+        target = self._target
         if self._alpha is not None:  # what the input gets is taken, over alpha squared, from the target
-            self.loss.target = torch.sub(self._target, self._jitter, alpha=self._alpha**-2)
+            target = torch.sub(target, self._jitter, alpha=self._alpha**-2)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.bfloat16):
             output = self.network(self._net_input + self._jitter)
+            if self._held_out is not None:  # what is compared with itself pulls nowhere
+                target = torch.where(self._held_out, output.detach(), target)
+            self.loss.target = target
             loss = self._objective(output)
         optimiser.zero_grad()
         torch.autograd.backward(loss)
@@ -254,7 +263,7 @@ class DIPModule(pl.LightningModule):
 
     def _objective(self, output: Tensor) -> Tensor:
         value: Tensor = self.loss(output)
-        return value
+        return value if self._held_out is None else value / self._seen
 
     def _enter(self, chunk: Chunk) -> None:
         if self.stage >= 0:

@@ -213,6 +213,11 @@ def test_what_changes_any_cell_counts(composing: Compose, overrides: tuple[str, 
     assert identity(composing, *cell, f"{key}={COUNTED[key]}") != identity(composing, *cell)
 
 
+def test_pixels_that_are_held_out_count(composing: Compose) -> None:
+    shares = ("0", "0.1", "0.2")  # not of every cell, and so not above
+    assert len({identity(composing, "method=baseline", f"trainer.held_out={share}") for share in shares}) == 3
+
+
 @quickly
 @given(seeds=st.lists(st.integers(0, 2**31), min_size=2, max_size=2, unique=True), beta=st.floats(0.001, 0.5))
 def test_different_cells_have_different_ids(composing: Compose, seeds: list[int], beta: float) -> None:

@@ -52,6 +52,14 @@ FITS = {
         "stopping=residual",
     ),
     "stopped, of a window": ("trainer.chunk=4", "average=window", "stopping.tau=4", "trainer.lr=0.05"),
+    "held out": (
+        "trainer.chunk=4",
+        "trainer.held_out=0.2",
+        "stopping=held_out",
+        "stopping.patience=4",
+        "method.input=noise_and_previous",
+        "trainer.lr=0.05",
+    ),
     "ensemble": ("trainer.chunk=4", "ensemble.members=2", "method=baseline", "arch=dncnn", "arch.depth=3"),
     "aseqdip": ("trainer.chunk=4", "method=aseqdip", "method.refresh=3"),
 }

@@ -9,6 +9,7 @@ from pytorch_lightning.loggers import CSVLogger
 
 from dip_stages.build import (
     build_accelerator,
+    build_held_out,
     build_logger,
     build_module,
     build_observation,
@@ -68,6 +69,21 @@ def test_a_module_and_its_record_have_the_layout(make_cell: MakeCell, tmp_path: 
     settings = ("trainer.precision=float32", f"data.size={size}", "trainer.iterations=1", "arch.width=4")
     record = run_cell(make_cell(*settings), tmp_path, threads=1)
     assert record.computed["layout"] == ("channels_last" if size == 32 else "contiguous")
+
+
+def test_the_pixels_that_are_held_out_are_as_many_as_asked_for_and_of_the_seed(make_cell: MakeCell) -> None:
+    config = make_cell("trainer.held_out=0.1").config
+    first, same, other = (build_held_out(config, seed, (32, 40)) for seed in (0, 0, 1))
+    assert first is not None
+    assert same is not None
+    assert other is not None
+    assert (first.shape, int(first.sum())) == ((1, 1, 32, 40), 128)
+    assert torch.equal(first, same)
+    assert not torch.equal(first, other)
+    few = build_held_out(make_cell("trainer.held_out=0.0001").config, 0, (32, 40))
+    assert few is not None
+    assert int(few.sum()) == 1
+    assert build_held_out(make_cell().config, 0, (32, 40)) is None
 
 
 def test_loggers(tmp_path: Path) -> None:

@@ -43,6 +43,7 @@ def test_every_option_file_parses(composing: Compose, group: str, monkeypatch: p
         "data=folder": ["data.path=x"],
         "stopping=sure": ["method.input=observed"],
         "stopping=residual": ["protocol=recorrupted"],
+        "stopping=held_out": ["trainer.held_out=0.1"],
     }
     config = parse(composing(group, *needs.get(group, [])))
     assert config.trainer.iterations > 0
@@ -55,15 +56,39 @@ def test_a_rule_that_can_say_nothing_of_a_fit_is_refused_and_left_out_of_the_rea
         parse(composing("stopping=stage_gain", "method=baseline"))
     with pytest.raises(ConfigError, match=r"stopping=residual: got protocol=renoised; allowed: protocol=recorrupted"):
         parse(composing("stopping=residual"))
+    with pytest.raises(ConfigError, match=r"stopping=held_out: got trainer.held_out=0.0; allowed: more, as in .*=0.1"):
+        parse(composing("stopping=held_out"))
     everything = set(parse(composing("readers=all")).readers.rules)
-    assert set(parse(composing("readers=all")).reading) == everything - {"sure", "residual"}
+    assert set(parse(composing("readers=all")).reading) == everything - {"sure", "residual", "held_out"}
+    assert set(parse(composing("readers=all", "trainer.held_out=0.1")).reading) == everything - {"sure", "residual"}
     observed = parse(composing("readers=all", "method=baseline", "method.input=observed"))
-    assert set(observed.reading) == everything - {"stage_gain", "residual"}
+    assert set(observed.reading) == everything - {"stage_gain", "residual", "held_out"}
     recorrupted = ("readers=all", "protocol=recorrupted")
-    assert set(parse(composing(*recorrupted)).reading) == everything - {"stage_gain"}
-    assert set(parse(composing(*recorrupted, "protocol.last_alpha=1")).reading) == everything
+    assert set(parse(composing(*recorrupted)).reading) == everything - {"stage_gain", "held_out"}
+    assert set(parse(composing(*recorrupted, "protocol.last_alpha=1")).reading) == everything - {"held_out"}
     assert observed.readers.rules["oracle_of_output"].of == "output"
     assert observed.readers.rules["discrepancy_estimated"].sigma == "estimate"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "says"),
+    [
+        (
+            ("method=baseline", "method.input=observed"),
+            "got 0.1 with method.input=observed, by which the network is fed",
+        ),
+        (("protocol=recorrupted",), "got 0.1 with protocol=recorrupted, by which the network is fed those pixels"),
+        (("method=aseqdip",), "got 0.1 with method.input=own_output, by which the network is fed those pixels"),
+        (("loss=perceptual",), "got 0.1 with loss=perceptual, which compares whole neighbourhoods; allowed: 0, or"),
+        (("trainer.held_out=0.95",), "got 0.95; allowed: a number >= 0 and <= 0.9"),
+    ],
+)
+def test_pixels_are_not_held_out_where_the_fit_would_see_them(
+    composing: Compose, overrides: tuple[str, ...], says: str
+) -> None:
+    with pytest.raises(ConfigError, match=re.escape(f"trainer.held_out: {says}")):
+        parse(composing("trainer.held_out=0.1", *overrides))
+    parse(composing("trainer.held_out=0.1", "method=baseline", "loss=perceptual"))  # the baseline's loss is MSE
 
 
 @pytest.mark.parametrize(

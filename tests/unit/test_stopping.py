@@ -8,7 +8,19 @@ import pytest
 import torch
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from dip_stages.stopping import Choice, Discrepancy, EsEmv, EsWmv, Oracle, Residual, Rule, StageGain, Sure, View
+from dip_stages.stopping import (
+    Choice,
+    Discrepancy,
+    EsEmv,
+    EsWmv,
+    HeldOut,
+    Oracle,
+    Residual,
+    Rule,
+    StageGain,
+    Sure,
+    View,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -177,6 +189,35 @@ class Shrinking:
         return self.factors[self.at] * fed
 
 
+def some_pixels(count: int) -> Tensor:
+    return (torch.arange(256) < count).view(1, 1, 16, 16)
+
+
+def test_held_out_takes_the_average_that_is_nearest_where_the_fit_has_not_seen() -> None:
+    observed, held_out = pictures(1, seed=9)[0], some_pixels(40)
+    outputs = pictures(20)
+    seen = views(outputs)
+    choice = read(HeldOut(observed, held_out, patience=100), seen)
+    distances = [(view.average - observed)[held_out.expand(SHAPE)].square().mean() for view in seen]
+    assert choice.iteration == int(torch.stack(distances).argmin()) + 1
+    kept(choice, seen)
+    altered = torch.where(held_out, outputs, pictures(20, seed=3))  # elsewhere
+    assert read(HeldOut(observed, held_out, patience=100), views(altered)).iteration == choice.iteration
+
+
+def test_held_out_waits_anew_in_a_stage_and_keeps_the_lowest_of_all() -> None:
+    observed = torch.zeros(SHAPE)
+    outputs = torch.stack([torch.full(SHAPE, value) for value in (0.5, 0.2, 0.3, 0.3, 0.3, 0.1, 0.2, 0.2, 0.2)])
+    rule = HeldOut(observed, some_pixels(9), patience=3)
+    at_once = read(rule, views(outputs))
+    assert (at_once.iteration, at_once.spent, at_once.decided) == (2, 5, True)
+    staged = read(HeldOut(observed, some_pixels(9), patience=3), views(outputs, ends=[4]))
+    assert (staged.iteration, staged.spent, staged.decided) == (6, 9, True)
+    worse = torch.stack([*outputs[:4], *[torch.full(SHAPE, 0.4)] * 5])
+    kept_before = read(HeldOut(observed, some_pixels(9), patience=3), views(worse, ends=[4]))
+    assert (kept_before.iteration, kept_before.spent, kept_before.decided) == (2, 7, True)
+
+
 def test_sure_estimates_the_risk_and_takes_its_lowest() -> None:
     clean = torch.zeros((1, 1, 128, 128)) + 0.5
     noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(1))
@@ -247,6 +288,7 @@ def rules() -> dict[str, Rule]:
     return {
         "discrepancy": Discrepancy(observed, 0.1),
         "residual": Residual(observed, 0.8, patience=6),
+        "held_out": HeldOut(observed, some_pixels(40), patience=6),
         "es_wmv": EsWmv(4, patience=6),
         "es_emv": EsEmv(patience=6),
         "sure": Sure(observed, 0.1, 3, every=2, patience=6),

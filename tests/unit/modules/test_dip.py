@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,8 +13,9 @@ from dip_stages.averages import Average, Exponential
 from dip_stages.errors import ConfigError, DivergenceError, Interrupted
 from dip_stages.losses import MSELoss
 from dip_stages.modules import AseqDIP, BaselineDIP, DIPModule, FitSettings, StagedDIP
+from dip_stages.modules.dip import input_channels
 from dip_stages.stages import Chunks, Stage, StagePlan, baseline_plan, level_noise, staged_plan
-from dip_stages.stopping import Discrepancy, EsEmv, EsWmv, Oracle, Rule, StageGain, Sure
+from dip_stages.stopping import Discrepancy, EsEmv, EsWmv, HeldOut, Oracle, Rule, StageGain, Sure
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -307,10 +309,38 @@ def test_a_rollback_before_the_stop_happens_again_with_the_same_jitter() -> None
     assert torch.equal(second.output, whole.output)
 
 
+@pytest.mark.parametrize("net_input", ["fixed_noise", "previous_output", "noise_and_previous"])
+def test_a_fit_learns_nothing_of_the_pixels_that_are_held_out(net_input: str) -> None:
+    held_out = a_picture(5)[:, :1] < 0.3
+
+    def fitted(observed: Tensor) -> DIPModule:
+        plan = dataclasses.replace(
+            a_staged_plan(net_input, protocol="observed"),
+            stages=tuple(Stage(0.0, 5, observed, observed) for _ in range(3)),
+        )
+        network = Tiny(input_channels(net_input, 4, 3))
+        settings = FitSettings(lr=0.1, input_channels=4)
+        return fit(StagedDIP(network, plan, MSELoss(), settings, 0, held_out=held_out))
+
+    known = fitted(a_picture())
+    assert torch.equal(known.output, fitted(torch.where(held_out, 1 - a_picture(), a_picture())).output)
+    assert not torch.equal(known.output, fitted(torch.where(held_out, a_picture(), 1 - a_picture())).output)
+
+
+def test_the_loss_of_a_fit_is_the_mean_over_the_pixels_that_it_sees() -> None:
+    held_out = a_picture(5)[:, :1] < 0.3
+    network = Tiny(4)
+    settings = FitSettings(lr=0.1, input_channels=4)
+    module = fit(BaselineDIP(network, baseline_plan(a_picture(), 6), MSELoss(), settings, 0, held_out=held_out))
+    errors = (network.gave[-1] - a_picture())[~held_out.expand(SHAPE)]
+    assert module.loss_value.item() == pytest.approx(errors.square().mean().item())
+
+
 def every_reader() -> dict[str, Rule]:
     observed = a_picture()
     return {
         "discrepancy": Discrepancy(observed, 0.2),
+        "held_out": HeldOut(observed, observed[:, :1] < 0.3, patience=4),
         "es_wmv": EsWmv(3, patience=4),
         "es_emv": EsEmv(patience=4),
         "sure": Sure(observed, 0.1, 0, every=2),
