@@ -8,9 +8,9 @@ import hashlib
 import json
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
-from dip_stages.config import DDPMConfig, DiscrepancyConfig, PerceptualConfig, SureConfig
+from dip_stages.config import Config, DDPMConfig, DiscrepancyConfig, PerceptualConfig, SureConfig
 from dip_stages.models import check_ddpm, training_id
 from dip_stages.pictures import fit_to, read_picture, sha256
 from dip_stages.weights import published_vgg16
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from dip_stages.config import Config, DataConfig
+    from dip_stages.config import DataConfig
 
-__all__ = ["AXES", "NUMERICS", "STAGED", "Cell", "cell_of", "check_inputs", "picture_shape"]
+__all__ = ["AXES", "NEUTRAL", "NUMERICS", "STAGED", "Cell", "cell_of", "check_inputs", "picture_shape"]
 
 NUMERICS = 2
 """Version of the numerics: raised when the same configuration would give other numbers than before."""
@@ -48,6 +48,17 @@ AXES = (
 
 STAGED = ("scheduler", "budget", "protocol", "loss")
 """Sections that the baseline ignores."""
+
+
+NEUTRAL = {
+    f"{section}.{field.name}": field.metadata["neutral"]
+    for section, hint in get_type_hints(Config).items()
+    for schema in get_args(hint) or (hint,)
+    if dataclasses.is_dataclass(schema)
+    for field in dataclasses.fields(schema)
+    if field.metadata.get("neutral") is not None
+}
+"""What settings stand at, by key, where a cell does not name them: what there was before there were any."""
 
 
 @dataclass(frozen=True)

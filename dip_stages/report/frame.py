@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from dip_stages.cell import AXES
+from dip_stages.cell import AXES, NEUTRAL
 from dip_stages.errors import RecordError
 from dip_stages.files import replacing, write_text
 from dip_stages.records import PLAN, RECORD, Record, read_json, read_record
@@ -225,7 +225,7 @@ def _found(folder: Path, planned: dict[str, Any]) -> Found:
         "seconds": record.timing["seconds"],
         "seconds_per_iteration": record.timing.get("seconds_per_iteration"),
         "error": record.error["message"] if record.error else None,
-        "settings": _flat(record.settings),
+        "settings": _settings(record),
         **planned,
     }
     return Found(row, record)
@@ -248,6 +248,12 @@ def _figures(record: Record) -> dict[str, Any]:
     return {**observed, **numbers, "result_gap": (result["gap_psnr"] or {}).get("value")}
 
 
+def _settings(record: Record) -> dict[str, Any]:
+    """Return a record's settings by key, and what it does not name where its cell could have had anything else."""
+    stood = {key: value for key, value in NEUTRAL.items() if key.partition(".")[0] in record.settings}
+    return {**stood, **_flat(record.settings)}
+
+
 def _flat(settings: dict[str, Any]) -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for key, value in settings.items():
@@ -261,7 +267,7 @@ def _flat(settings: dict[str, Any]) -> dict[str, Any]:
 _SHOWN_AS_AXES = {
     "method.name", "method.input", "arch.name", "protocol.name", "scheduler.name", "budget.name", "loss.name",
     "loss.features", "loss.reference", "noise.beta_max", "noise.name", "data.picture", "seed", "noise_seed",
-    "average.name", "stopping.name", "stopping.sigma", "method.sigma",
+    "average.name", "stopping.name", "stopping.sigma", "method.sigma", "ensemble.members",
 }  # fmt: skip
 
 

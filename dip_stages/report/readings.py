@@ -128,7 +128,15 @@ def kinds(readings: pd.DataFrame, *, but: Sequence[str] = ()) -> pd.Series:
         but: Axes and settings that are left out.
     """
     named = readings[[key for key in _kinds(readings) if key not in but]].astype(object)
-    return named.apply(lambda row: ", ".join(str(value) for value in row if pd.notna(value)), axis="columns")
+    return named.apply(
+        lambda row: ", ".join(_said(key, value) for key, value in row.items() if pd.notna(value)), axis="columns"
+    )
+
+
+def _said(key: str, value: object) -> str:
+    """Return an axis's value, of another setting ``name=value``."""
+    said = f"{value:g}" if isinstance(value, float) else str(value)
+    return f"{key.rpartition('.')[2]}={said}" if "." in key else said
 
 
 def _kinds(readings: pd.DataFrame, by: Sequence[str] = ()) -> list[str]:

@@ -113,7 +113,7 @@ def test_settings_that_differ_are_told_apart_null_among_them(tmp_path: Path) -> 
     table = stopping_table(readings)
     assert list(table["protocol.last_alpha"]) == ["0.1", "0.1", "null", "null"]
     assert list(table["PSNR"]) == [32.0, 32.0, 30.5, 30.5]
-    assert set(kinds(readings)) == {"baseline, null", "baseline, 0.1"}
+    assert set(kinds(readings)) == {"baseline, last_alpha=null", "baseline, last_alpha=0.1"}
     assert set(kinds(readings, but=["protocol.last_alpha"])) == {"baseline"}
 
 

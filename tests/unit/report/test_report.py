@@ -156,6 +156,15 @@ def test_a_setting_that_differs_becomes_a_column_and_the_others_do_not(sweep: Sw
     assert list(comparison(frame, "none")["trainer.lr"]) == [0.01, 0.02]
 
 
+def test_a_setting_that_a_cell_does_not_name_stands_at_what_there_was_before(sweep: Sweep) -> None:
+    for trainer in ({"chunk": 20}, {"chunk": 20, "held_out": 0.1}):
+        sweep.add(axes("baseline"), 25.0, settings={"trainer": trainer, "method": {"name": "baseline"}})
+    frame = report.load(sweep.root)
+    assert list(frame["trainer.held_out"]) == [0.0, 0.1]
+    assert "trainer.layout" not in frame
+    assert len(comparison(frame, "none")) == 2
+
+
 def test_the_reported_figures_are_the_course_reports() -> None:
     table = reported().set_index("row")
     assert len(table) == 10
