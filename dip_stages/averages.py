@@ -21,6 +21,11 @@ class Average:
 
     value: Tensor
 
+    @property
+    def age(self) -> float:
+        """How many iterations ago the outputs that it averages were, by their weights."""
+        raise NotImplementedError
+
     def begin(self, like: Tensor) -> None:
         """Make the state, where and in the shape of a picture."""
         self.value = torch.zeros_like(like)
@@ -41,6 +46,11 @@ class Average:
 
 class Last(Average):
     """No average: the last output itself."""
+
+    @property
+    def age(self) -> float:
+        """Nothing."""
+        return 0.0
 
     def take(self, output: Tensor) -> None:
         """Take in one output."""
@@ -63,6 +73,11 @@ class Exponential(Average):
     def __init__(self, decay: float = 0.99, *, debias: bool = False) -> None:
         self._decay, self._debias = decay, debias
 
+    @property
+    def age(self) -> float:
+        """Once it has run for long, d / (1 - d)."""
+        return self._decay / (1 - self._decay)
+
     def take(self, output: Tensor) -> None:
         """Take in one output."""
         self._taken += 1
@@ -79,6 +94,11 @@ class Window(Average):
 
     def __init__(self, window: int = 100) -> None:
         self._window = window
+
+    @property
+    def age(self) -> float:
+        """Once it is full, (W - 1) / 2."""
+        return (self._window - 1) / 2
 
     def begin(self, like: Tensor) -> None:
         """Make the state."""

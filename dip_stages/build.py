@@ -108,12 +108,13 @@ def build_held_out(config: Config, seed: int, size: tuple[int, int]) -> Tensor |
 
 
 def build_rule(
-    config: StoppingConfig, observation: Observation, seed: int, held_out: Tensor | None
+    config: StoppingConfig, average: AverageConfig, observation: Observation, seed: int, held_out: Tensor | None
 ) -> stopping.Rule | None:
     """Return a stopping rule, None for none; the clean picture is handed to the oracle alone.
 
     Args:
         config: The rule's.
+        average: That of the average of the outputs, which lags behind them.
         observation: What is observed.
         seed: The cell's, for a rule that draws.
         held_out: The pixels that the fit does not see, for the rule that goes by them.
@@ -127,7 +128,8 @@ def build_rule(
         sigma = build_sigma(config.sigma, observation)
         if isinstance(config, SureConfig):
             return stopping.Sure(observation.observed, sigma, seed, **settings)
-        return stopping.Discrepancy(observation.observed, sigma, **settings)
+        lag = round(config.lag * build_average(average).age)
+        return stopping.Discrepancy(observation.observed, sigma, config.tau, lag, held_out)
     if isinstance(config, ResidualConfig):
         return stopping.Residual(observation.observed, **settings)
     if isinstance(config, HeldOutConfig):
@@ -178,7 +180,8 @@ def build_module(
     )
     kind: type[DIPModule] = {"staged": StagedDIP, "baseline": BaselineDIP, "aseqdip": AseqDIP}[config.fit.name]
     held_out = build_held_out(config, seed, size)
-    rules = {label: build_rule(rule, observation, seed, held_out) for label, rule in config.reading.items()}
+    reading = (config.average, observation, seed, held_out)
+    rules = {label: build_rule(rule, *reading) for label, rule in config.reading.items()}
     return kind(
         network,
         plan,
@@ -186,7 +189,7 @@ def build_module(
         settings,
         seed,
         average=build_average(config.average),
-        rule=build_rule(config.stopping, observation, seed, held_out),
+        rule=build_rule(config.stopping, *reading),
         readers={label: rule for label, rule in rules.items() if rule is not None},
         held_out=held_out,
     )

@@ -165,29 +165,46 @@ class Discrepancy(Rule):
     .. math:: \min\{t : \mathrm{mean}\,(f_t - y)^2 \le \tau\,\sigma^2\}
 
     Morozov's discrepancy principle (1966): an output that is nearer to y than the clean picture itself has begun to fit
-    the noise. A new stage changes nothing: the observed picture stays the same.
+    the noise. The average of the outputs is there later, since it is of earlier ones: with a lag, the fit goes on for
+    that long and the iteration at its end is kept (ours). A new stage changes nothing: the observed picture stays the
+    same.
 
     Args:
         observed: y, ``(1, C, H, W)``.
         sigma: Standard deviation of its noise on the [0, 1] scale.
         tau: Factor on the noise variance, > 0.
+        lag: Iterations >= 0.
+        held_out: Pixels that the loss does not see, ``(1, 1, H, W)`` boolean, which the mean leaves out; None for none.
     """
 
-    def __init__(self, observed: Tensor, sigma: float, tau: float = 1.0) -> None:
+    def __init__(
+        self, observed: Tensor, sigma: float, tau: float = 1.0, lag: int = 0, held_out: Tensor | None = None
+    ) -> None:
         super().__init__()
         self.sigma = sigma
-        self._observed, self._limit = observed, tau * sigma**2
+        self._observed, self._limit, self._lag = observed, tau * sigma**2, lag
+        self._weights = None if held_out is None else _weights(~held_out, observed)
 
     def begin(self, like: Tensor) -> None:
         """Make the state."""
         super().begin(like)
+        self._state["there"] = torch.zeros((), dtype=torch.int64, device=like.device)
         self._observed = self._observed.to(like.device)
+        self._weights = None if self._weights is None else self._weights.to(like.device)
 
     def _watch(self, view: View) -> None:
-        there = (view.output - self._observed).square().mean() <= self._limit
-        first = there & ~self.ended
-        self._keep(view, first)
-        self._end(first)
+        distances = (view.output - self._observed).square()
+        distance = distances.mean() if self._weights is None else (distances * self._weights).sum()
+        first = (distance <= self._limit) & (self._state["there"] == 0)
+        self._state["there"].copy_(torch.where(first, self._seen, self._state["there"]))
+        last = (self._state["there"] > 0) & (self._seen - self._state["there"] >= self._lag) & ~self.ended
+        self._keep(view, last)
+        self._end(last)
+
+
+def _weights(pixels: Tensor, observed: Tensor) -> Tensor:
+    """Return what a picture's values are to be weighed with, that their sum is their mean over some pixels."""
+    return pixels.float() / (pixels.sum() * observed.shape[1])
 
 
 class _Lowest(Rule):
@@ -276,11 +293,11 @@ class HeldOut(_Lowest):
 
     .. math:: v_t = \mathrm{mean}_{held\ out}\,(a_t - y)^2
 
-    A network learns nothing of the noise at pixels that the loss leaves out, where it is independent from pixel to
-    pixel. So v is the mean squared error of the average there plus the variance of the noise: it estimates the risk and
-    needs no noise level. (Hold-out validation; for Deep Image Prior: Ding et al., 2022, arXiv 2209.10675. Here the
-    average is validated, which is nearer to the clean picture than any output.) A stage that begins starts the waiting
-    anew and leaves the lowest value: the observed picture stays the same.
+    Where noise is independent from pixel to pixel and of mean zero, a network learns nothing of it at pixels that the
+    loss leaves out. So v is, in expectation, the mean squared error of the average there plus the variance of the
+    noise: it estimates the risk and needs no noise level. (Hold-out validation; for Deep Image Prior: Ding et al.,
+    2022, arXiv 2209.10675. Here the average is validated, which is nearer to the clean picture than any output.) A
+    stage that begins starts the waiting anew and leaves the lowest value: the observed picture stays the same.
 
     Args:
         observed: y, ``(1, C, H, W)``.
@@ -291,7 +308,7 @@ class HeldOut(_Lowest):
     def __init__(self, observed: Tensor, held_out: Tensor, patience: int = 20) -> None:
         super().__init__(patience)
         self._observed = observed
-        self._weights = held_out.float() / (held_out.sum() * observed.shape[1])
+        self._weights = _weights(held_out, observed)
 
     def begin(self, like: Tensor) -> None:
         """Make the state."""

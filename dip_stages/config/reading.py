@@ -77,27 +77,31 @@ class AutoConfig:
     name: str = "auto"
     sigma: str = "known"
     tau: float = 1.0
+    lag: float = 1.0
 
     def __post_init__(self) -> None:
         check_choice("stopping.sigma", self.sigma, SIGMAS)
         check_range("stopping.tau", self.tau, above=0)
+        check_range("stopping.lag", self.lag, at_least=0)
 
     def rule(self, *, recorrupted: bool) -> ResidualConfig | DiscrepancyConfig:
         """Return the rule that it stands for; a typed configuration holds that one."""
-        return ResidualConfig() if recorrupted else DiscrepancyConfig(sigma=self.sigma, tau=self.tau)
+        return ResidualConfig() if recorrupted else DiscrepancyConfig(sigma=self.sigma, tau=self.tau, lag=self.lag)
 
 
 @dataclass(frozen=True)
 class DiscrepancyConfig:
-    """See :class:`dip_stages.stopping.Discrepancy`."""
+    """See :class:`dip_stages.stopping.Discrepancy`; the lag here is in mean ages of the average."""
 
     name: str = "discrepancy"
     sigma: str = "known"
     tau: float = 1.0
+    lag: float = field(default=0.0, metadata={"neutral": 0.0})
 
     def __post_init__(self) -> None:
         check_choice("stopping.sigma", self.sigma, SIGMAS)
         check_range("stopping.tau", self.tau, above=0)
+        check_range("stopping.lag", self.lag, at_least=0)
 
 
 @dataclass(frozen=True)

@@ -502,6 +502,13 @@ class Config:
         return self.fit.input if self.staged or self.fit.input == "observed" else "fixed_noise"
 
     @property
+    def _fed_by(self) -> str:
+        """The setting by which the network is fed what it is fed."""
+        if self.recorrupted:
+            return "protocol=recorrupted"
+        return "method=aseqdip" if self.fit.name == "aseqdip" else f"method.input={self.net_input}"
+
+    @property
     def lr(self) -> float:
         """The learning rate: the method's own, else the trainer's."""
         return self.trainer.lr if self.fit.lr is None else self.fit.lr
@@ -530,10 +537,9 @@ class Config:
 
     def _check_held_out(self) -> None:
         if self.net_input in ("observed", "own_output"):
-            what = "protocol=recorrupted" if self.recorrupted else f"method.input={self.net_input}"
             raise ConfigError(
-                f"trainer.held_out: got {self.trainer.held_out} with {what}, by which the network is fed those pixels; "
-                "allowed: 0, or another input"
+                f"trainer.held_out: got {self.trainer.held_out} with {self._fed_by}, by which the network is fed those "
+                f"pixels; allowed: 0, or another {self._fed_by.partition('=')[0]}"
             )
         if self.staged and isinstance(self.loss, PerceptualConfig):
             raise ConfigError(
@@ -546,6 +552,11 @@ class Config:
         if isinstance(rule, SureConfig):
             return f"method.input={self.net_input}", "method.input=observed"
         if isinstance(rule, HeldOutConfig):
+            if self.net_input in ("observed", "own_output"):
+                return (
+                    f"{self._fed_by}, by which the network is fed all pixels",
+                    f"another {self._fed_by.split('=')[0]}",
+                )
             return f"trainer.held_out={self.trainer.held_out}", "more, as in trainer.held_out=0.1"
         if isinstance(rule, ResidualConfig) and self.staged:
             return f"protocol={self.protocol.name}", "protocol=recorrupted"

@@ -14,6 +14,12 @@ if TYPE_CHECKING:
 OUTPUTS = torch.rand((25, 1, 3, 8, 8), generator=torch.Generator().manual_seed(0))
 
 
+def test_the_age_of_an_average_is_that_of_its_outputs_by_their_weights() -> None:
+    ages = torch.arange(1999, -1, -1, dtype=torch.float32).view(-1, 1, 1, 1, 1)
+    for average in (Last(), Exponential(0.95, debias=True), Exponential(0.0), Window(7)):
+        assert after(average, ages).item() == pytest.approx(average.age, rel=1e-3, abs=1e-3)
+
+
 def after(average: Average, outputs: Tensor = OUTPUTS) -> Tensor:
     average.begin(outputs[0])
     for output in outputs:

@@ -58,6 +58,8 @@ def test_a_rule_that_can_say_nothing_of_a_fit_is_refused_and_left_out_of_the_rea
         parse(composing("stopping=residual"))
     with pytest.raises(ConfigError, match=r"stopping=held_out: got trainer.held_out=0.0; allowed: more, as in .*=0.1"):
         parse(composing("stopping=held_out"))
+    with pytest.raises(ConfigError, match=r"got protocol=recorrupted, by .* all pixels; allowed: another protocol"):
+        parse(composing("stopping=held_out", "protocol=recorrupted"))
     everything = set(parse(composing("readers=all")).readers.rules)
     assert set(parse(composing("readers=all")).reading) == everything - {"sure", "residual", "held_out"}
     assert set(parse(composing("readers=all", "trainer.held_out=0.1")).reading) == everything - {"sure", "residual"}
@@ -78,7 +80,10 @@ def test_a_rule_that_can_say_nothing_of_a_fit_is_refused_and_left_out_of_the_rea
             "got 0.1 with method.input=observed, by which the network is fed",
         ),
         (("protocol=recorrupted",), "got 0.1 with protocol=recorrupted, by which the network is fed those pixels"),
-        (("method=aseqdip",), "got 0.1 with method.input=own_output, by which the network is fed those pixels"),
+        (
+            ("method=aseqdip",),
+            "got 0.1 with method=aseqdip, by which the network is fed those pixels; allowed: 0, or anot",
+        ),
         (("loss=perceptual",), "got 0.1 with loss=perceptual, which compares whole neighbourhoods; allowed: 0, or"),
         (("trainer.held_out=0.95",), "got 0.95; allowed: a number >= 0 and <= 0.9"),
     ],
@@ -94,11 +99,12 @@ def test_pixels_are_not_held_out_where_the_fit_would_see_them(
 @pytest.mark.parametrize(
     ("overrides", "rule"),
     [
-        ((), DiscrepancyConfig()),
-        (("stopping.sigma=estimate", "stopping.tau=1.1"), DiscrepancyConfig(sigma="estimate", tau=1.1)),
-        (("stopping=auto_estimated",), DiscrepancyConfig(sigma="estimate")),
+        ((), DiscrepancyConfig(lag=1.0)),
+        (("stopping.lag=0",), DiscrepancyConfig()),
+        (("stopping.sigma=estimate", "stopping.tau=1.1"), DiscrepancyConfig(sigma="estimate", tau=1.1, lag=1.0)),
+        (("stopping=auto_estimated",), DiscrepancyConfig(sigma="estimate", lag=1.0)),
         (("protocol=recorrupted",), ResidualConfig()),
-        (("protocol=recorrupted", "method=baseline"), DiscrepancyConfig()),
+        (("protocol=recorrupted", "method=baseline"), DiscrepancyConfig(lag=1.0)),
         (("protocol=recorrupted", "stopping=discrepancy"), DiscrepancyConfig()),
     ],
 )

@@ -189,6 +189,24 @@ class Shrinking:
         return self.factors[self.at] * fed
 
 
+def test_discrepancy_goes_on_for_its_lag_and_keeps_what_there_is_then() -> None:
+    observed = torch.full(SHAPE, 0.5)
+    distances = [0.3, 0.1, 0.2, 0.05, 0.3, 0.3, 0.3]
+    seen = views(torch.stack([observed + distance for distance in distances]))
+    for lag, number in ((0, 2), (1, 3), (4, 6)):
+        choice = read(Discrepancy(observed, 0.1001, lag=lag), seen)
+        assert (choice.iteration, choice.spent, choice.decided) == (number, number, True)
+        kept(choice, seen)
+    late = read(Discrepancy(observed, 0.1001, lag=6), seen)
+    assert (late.iteration, late.decided) == (7, False)
+
+
+def test_discrepancy_leaves_out_what_the_fit_does_not_see() -> None:
+    observed, held_out = torch.full(SHAPE, 0.5), some_pixels(40)
+    outputs = torch.stack([torch.where(held_out, 9.0, observed + distance) for distance in (0.3, 0.11, 0.09, 0.0)])
+    assert read(Discrepancy(observed, 0.1, held_out=held_out), views(outputs)).iteration == 3
+
+
 def some_pixels(count: int) -> Tensor:
     return (torch.arange(256) < count).view(1, 1, 16, 16)
 
@@ -287,6 +305,7 @@ def rules() -> dict[str, Rule]:
     observed = torch.full(SHAPE, 0.5)
     return {
         "discrepancy": Discrepancy(observed, 0.1),
+        "discrepancy with a lag": Discrepancy(observed, 0.25, lag=9, held_out=some_pixels(40)),
         "residual": Residual(observed, 0.8, patience=6),
         "held_out": HeldOut(observed, some_pixels(40), patience=6),
         "es_wmv": EsWmv(4, patience=6),
