@@ -51,7 +51,13 @@ FITS = {
         "stopping.patience=3",
         "stopping=residual",
     ),
-    "stopped, of a window": ("trainer.chunk=4", "average=window", "stopping.tau=4", "trainer.lr=0.05"),
+    "stopped, of a window": (
+        "trainer.chunk=4",
+        "average=window",
+        "average.window=7",  # by which the stop lags 3 iterations
+        "stopping.tau=4",
+        "trainer.lr=0.05",
+    ),
     "held out": (
         "trainer.chunk=4",
         "trainer.held_out=0.2",

@@ -186,7 +186,7 @@ def test_an_ensemble_is_the_mean_of_fits_with_seeds_of_their_own(make_cell: Make
 
 def test_a_rule_ends_the_cell_and_what_it_chose_is_the_result(make_cell: MakeCell, tmp_path: Path) -> None:
     settings = ("method=baseline", "trainer.chunk=10", "trainer.lr=0.05")
-    record = run_cell(make_cell(*settings, "stopping.tau=6"), tmp_path / "stopped", threads=1)
+    record = run_cell(make_cell(*settings, "stopping.tau=6", "stopping.lag=0"), tmp_path / "stopped", threads=1)
     assert record.stopping is not None
     assert record.metrics is not None
     stop = record.stopping["iteration"]
@@ -198,6 +198,10 @@ def test_a_rule_ends_the_cell_and_what_it_chose_is_the_result(make_cell: MakeCel
     assert same.metrics["average"]["end"] == {k: record.metrics["result"][k] for k in ("iteration", "psnr", "ssim")}
     assert (tmp_path / "stopped" / "result.png").read_bytes() == (tmp_path / "same" / "average.png").read_bytes()
     assert record.metrics["result"]["needs_clean"] is False
+    window = ("average=window", "average.window=9")  # whose outputs are 4 iterations old on average
+    later = run_cell(make_cell(*settings, *window, "stopping.tau=6"), tmp_path / "later", threads=1)
+    assert later.stopping is not None
+    assert later.stopping["iteration"] == later.iterations["run"] == stop + 4
     oracle = run_cell(make_cell("method=baseline", "stopping=oracle"), tmp_path / "oracle", threads=1)
     assert oracle.sees_clean
     assert oracle.stopping is not None
