@@ -502,11 +502,13 @@ class Config:
         return self.fit.input if self.staged or self.fit.input == "observed" else "fixed_noise"
 
     @property
-    def _fed_by(self) -> str:
-        """The setting by which the network is fed what it is fed."""
+    def _fed_the_picture_by(self) -> str | None:
+        """The setting by which the network is fed the observed picture; None if it is not."""
         if self.recorrupted:
             return "protocol=recorrupted"
-        return "method=aseqdip" if self.fit.name == "aseqdip" else f"method.input={self.net_input}"
+        if self.fit.name == "aseqdip":
+            return "method=aseqdip"
+        return "method.input=observed" if self.net_input == "observed" else None
 
     @property
     def lr(self) -> float:
@@ -536,10 +538,10 @@ class Config:
             raise ConfigError(f"protocol.last_alpha: got {got} with scheduler.stages=1; allowed: null, or more stages")
 
     def _check_held_out(self) -> None:
-        if self.net_input in ("observed", "own_output"):
+        if fed_by := self._fed_the_picture_by:
             raise ConfigError(
-                f"trainer.held_out: got {self.trainer.held_out} with {self._fed_by}, by which the network is fed those "
-                f"pixels; allowed: 0, or another {self._fed_by.partition('=')[0]}"
+                f"trainer.held_out: got {self.trainer.held_out} with {fed_by}, by which the network is fed those "
+                f"pixels; allowed: 0, or another {fed_by.partition('=')[0]}"
             )
         if self.staged and isinstance(self.loss, PerceptualConfig):
             raise ConfigError(
@@ -552,11 +554,8 @@ class Config:
         if isinstance(rule, SureConfig):
             return f"method.input={self.net_input}", "method.input=observed"
         if isinstance(rule, HeldOutConfig):
-            if self.net_input in ("observed", "own_output"):
-                return (
-                    f"{self._fed_by}, by which the network is fed all pixels",
-                    f"another {self._fed_by.split('=')[0]}",
-                )
+            if fed_by := self._fed_the_picture_by:
+                return f"{fed_by}, by which the network is fed all pixels", f"another {fed_by.partition('=')[0]}"
             return f"trainer.held_out={self.trainer.held_out}", "more, as in trainer.held_out=0.1"
         if isinstance(rule, ResidualConfig) and self.staged:
             return f"protocol={self.protocol.name}", "protocol=recorrupted"
