@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CHECKPOINT",
+    "CURVES",
     "PLAN",
     "PROGRESS",
     "RECORD",
@@ -45,6 +46,7 @@ SCHEMA = 3
 
 RECORD = "record.json"
 PLAN = "plan.json"  # of a sweep
+CURVES = "curves.csv"
 PROGRESS = "progress.json"  # of a running cell
 CHECKPOINT = "checkpoint.pt"  # of a cell that has not ended
 

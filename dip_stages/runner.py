@@ -24,7 +24,7 @@ from dip_stages.figures import plot_curve
 from dip_stages.metrics import quality
 from dip_stages.pictures import write_png
 from dip_stages.provenance import provenance
-from dip_stages.records import CHECKPOINT, PROGRESS, Record, write_csv, write_json, write_record
+from dip_stages.records import CHECKPOINT, CURVES, PROGRESS, Record, write_csv, write_json, write_record
 from dip_stages.references import Referred, refer
 from dip_stages.results import Member, ensemble_of, member_of, observation_of, reference_of
 from dip_stages.stages import Chunks
@@ -42,9 +42,7 @@ if TYPE_CHECKING:
     from dip_stages.modules import DIPModule
     from dip_stages.stages import StagePlan
 
-__all__ = ["CURVES", "run_cell"]
-
-CURVES = "curves.csv"
+__all__ = ["run_cell"]
 
 LAST_GOOD = "last_good.pt"
 

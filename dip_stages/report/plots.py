@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from dip_stages.figures import publish, style
+from dip_stages.records import CURVES
 from dip_stages.report.readings import kinds
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def plot_curves(root: Path, frame: pd.DataFrame, path: Path) -> bool:
     """
     kinds = _done(frame).groupby(["arch", "protocol", "beta_max", "noise", "scheduler", "loss", "method"], dropna=False)
     first = kinds.head(_MOST_CURVES)
-    measured = first[[(root / folder / "curves.csv").exists() for folder in first.folder]]
+    measured = first[[(root / folder / CURVES).exists() for folder in first.folder]]
     curves = [_curve(root, cell, panel) for cell in measured.itertuples() for panel in _panels(frame, cell)]
     if not curves:
         return False
@@ -230,7 +231,7 @@ def _curve(root: Path, cell: Any, panel: str) -> pd.DataFrame:
     else:  # with one stage there is no schedule to tell apart by
         name = f"{cell.scheduler}, {cell.loss}" if pd.notna(cell.scheduler) else f"{cell.protocol}, {cell.loss}"
     name += "" if cell.noise == "gaussian" else f", {cell.noise}"
-    curve = pd.read_csv(root / cell.folder / "curves.csv", usecols=["iteration", "output_psnr"])
+    curve = pd.read_csv(root / cell.folder / CURVES, usecols=["iteration", "output_psnr"])
     return curve.assign(panel=panel, beta_max=cell.beta_max, cell=name)
 
 

@@ -89,10 +89,10 @@ def stopping_table(readings: pd.DataFrame, by: Sequence[str] = ()) -> pd.DataFra
     Returns:
         A row a method and reader, the readers of a method by their mean gap. PSNR and SSIM are the average's at the
         iteration chosen; ``spent`` is the mean number of iterations after which the rule knew, beside that of the
-        peak; ``decided`` how many of the cells it came to a decision in. Where plain baselines are among the cells,
-        ``PSNR vs baseline`` is the mean difference to theirs under the reader of the same name, paired by observation,
-        seeds, network and what other settings both have, and ``better`` in how many of the pairs it is positive. There
-        is no pair where one knew sigma and the other estimated it.
+        peak; ``decided`` how many of the cells it came to a decision in. Where plain baselines that see all pixels are
+        among the cells, ``PSNR vs baseline`` is the mean difference to theirs under the reader of the same name, paired
+        by observation, seeds, network and what other settings both have, and ``better`` in how many of the pairs it is
+        positive. There is no pair where one knew sigma and the other estimated it.
     """
     keys = _kinds(readings, by)
     readings = _against_baseline(readings)
@@ -147,8 +147,10 @@ def _kinds(readings: pd.DataFrame, by: Sequence[str] = ()) -> list[str]:
 def _against_baseline(readings: pd.DataFrame) -> pd.DataFrame:
     """Return the readings with the PSNR's difference to the plain baseline's of the same observation, seed and rule."""
     is_plain = (readings.method == "baseline") & (readings.input == "fixed_noise")
+    if _HELD_OUT in readings:
+        is_plain &= readings[_HELD_OUT] == 0
     plain = readings[is_plain]
-    shared = [setting for setting in settings_in(readings) if plain[setting].notna().any()]
+    shared = [setting for setting in settings_in(readings) if plain[setting].notna().any() and setting != _HELD_OUT]
     pairing = [*_PAIRED, *shared, "reader"]
     plain = plain.drop_duplicates(pairing, keep=False)[[*pairing, "average_psnr", "sigma_source"]]
     names = {"average_psnr": "of_baseline", "sigma_source": "baseline_sigma"}
@@ -163,5 +165,6 @@ def _better(differences: pd.Series) -> str | None:
     return f"{(pairs > 0).sum()} of {len(pairs)}" if len(pairs) else None
 
 
+_HELD_OUT = "trainer.held_out"
 _REPEATS = ("picture", "beta_max", "seed", "noise_seed", "arch", "average", "stopping")
 _PAIRED = ("picture", "beta_max", "noise", "seed", "noise_seed", "arch", "average")

@@ -139,6 +139,19 @@ def test_pairs_share_the_settings_that_baselines_have_and_where_sigma_is_from(tm
     assert staged["PSNR vs baseline"].isna().loc[False]
 
 
+def test_a_baseline_with_pixels_held_out_is_compared_with_the_one_that_sees_all(tmp_path: Path) -> None:
+    for name, held_out, psnr in (("whole", 0.0, 28.0), ("held", 0.1, 27.5)):
+        rules = {"auto": psnr, "oracle": 31.0, "oracle_of_output": 31.0} | ({"held_out": psnr} if held_out else {})
+        readers = {label: reading(label, 100, 27.0, average) for label, average in rules.items()}
+        settings = {"method": {"name": "baseline"}, "trainer": {"held_out": held_out}}
+        a_read_cell(tmp_path, name, 0, readers, settings=settings)
+    table = stopping_table(load_readings(tmp_path)).set_index(["trainer.held_out", "reader"])
+    assert table.loc[(0.1, "auto"), "PSNR vs baseline"] == -0.5
+    assert table.loc[(0.1, "auto"), "better"] == "0 of 1"
+    unpaired = [(0.1, "held_out"), (0.0, "auto")]  # a rule that the other has not, and the baseline itself
+    assert table["PSNR vs baseline"].isna().loc[unpaired].all()
+
+
 def test_the_report_shows_it_and_marks_what_needs_the_clean_picture(root: Path) -> None:
     text = report.report_sweep(root)
     assert "## Where each rule would have stopped" in text
