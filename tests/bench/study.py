@@ -1,7 +1,9 @@
 """Writes the outcome of ``sweep=stopping_tuning`` and ``sweep=stopping`` into a document: ``make stopping``.
 
 ``python -m tests.bench.study outputs/stopping_tuning outputs/stopping --into docs/stopping.md`` replaces what stands
-there between ``<!-- NAME -->`` and ``<!-- /NAME -->``, NAME being the sweep's, and puts the figure into ``docs/NAME``.
+there between ``<!-- NAME -->`` and ``<!-- /NAME -->``, NAME being the sweep's. It puts into ``docs/NAME`` the figure,
+the readings, a row a cell and rule, and an archive of plan, records and curves, from which the sweep goes on once it is
+unpacked into ``outputs/NAME``.
 """
 
 from __future__ import annotations
@@ -9,10 +11,12 @@ from __future__ import annotations
 import argparse
 import re
 import sys
+import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dip_stages.files import write_text
+from dip_stages.files import replacing, write_text
+from dip_stages.records import CURVES, PLAN, RECORD
 from dip_stages.report.ensembles import ensemble_table, load_ensembles
 from dip_stages.report.frame import load
 from dip_stages.report.plots import plot_gaps
@@ -51,9 +55,9 @@ def targets(readings: pd.DataFrame, ensembles: pd.DataFrame, check_every: int) -
         said = "; ".join(f"{text} ({'met' if met else 'missed'})" for text, met in facts)
         if said:
             lines.append(f"- {kind}: {said}.")
-    if not ensembles.empty:
-        gain = ensembles.gain.mean()
-        lines.append(f"- Ensembles: {gain:.2f} dB over one run ({'met' if gain >= 0.5 else 'missed'}).")
+    for method, gains in () if ensembles.empty else ensembles.groupby("method", sort=False).gain:
+        gain = gains.mean()
+        lines.append(f"- Ensembles, {method}: {gain:.2f} dB over one run ({'met' if gain >= 0.5 else 'missed'}).")
     return lines
 
 
@@ -92,6 +96,15 @@ def replaced(document: str, name: str, text: str) -> str:
     return marks.sub(lambda found: f"{found[1]}\n{text}\n\n{found[2]}", document)
 
 
+def archive(folder: Path, path: Path) -> None:
+    """Write an archive of a sweep's plan, records and curves; the same bits for the same files."""
+    files = [*folder.glob(PLAN), *folder.glob(f"*/{RECORD}"), *folder.glob(f"*/{CURVES}")]
+    with replacing(path) as temporary, zipfile.ZipFile(temporary, "w") as packed:
+        for file in sorted(files):
+            member = zipfile.ZipInfo(file.relative_to(folder).as_posix())  # dated 1980
+            packed.writestr(member, file.read_bytes(), zipfile.ZIP_DEFLATED, compresslevel=9)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folders", type=Path, nargs="+", help="sweeps' folders")
@@ -102,9 +115,11 @@ def main() -> None:
         if arguments.into is None:
             sys.stdout.write(f"{text}\n\n")
         else:
-            figure = arguments.into.parent / folder.name / "gaps.png"
+            readings, figure = load_readings(folder), arguments.into.parent / folder.name / "gaps.png"
             figure.parent.mkdir(exist_ok=True)
-            if plot_gaps(load_readings(folder), figure):
+            write_text(figure.with_name("readings.csv"), readings.to_csv(index=False, float_format="%.6g"))
+            archive(folder, figure.with_name("cells.zip"))
+            if plot_gaps(readings, figure):
                 text += f"\n\n![gap to the peak, by rule and method]({folder.name}/{figure.name})"
             document = arguments.into.read_text(encoding="utf-8")
             write_text(arguments.into, replaced(document, folder.name, text))
