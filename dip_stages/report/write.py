@@ -166,6 +166,6 @@ def _holes(frame: pd.DataFrame) -> str:
     holes = frame[frame.planned & (frame.status != "done")]
     if holes.empty:
         return ""
-    reasons = holes.error.map(lambda error: f", {error}" if error else "")
+    reasons = holes.error.map(lambda error: f", {error}" if pd.notna(error) else "")
     lines = ("- " + holes.folder + ": " + holes.status + reasons).tolist()
     return "\n".join(["Holes:", *lines, ""])

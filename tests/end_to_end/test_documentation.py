@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 NEW_AXIS = ROOT / "docs" / "new_axis.md"  # whose commands want the network that it adds
+PYTHON = r"```python\n((?:(?!```).)*)```"
+PRINTING = PYTHON + r"\n\nprints\n\n```text\n(.*?)```"
 
 
 def commands(document: Path) -> list[str]:
@@ -127,7 +129,7 @@ def test_every_command_runs_when_made_small(run: CommandLine, tmp_path: Path, co
 @pytest.mark.slow
 def test_the_python_of_the_documentation_runs(run: CommandLine, tmp_path: Path) -> None:
     for document in set(DOCUMENTS) - {NEW_AXIS}:
-        for code in re.findall(r"```python\n(.*?)```", document.read_text(), flags=re.S):
+        for code in re.findall(PYTHON, re.sub(PRINTING, "", document.read_text(), flags=re.S), flags=re.S):
             for sweep in re.findall(r'"outputs/(\w+)"', code):
                 smaller = [*SMALLER.get(f"sweep={sweep}", []), "preset=smoke", "trainer.iterations=2", "arch.width=4"]
                 made = run("-m", f"sweep={sweep}", *smaller)
@@ -136,6 +138,15 @@ def test_the_python_of_the_documentation_runs(run: CommandLine, tmp_path: Path) 
                 [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
             )
             assert done.returncode == 0, f"{document.name}: {done.stderr}"
+
+
+@pytest.mark.parametrize(
+    ("code", "printed"),
+    [found for document in DOCUMENTS for found in re.findall(PRINTING, document.read_text(), flags=re.S)],
+)
+def test_python_that_is_said_to_print_something_prints_it(code: str, printed: str) -> None:
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == printed
 
 
 @pytest.mark.slow

@@ -129,6 +129,14 @@ def test_a_folder_without_a_sweep_is_refused(tmp_path: Path) -> None:
             report.load(folder)
 
 
+def test_holes_say_why_where_there_is_a_reason(sweep: Sweep) -> None:
+    sweep.add(axes("baseline"), 25.0)
+    sweep.add(axes("staged"), missing=True)
+    assert f"- {sweep.cells[1]['folder']}: missing\n" in report.report_sweep(sweep.root)
+    sweep.add(axes("staged", seed=1), None)
+    assert f"- {sweep.cells[2]['folder']}: failed, diverged\n" in report.report_sweep(sweep.root)
+
+
 def test_single_cells_are_reported_without_a_plan(sweep: Sweep) -> None:
     sweep.add(axes("baseline"), 25.0, planned=False)
     (sweep.root / "plan.json").unlink()
