@@ -48,7 +48,7 @@ def test_a_recorrupted_fit_stops_by_itself_near_its_best(composing: Compose, tmp
     assert record.stopping is not None
     assert record.stopping["rule"] == "residual"
     assert record.stopping["decided"]
-    assert record.iterations["run"] < 700
+    assert record.iterations["run"] < 600
     assert record.metrics["result"]["psnr"] > record.observation["psnr"] + 7
     assert record.metrics["result"]["gap_psnr"]["value"] < 0.5
 
