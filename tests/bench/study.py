@@ -55,9 +55,9 @@ def targets(readings: pd.DataFrame, ensembles: pd.DataFrame, check_every: int) -
         said = "; ".join(f"{text} ({'met' if met else 'missed'})" for text, met in facts)
         if said:
             lines.append(f"- {kind}: {said}.")
-    for method, gains in () if ensembles.empty else ensembles.groupby("method", sort=False).gain:
-        gain = gains.mean()
-        lines.append(f"- Ensembles, {method}: {gain:.2f} dB over one run ({'met' if gain >= 0.5 else 'missed'}).")
+    if not ensembles.empty:
+        for method, gain in ensembles.groupby("method", sort=False).gain.mean().items():
+            lines.append(f"- Ensembles, {method}: {gain:.2f} dB over one run ({'met' if gain >= 0.5 else 'missed'}).")
     return lines
 
 

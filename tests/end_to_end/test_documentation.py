@@ -36,6 +36,7 @@ ON_CLUSTERS = sorted({command for command in EVERY if re.search(r"hydra/launcher
 APART = {*ON_CLUSTERS, *commands(NEW_AXIS)}
 OURS = sorted({command for command in EVERY if command.startswith("python -m dip_stages")} - APART)
 ON_SWEEPS = [command for command in OURS if re.match(r"python -m dip_stages\.(report|status)", command)]
+PRINTED = [found for document in DOCUMENTS for found in re.findall(PRINTING, document.read_text(), flags=re.S)]
 MAKES = sorted({command for command in EVERY if command.startswith("make")})
 
 
@@ -56,6 +57,7 @@ SMALLER = {
 
 def test_the_documentation_has_commands_and_each_is_of_a_kind_that_is_tested() -> None:
     assert len(OURS) >= 8
+    assert len(PRINTED) >= 2
     assert {"make report", "make test"} <= set(MAKES)
     others = {command.split()[0] for command in EVERY} - {"python", "make", "git", "cd", "pip"}
     assert not others
@@ -140,10 +142,7 @@ def test_the_python_of_the_documentation_runs(run: CommandLine, tmp_path: Path) 
             assert done.returncode == 0, f"{document.name}: {done.stderr}"
 
 
-@pytest.mark.parametrize(
-    ("code", "printed"),
-    [found for document in DOCUMENTS for found in re.findall(PRINTING, document.read_text(), flags=re.S)],
-)
+@pytest.mark.parametrize(("code", "printed"), PRINTED)
 def test_python_that_is_said_to_print_something_prints_it(code: str, printed: str) -> None:
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout == printed
