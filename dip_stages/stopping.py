@@ -262,7 +262,7 @@ class Residual(_Lowest):
         patience: Iterations >= 1.
     """
 
-    def __init__(self, observed: Tensor, decay: float = 0.99, patience: int = 20) -> None:
+    def __init__(self, observed: Tensor, decay: float = 0.992, patience: int = 20) -> None:
         super().__init__(patience)
         self._observed, self._decay = observed, decay
 

@@ -109,7 +109,7 @@ class ResidualConfig:
     """See :class:`dip_stages.stopping.Residual`."""
 
     name: str = "residual"
-    decay: float = 0.99
+    decay: float = 0.992
     patience: int = 20
 
     def __post_init__(self) -> None:
