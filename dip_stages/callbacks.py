@@ -13,6 +13,7 @@ from dip_stages.modules import DIPModule
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from pytorch_lightning.loggers import Logger
     from torch import Tensor
 
     from dip_stages.stages import Chunk
@@ -27,17 +28,17 @@ class QualityCurve(pl.Callback):
 
     Args:
         clean: ``(1, C, H, W)``; the reference of the evaluation, unknown to the module.
+        member: The ensemble's member that is fitted.
 
     Attributes:
-        member: The ensemble's member that is being fitted.
-        rows: One a chunk, with the keys :data:`CURVE_COLUMNS`, of all members so far.
+        rows: One a chunk, with the keys :data:`CURVE_COLUMNS`.
         stages: One a stage that ran: member, beta, budget, loss, and the output's quality against the target and the
             clean picture at the stage's end.
     """
 
-    def __init__(self, clean: Tensor) -> None:
+    def __init__(self, clean: Tensor, member: int = 0) -> None:
         self.clean = clean
-        self.member = 0
+        self._member = member
         self._logged = 0
         self.rows: list[dict[str, float]] = []
         self.stages: list[dict[str, Any]] = []
@@ -45,8 +46,7 @@ class QualityCurve(pl.Callback):
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Bring the reference to the device, and hand to the logger what was measured before an interruption."""
         self.clean = self.clean.to(pl_module.device)
-        while self._logged < len(self.rows):
-            self._log(trainer, _fit(pl_module).plan.iterations)
+        self._hand_on(trainer, pl_module)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: object, batch: Any, batch_idx: int
@@ -56,7 +56,7 @@ class QualityCurve(pl.Callback):
         module, chunk = _fit(pl_module), batch
         output, average = quality(module.output, self.clean), quality(module.average, self.clean)
         row = {
-            "member": self.member,
+            "member": self._member,
             "iteration": module.iteration,
             "stage": chunk.stage,
             "loss": module.loss_value.item(),
@@ -66,21 +66,25 @@ class QualityCurve(pl.Callback):
             "average_ssim": average.ssim,
         }
         self._note_stage(module, chunk, row["loss"], output)
-        self.rows.append(row)  # last: an edge with a row is complete, see has()
-        self._log(trainer, module.plan.iterations)
+        self.rows.append(row)
+        self._hand_on(trainer, module)
 
-    def has(self, iteration: int) -> bool:
-        """Return whether all there is to note up to this edge has been noted, and nothing beyond it."""
-        last = self.rows[-1] if self.rows else {}
-        return (last.get("member"), last.get("iteration")) == (self.member, iteration)
+    def hand_to(self, logger: Logger, planned: int) -> None:
+        """Hand the rows that have not been to a logger, whose steps go on from member to member.
 
-    def _log(self, trainer: pl.Trainer, planned: int) -> None:
-        """Hand the first row that has not been to the logger, whose steps go on from member to member."""
-        row = self.rows[self._logged]
-        self._logged += 1
-        if trainer.logger is not None:
+        Args:
+            logger: Lightning's.
+            planned: Iterations of each member.
+        """
+        while self._logged < len(self.rows):
+            row = self.rows[self._logged]
+            self._logged += 1
             values = {key: float(value) for key, value in row.items() if key not in ("member", "iteration")}
-            trainer.logger.log_metrics(values, step=int(row["member"] * planned + row["iteration"]))
+            logger.log_metrics(values, step=int(row["member"] * planned + row["iteration"]))
+
+    def _hand_on(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        if trainer.logger is not None:
+            self.hand_to(trainer.logger, _fit(module).plan.iterations)
 
     def _note_stage(self, module: DIPModule, chunk: Chunk, loss: float, against_clean: Quality) -> None:
         stage = module.plan.stages[chunk.stage]
@@ -88,7 +92,7 @@ class QualityCurve(pl.Callback):
         if chunk.stop == ends:
             self.stages.append(
                 {
-                    "member": self.member,
+                    "member": self._member,
                     "index": chunk.stage,
                     "beta": stage.beta,
                     "budget": stage.budget,
@@ -123,36 +127,28 @@ class Steps(pl.Callback):
 
 
 class Ticker(pl.Callback):
-    """Tells a listener how the fit goes, at most every ``every`` seconds and at the end.
+    """Tells how the fit goes, at most every ``every`` seconds and at the end.
 
     Args:
         curve: Where the figures are; it must stand before this callback.
-        listener: Called with iteration, iterations in all, loss, and the output's PSNR in dB.
-        members: Of the ensemble; iterations are counted through all of them.
+        tell: Called with the loss, and the output's PSNR in dB.
         every: Seconds between two calls.
     """
 
-    def __init__(
-        self,
-        curve: QualityCurve,
-        listener: Callable[[int, int, float, float], None],
-        members: int = 1,
-        every: float = 0.5,
-    ) -> None:
-        self._curve, self._listener, self._members, self._every = curve, listener, members, every
+    def __init__(self, curve: QualityCurve, tell: Callable[[float, float], None], every: float = 0.5) -> None:
+        self._curve, self._tell, self._every = curve, tell, every
         self._last = 0.0
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: object, batch: Any, batch_idx: int
     ) -> None:
-        """Call the listener when it is time."""
+        """Tell when it is time."""
         del trainer, outputs, batch, batch_idx
-        planned, row = _fit(pl_module).plan.iterations, self._curve.rows[-1]
+        row = self._curve.rows[-1]
         now = time.monotonic()
-        if now - self._last >= self._every or row["iteration"] == planned:
+        if now - self._last >= self._every or row["iteration"] == _fit(pl_module).plan.iterations:
             self._last = now
-            iteration = int(row["member"] * planned + row["iteration"])
-            self._listener(iteration, self._members * planned, row["loss"], row["output_psnr"])
+            self._tell(row["loss"], row["output_psnr"])
 
 
 class Checkpointer(pl.Callback):

@@ -31,10 +31,12 @@ __all__ = [
     "write_tensors",
 ]
 
-SCHEMA = 2
+SCHEMA = 3
 """Version of the checkpoint's schema."""
 
-_KEYS = {"schema", "cell", "made_with", "members", "module", "rows", "stages", "seconds", "fit_seconds", "resumed_at"}
+_OF_FITS = {"members", "unfinished", "rows", "stages"}
+_OF_ATTEMPTS = {"seconds", "fit_seconds", "resumed_at"}
+_KEYS = {"schema", "cell", "made_with"} | _OF_FITS | _OF_ATTEMPTS
 
 
 def write_checkpoint(folder: Path, values: dict[str, Any]) -> None:

@@ -155,6 +155,7 @@ def _fitted(
     from dip_stages.build import build_accelerator, build_module, build_plan
     from dip_stages.callbacks import Steps
     from dip_stages.data import Observation, to_array, to_tensor
+    from dip_stages.lanes import in_lanes
     from dip_stages.references import refer
     from dip_stages.stages import Chunks
     from dip_stages.trainers import fit, trainer_of
@@ -177,19 +178,24 @@ def _fitted(
         )
         return to_array(referred.picture)
     plan = build_plan(config, observation)
-    members, results = config.ensemble.members, []
-    for member in range(members):
-        module = build_module(config, plan, observation, accelerator=accelerator, member=member)
-        done = member * plan.iterations
+    members = config.ensemble.members
+    done, results = [0] * members, [np.empty(0, np.float32)] * members
 
-        def tell(iteration: int, done: int = done) -> None:
+    def fit_one(member: int, stopping: Callable[[], bool]) -> None:
+        def tell(iteration: int) -> None:
+            done[member] = iteration
             if progress:
-                progress(tile, done + iteration, members * plan.iterations)
+                progress(tile, sum(done), members * plan.iterations)
 
+        module = build_module(config, plan, observation, accelerator=accelerator, member=member)
+        module.stopping = stopping
         trainer = trainer_of(accelerator, logger=False, callbacks=[Steps(tell)])
         fit(trainer, module, Chunks(plan, config.trainer.chunk), accelerator)
+        done[member] = plan.iterations  # with those that its rule spared
         chosen = module.chosen
-        results.append(to_array(chosen.output if config.average.name == "none" else chosen.average))
+        results[member] = to_array(chosen.output if config.average.name == "none" else chosen.average)
+
+    in_lanes(fit_one, range(members), min(config.runtime.members_together, members))
     mean: NDArray[np.float32] = np.stack(results).mean(axis=0)
     return mean
 

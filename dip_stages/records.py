@@ -64,8 +64,8 @@ class Record:
         settings: The part of it that changes the result, which the id is a hash of.
         sees_clean: Whether the fit was guided by the clean picture: a reproduction and no denoiser.
         computed: How: versions, commit, device, precision, layout, threads, how many cells the process computed
-            ``together``, and ``notes`` on what went wrong on the way and was put right. Empty where the process died
-            that could have said.
+            ``together``, how many members of an ensemble (``members_together``), and ``notes`` on what went wrong on
+            the way and was put right. Empty where the process died that could have said.
         timing: ``started`` and ``finished`` in ISO 8601 UTC, ``seconds``, ``seconds_per_iteration``.
         iterations: ``planned``, ``run``, ``rollbacks``, and ``resumed_at``: where the fit went on from a checkpoint.
         observation: Picture, whether it is the course report's, size, noise, and the observed picture's own PSNR and

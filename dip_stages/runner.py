@@ -6,6 +6,7 @@ import dataclasses
 import errno
 import logging
 import math
+import threading
 import traceback
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -15,31 +16,27 @@ import torch
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from dip_stages import build
-from dip_stages.callbacks import CURVE_COLUMNS, Checkpointer, QualityCurve, Ticker
+from dip_stages.callbacks import CURVE_COLUMNS
 from dip_stages.checkpoint import Attempts, made_with, resume_from, write_checkpoint, write_tensors
 from dip_stages.config import DDPMConfig
 from dip_stages.data import Observation, to_array
 from dip_stages.errors import DipStagesError, DivergenceError, Interrupted
 from dip_stages.figures import plot_curve
+from dip_stages.fits import Fits
 from dip_stages.metrics import quality
 from dip_stages.pictures import write_png
 from dip_stages.provenance import provenance
 from dip_stages.records import CHECKPOINT, CURVES, PROGRESS, Record, write_csv, write_json, write_record
 from dip_stages.references import Referred, refer
-from dip_stages.results import Member, ensemble_of, member_of, observation_of, reference_of
-from dip_stages.stages import Chunks
-from dip_stages.trainers import fit, trainer_of
+from dip_stages.results import ensemble_of, observation_of, reference_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    import pytorch_lightning as pl
-    from pytorch_lightning.loggers import Logger
     from torch import Tensor
 
     from dip_stages.cell import Cell
-    from dip_stages.modules import DIPModule
     from dip_stages.stages import StagePlan
 
 __all__ = ["run_cell"]
@@ -58,7 +55,7 @@ def run_cell(
     *,
     threads: int | None,
     listener: Callable[[int, int, float, float], None] | None = None,
-    stopping: Callable[[], bool] | None = None,
+    stopping: Callable[[], bool] = lambda: False,
     code: str = "",
     write: Callable[[Path, Record], None] = write_record,
     together: int = 1,
@@ -128,28 +125,34 @@ class _Run:
         self.attempts = Attempts()
         self.observation: Observation | None = None
         self.plan: StagePlan | None = None
-        self.members: list[Member] = []
-        self.module: DIPModule | None = None  # of the member that is being fitted
-        self.curve: QualityCurve | None = None
+        self.fits: Fits | None = None
         self.referred: Referred | None = None
         self.accelerator = "cpu"
+        self._saving = threading.Lock()  # of fits side by side, each saves when it is time
 
-    def fit(self, stopping: Callable[[], bool] | None) -> Record:
+    def fit(self, stopping: Callable[[], bool]) -> Record:
         config = self.cell.config
         self.accelerator = build.build_accelerator(config.runtime.accelerator)
         self.observation = build.build_observation(config)
         self.plan = build.build_plan(config, self.observation)
-        self.curve = QualityCurve(self.observation.clean)
+        self.fits = Fits(
+            config,
+            self.observation,
+            self.plan,
+            self.accelerator,
+            listener=self.listener,
+            save=self.save,
+            note=self._note,
+        )
         logger = build.build_logger(config.logger, self.folder, self.cell.folder)
-        unfinished = self._resume()
-        for number in range(len(self.members), config.ensemble.members):
-            self._fit_member(number, unfinished, logger, stopping)
-            unfinished = None
-        ensemble = ensemble_of(self.members, self.observation.clean)
+        self._resume()
+        with self.attempts.fitting():
+            self.fits.run(logger, stopping)
+        ensemble = ensemble_of(self.fits.members, self.observation.clean)
         self._leave_pictures(ensemble.pictures)
         return self._record("done", metrics=ensemble.metrics, stopping=ensemble.stopping)
 
-    def refer(self, stopping: Callable[[], bool] | None) -> Record:
+    def refer(self, stopping: Callable[[], bool]) -> Record:
         """Denoise by a reference, which has no iterations of its own."""
         config = self.cell.config
         assert config.reference is not None  # noqa: S101 - asked before
@@ -164,83 +167,37 @@ class _Run:
             self.folder.absolute().parents[1] / "models",
             accelerator=self.accelerator,
             every=config.runtime.checkpoint_every,
-            stopping=stopping or (lambda: False),
+            stopping=stopping,
             tell=lambda iteration, iterations, loss: self.listener(iteration, iterations, loss, math.nan),
         )
         self._leave_pictures({"output": self.referred.picture, "result": self.referred.picture})
         return self._record("done", metrics=reference_of(self.referred.picture, self.observation.clean))
 
-    def _fit_member(
-        self,
-        number: int,
-        unfinished: dict[str, Any] | None,
-        logger: Logger | bool,
-        stopping: Callable[[], bool] | None,
-    ) -> None:
-        config = self.cell.config
-        assert self.plan is not None  # noqa: S101 - fit() made all of these
-        assert self.observation is not None  # noqa: S101
-        assert self.curve is not None  # noqa: S101
-        self.curve.member = number
-        module = build.build_module(config, self.plan, self.observation, accelerator=self.accelerator, member=number)
-        self.module = module
-        if stopping is not None:
-            module.stopping = stopping
-        if unfinished is not None:
-            module.resume(unfinished)
-            log.info("cell %s goes on at iteration %d", self.cell.folder, module.iteration)
-        chunks = Chunks(self.plan, config.trainer.chunk, start=module.edge)
-        with self.attempts.fitting():
-            fit(self._trainer(logger), module, chunks, self.accelerator)
-        if module.why_eager:
-            self.attempts.notes.append(f"not captured as a CUDA graph: {module.why_eager}")
-        self.members.append(member_of(config, number, module, self.curve.rows, self.observation.clean))
-        self.module = None
-        if number + 1 < config.ensemble.members:
-            self.save()
-
     def save(self) -> None:
-        """Leave a checkpoint of the last edge between two chunks, or of the members that are done, if there was one.
+        """Leave a checkpoint of the last edges between two chunks, and of members that are done, if there was one.
 
-        What cannot be written costs the checkpoint alone. While the curve lacks the edge's row, as when the keyboard
-        interrupted its measuring, an earlier checkpoint stands.
+        What cannot be written costs the checkpoint alone.
         """
-        state = self.module.saved() if self.module else None
-        if self.curve is None or not (self.curve.has(state["iteration"]) if state else self._between_members):
-            return
-        values = {
-            "cell": self.cell.id,
-            "made_with": self._made_with(),
-            "members": [vars(member) for member in self.members],
-            "module": state,
-            "rows": self.curve.rows,
-            "stages": self.curve.stages,
-            **self.attempts.saved(),
-        }
-        try:
-            write_checkpoint(self.folder, values)
-        except OSError as error:
-            self._note(f"no checkpoint could be written: {error}")
+        with self._saving:
+            saved = self.fits.saved() if self.fits else None
+            if saved is None:
+                return
+            values = {"cell": self.cell.id, "made_with": self._made_with(), **saved, **self.attempts.saved()}
+            try:
+                write_checkpoint(self.folder, values)
+            except OSError as error:
+                self._note(f"no checkpoint could be written: {error}")
 
-    @property
-    def _between_members(self) -> bool:
-        return self.module is None and bool(self.members)
-
-    def _resume(self) -> dict[str, Any] | None:
-        """Take up a checkpoint, if there is one, and return the state of the member that it broke off in."""
-        assert self.curve is not None  # noqa: S101 - fit() made both
-        assert self.plan is not None  # noqa: S101
+    def _resume(self) -> None:
+        """Take up a checkpoint, if there is one."""
+        assert self.fits is not None  # noqa: S101 - fit() made them
         saved, why_not = resume_from(self.folder, self.cell.id, self._made_with())
         if why_not:
             self._note(why_not)
-        if saved is None:
-            return None
-        self.members = [Member(**member) for member in saved["members"]]
-        self.curve.rows, self.curve.stages = saved["rows"], saved["stages"]
-        unfinished: dict[str, Any] | None = saved["module"]
-        into = unfinished["iteration"] if unfinished else 0
-        self.attempts.go_on(saved, len(self.members) * self.plan.iterations + into)
-        return unfinished
+        if saved is not None:
+            iteration = self.fits.go_on(saved)
+            self.attempts.go_on(saved, iteration)
+            log.info("cell %s goes on at iteration %d", self.cell.folder, iteration)
 
     def _made_with(self) -> dict[str, Any]:
         return made_with(self.code, self.accelerator, bfloat16=self._bfloat16())
@@ -286,26 +243,18 @@ class _Run:
 
     def _leave_last_good(self, iteration: int) -> dict[str, Any]:
         assert self.observation is not None  # noqa: S101 - a fit diverged
-        assert self.module is not None  # noqa: S101
-        write_tensors(self.folder / LAST_GOOD, self.module.network.state_dict())
-        self._leave_pictures({"output": self.module.output, "average": self.module.average})
-        clean = self.observation.clean.to(self.module.output.device)
+        assert self.fits is not None  # noqa: S101
+        module = self.fits.diverged
+        assert module is not None  # noqa: S101
+        write_tensors(self.folder / LAST_GOOD, module.network.state_dict())
+        self._leave_pictures({"output": module.output, "average": module.average})
+        clean = self.observation.clean.to(module.output.device)
         return {
             "iteration": iteration,
-            "output": vars(quality(self.module.output, clean)),
-            "average": vars(quality(self.module.average, clean)),
+            "output": vars(quality(module.output, clean)),
+            "average": vars(quality(module.average, clean)),
             "weights": LAST_GOOD,
         }
-
-    def _trainer(self, logger: Logger | bool) -> pl.Trainer:
-        assert self.curve is not None  # noqa: S101 - fit() made it
-        callbacks: list[pl.Callback] = [
-            self.curve,
-            Ticker(self.curve, self.listener, self.cell.config.ensemble.members),
-        ]
-        if (every := self.cell.config.runtime.checkpoint_every) is not None:
-            callbacks.append(Checkpointer(self.save, every))
-        return trainer_of(self.accelerator, logger=logger, callbacks=callbacks)
 
     def _note_progress(self, iteration: int, total: int, loss: float, psnr: float) -> None:
         values = {
@@ -324,12 +273,13 @@ class _Run:
         observation = {"clean": self.observation.clean, "observed": self.observation.observed}
         for name, picture in {**observation, **pictures}.items():
             write_png(self.folder / f"{name}.png", to_array(picture))
-        if self.curve is None:  # a reference has none
+        if self.fits is None:  # a reference has no curve
             return
-        write_csv(self.folder / CURVES, CURVE_COLUMNS, self.curve.rows)
+        rows, members = self.fits.rows, self.fits.members
+        write_csv(self.folder / CURVES, CURVE_COLUMNS, rows)
         # The curve of an ensemble is of several fits, each with a stop of its own.
-        stopping = self.members[0].stopping if len(self.members) == 1 else None
-        plot_curve(self.folder / "curve.png", self.cell.folder, self.curve.rows, self.curve.stages, stopping)
+        stopping = members[0].stopping if len(members) == 1 else None
+        plot_curve(self.folder / "curve.png", self.cell.folder, rows, self.fits.stages, stopping)
 
     def _record(
         self,
@@ -339,9 +289,8 @@ class _Run:
         stopping: dict[str, Any] | None = None,
         error: dict[str, Any] | None = None,
     ) -> Record:
-        config, plan, attempts = self.cell.config, self.plan, self.attempts
-        run = sum(member.iterations for member in self.members) + (self.module.iteration if self.module else 0)
-        rollbacks = sum(member.rollbacks for member in self.members) + (self.module.rollbacks if self.module else 0)
+        config, plan, fits, attempts = self.cell.config, self.plan, self.fits, self.attempts
+        run = fits.iterations if fits else 0
         given = {"given": self.referred.known} if self.referred else {}
         return Record(
             status=status,
@@ -351,7 +300,7 @@ class _Run:
             sees_clean=config.sees_clean,
             computed=provenance(self.accelerator, bfloat16=self._bfloat16())
             | self._layout()
-            | {"together": self.together, "notes": attempts.notes},
+            | {"together": self.together, "members_together": fits.together if fits else 1, "notes": attempts.notes},
             timing={
                 "started": attempts.started.isoformat(timespec="seconds"),
                 "finished": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -361,13 +310,13 @@ class _Run:
             iterations={
                 "planned": config.ensemble.members * plan.iterations if plan else config.iterations,
                 "run": run,
-                "rollbacks": rollbacks,
+                "rollbacks": fits.rollbacks if fits else 0,
                 "resumed_at": attempts.resumed_at,
             },
             observation=observation_of(self.cell, self.observation) | given,
             metrics=metrics,
             stopping=stopping,
-            members=[member.described() for member in self.members] if config.ensemble.members > 1 else [],
-            stages=self.curve.stages if self.curve else [],
+            members=[member.described() for member in fits.members] if fits and config.ensemble.members > 1 else [],
+            stages=fits.stages if fits else [],
             error=error,
         )

@@ -243,8 +243,8 @@ def _log_to(folder: Path) -> logging.Handler | None:
     except OSError:
         return None
     handler.setFormatter(logging.Formatter("[%(asctime)s][%(levelname)s] %(message)s"))
-    own = threading.get_ident()  # other cells have theirs
-    handler.addFilter(lambda record: record.thread == own)
+    own = threading.current_thread().name  # other cells have theirs, and the fits of this one theirs under it
+    handler.addFilter(lambda record: (record.threadName or "").partition("/")[0] == own)
     logging.getLogger().addHandler(handler)
     return handler
 

@@ -399,6 +399,7 @@ class RuntimeConfig:
     checkpoint_every: float | None = 60.0
     keep_checkpoint: bool = False
     cuda_graphs: bool = True
+    members_together: int = 1
 
     def __post_init__(self) -> None:
         check_choice("runtime.accelerator", self.accelerator, ("auto", "cpu", "cuda", "mps"))
@@ -406,6 +407,7 @@ class RuntimeConfig:
             check_range("runtime.threads", self.threads, at_least=1)
         if self.checkpoint_every is not None:
             check_range("runtime.checkpoint_every", self.checkpoint_every, at_least=0)
+        check_range("runtime.members_together", self.members_together, at_least=1)
 
 
 ArchConfig = UNetConfig | DnCNNConfig | ResNetConfig

@@ -67,6 +67,15 @@ FITS = {
         "trainer.lr=0.05",
     ),
     "ensemble": ("trainer.chunk=4", "ensemble.members=2", "method=baseline", "arch=dncnn", "arch.depth=3"),
+    "members at once": (
+        "trainer.chunk=4",
+        "ensemble.members=3",
+        "runtime.members_together=2",
+        "method=baseline",
+        "arch=dncnn",
+        "arch.depth=3",
+        "stopping.tau=4",
+    ),
     "aseqdip": ("trainer.chunk=4", "method=aseqdip", "method.refresh=3"),
 }
 ITERATIONS = 24
@@ -102,8 +111,10 @@ def undisturbed(cell_id: str) -> dict[str, Any]:
 @settings(deadline=None, max_examples=2, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(calls=st.lists(st.integers(0, 2 * ITERATIONS + 6), min_size=1, max_size=3))
 def test_an_interrupted_fit_gives_the_same_bits(make_cell: MakeCell, fit: str, calls: list[int]) -> None:
-    cell = make_cell(f"trainer.iterations={ITERATIONS}", "scheduler.stages=4", *FITS[fit])
-    CELLS[cell.id] = cell
+    common = (f"trainer.iterations={ITERATIONS}", "scheduler.stages=4")
+    cell = make_cell(*common, *FITS[fit])
+    in_turn = make_cell(*common, *(setting for setting in FITS[fit] if not setting.startswith("runtime.")))
+    CELLS[cell.id] = in_turn  # which has the same id
     expected = undisturbed(cell.id)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
@@ -143,7 +154,7 @@ def test_a_fit_killed_after_its_last_edge_needs_no_further_iteration(
             del arguments
             self._save()
 
-    monkeypatch.setattr("dip_stages.runner.Checkpointer", AtTheVeryEnd)
+    monkeypatch.setattr("dip_stages.fits.Checkpointer", AtTheVeryEnd)
 
     def killed(*_: object) -> None:
         raise OSError("no record")

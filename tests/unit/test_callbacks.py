@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(scope="module")
-def fitted(make_cell: MakeCell) -> tuple[QualityCurve, object, list[tuple[int, int, float, float]]]:
+def fitted(make_cell: MakeCell) -> tuple[QualityCurve, object, list[tuple[float, float]]]:
     import pytorch_lightning as pl
     from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 
@@ -22,7 +22,7 @@ def fitted(make_cell: MakeCell) -> tuple[QualityCurve, object, list[tuple[int, i
     observation = build_observation(config)
     module = build_module(config, build_plan(config, observation), observation, accelerator="cpu")
     curve, ticks = QualityCurve(observation.clean), []
-    ticker = Ticker(curve, lambda *state: ticks.append(state), every=1e9)
+    ticker = Ticker(curve, lambda *figures: ticks.append(figures), every=1e9)
     trainer = pl.Trainer(
         accelerator="cpu", max_epochs=1, logger=False, enable_checkpointing=False, enable_progress_bar=False,
         enable_model_summary=False, plugins=[LightningEnvironment()], callbacks=[curve, ticker],
@@ -31,7 +31,7 @@ def fitted(make_cell: MakeCell) -> tuple[QualityCurve, object, list[tuple[int, i
     return curve, module, ticks
 
 
-def test_a_row_a_chunk_edge(fitted: tuple[QualityCurve, object, list[tuple[int, int, float, float]]]) -> None:
+def test_a_row_a_chunk_edge(fitted: tuple[QualityCurve, object, list[tuple[float, float]]]) -> None:
     curve, _, _ = fitted
     assert [row["iteration"] for row in curve.rows] == [10, 14, 20, 27, 30, 40]
     assert [row["stage"] for row in curve.rows] == [0, 0, 1, 1, 2, 2]
@@ -39,7 +39,7 @@ def test_a_row_a_chunk_edge(fitted: tuple[QualityCurve, object, list[tuple[int, 
 
 
 def test_the_last_row_is_the_quality_of_the_last_pictures(
-    fitted: tuple[QualityCurve, object, list[tuple[int, int, float, float]]],
+    fitted: tuple[QualityCurve, object, list[tuple[float, float]]],
 ) -> None:
     curve, module, _ = fitted
     output, average = quality(module.output, curve.clean), quality(module.average, curve.clean)  # type: ignore[attr-defined]
@@ -49,7 +49,7 @@ def test_the_last_row_is_the_quality_of_the_last_pictures(
 
 
 def test_each_stage_is_noted_once_with_its_quality_against_target_and_clean(
-    fitted: tuple[QualityCurve, object, list[tuple[int, int, float, float]]],
+    fitted: tuple[QualityCurve, object, list[tuple[float, float]]],
 ) -> None:
     curve, module, _ = fitted
     assert [(stage["index"], stage["budget"]) for stage in curve.stages] == [(0, 14), (1, 13), (2, 13)]
@@ -61,10 +61,10 @@ def test_each_stage_is_noted_once_with_its_quality_against_target_and_clean(
 
 
 def test_the_listener_hears_the_end_however_seldom_it_is_called(
-    fitted: tuple[QualityCurve, object, list[tuple[int, int, float, float]]],
+    fitted: tuple[QualityCurve, object, list[tuple[float, float]]],
 ) -> None:
     curve, _, ticks = fitted
-    assert ticks[-1] == (40, 40, curve.rows[-1]["loss"], curve.rows[-1]["output_psnr"])
+    assert ticks[-1] == (curve.rows[-1]["loss"], curve.rows[-1]["output_psnr"])
     assert len(ticks) <= 2
 
 
@@ -86,18 +86,9 @@ def saved_at(module: object, every: float, monkeypatch: pytest.MonkeyPatch) -> l
     ("every", "edges"), [(0, [10, 14, 20, 27, 30]), (15, [14, 27]), (30, [20]), (60, []), (1e9, [])]
 )
 def test_a_checkpoint_is_due_after_its_time_and_never_at_the_end(
-    fitted: tuple[QualityCurve, object, list[tuple[int, int, float, float]]],
+    fitted: tuple[QualityCurve, object, list[tuple[float, float]]],
     monkeypatch: pytest.MonkeyPatch,
     every: float,
     edges: list[int],
 ) -> None:
     assert saved_at(fitted[1], every, monkeypatch) == edges
-
-
-def test_an_edge_is_complete_only_when_its_row_is_there(
-    fitted: tuple[QualityCurve, object, list[tuple[int, int, float, float]]],
-) -> None:
-    curve, _, _ = fitted
-    assert curve.has(40)
-    assert not curve.has(30)
-    assert not QualityCurve(curve.clean).has(0)

@@ -88,8 +88,8 @@ def test_a_flipped_bit_is_noticed(cell: Cell, expected: Any, tmp_path: Path, whe
 
 
 def test_no_bit_may_be_flipped_anywhere_not_even_in_the_directory_of_the_archive(tmp_path: Path) -> None:
-    values = {"cell": "abc", "made_with": {}, "module": {"a": torch.arange(4.0), "b": torch.ones(3)}}
-    rest = {"members": [], "rows": [], "stages": [], "seconds": 1.0, "fit_seconds": 1.0, "resumed_at": [4]}
+    values = {"cell": "abc", "made_with": {}, "unfinished": {0: {"a": torch.arange(4.0), "b": torch.ones(3)}}}
+    rest = {"members": {}, "rows": [], "stages": [], "seconds": 1.0, "fit_seconds": 1.0, "resumed_at": [4]}
     write_checkpoint(tmp_path, values | rest)
     content = (tmp_path / CHECKPOINT).read_bytes()
     assert resume_from(tmp_path, "abc", {})[0] is not None
@@ -105,7 +105,7 @@ def test_no_code_in_a_checkpoint_is_run(cell: Cell, expected: Any, tmp_path: Pat
         def __reduce__(self) -> Any:
             return (os.mkdir, (str(tmp_path / "owned"),))
 
-    write_checkpoint(tmp_path, {"cell": cell.id, "module": Payload()})  # sealed, as one who knows how would
+    write_checkpoint(tmp_path, {"cell": cell.id, "unfinished": Payload()})  # sealed, as one who knows how would
     record = go_on(cell, tmp_path)
     assert "Weights only load failed" in record.computed["notes"][0]
     assert record.metrics == expected
@@ -290,7 +290,7 @@ def test_an_interruption_while_an_edge_is_measured_loses_no_row(
         return quality(*pictures)
 
     monkeypatch.setattr("dip_stages.callbacks.quality", measure)
-    monkeypatch.setattr("dip_stages.runner.Checkpointer", EachEdge)
+    monkeypatch.setattr("dip_stages.fits.Checkpointer", EachEdge)
     with pytest.raises(Interrupted, match="keyboard"):
         go_on(cell, tmp_path)
     monkeypatch.undo()
@@ -331,7 +331,7 @@ def test_the_checkpoint_is_of_the_last_edge_however_seldom_one_is_due(make_cell:
     with pytest.raises(Interrupted):
         go_on(never, tmp_path, stopping=lambda: next(left, None) is None)
     saved = saved_in(tmp_path, never)
-    assert saved["module"]["iteration"] == 12
+    assert saved["unfinished"][0]["iteration"] == 12
     assert [row["iteration"] for row in saved["rows"]] == [4, 8, 12]
     assert record_of_resumed(never, tmp_path) == [12]
 

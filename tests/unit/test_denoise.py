@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -80,6 +81,8 @@ def test_a_fit_of_several_tiles_and_members_tells_how_far_it_is(make_cell: MakeC
     assert result.dtype == np.float32
     assert np.isfinite(result).all()
     assert told == [(tile, iteration, 8) for tile in range(1, 5) for iteration in (2, 4, 6, 8)]
+    at_once = dataclasses.replace(config, runtime=dataclasses.replace(config.runtime, members_together=2))
+    assert (denoise(picture, at_once, tile=64, overlap=16) == result).all()
 
 
 def test_the_noise_level_is_estimated_unless_it_is_given(make_cell: MakeCell, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 
+from dip_stages.errors import Interrupted
 from dip_stages.modules import DIPModule
 from dip_stages.orders import Order
 from dip_stages.records import CHECKPOINT, read_record
@@ -132,3 +133,48 @@ def test_a_gpu_whose_memory_others_filled_loses_a_cell_and_fails_none(
     record = run_cell(make_cell(*SMALL), tmp_path, threads=1, together=together)
     assert record.status == "failed"
     assert record.lost is lost
+
+
+def test_members_of_an_ensemble_at_once_have_the_bits_of_one_after_another(make_cell: MakeCell, tmp_path: Path) -> None:
+    few = (*SMALL, "method=baseline", "trainer.chunk=4", "trainer.lr=0.05", "stopping.tau=4", "ensemble.members=3")
+    told: list[tuple[int, int, float, float]] = []
+    in_turn = run_cell(make_cell(*few), tmp_path / "in turn", threads=1)
+    at_once = run_cell(
+        make_cell(*few, "runtime.members_together=2"),
+        tmp_path / "at once",
+        threads=1,
+        listener=lambda *how_far: told.append(how_far),
+    )
+    assert (in_turn.cell, in_turn.iterations) == (at_once.cell, at_once.iterations)
+    assert figures(tmp_path / "in turn") == figures(tmp_path / "at once")
+    logs = [(tmp_path / name / "logs" / "metrics.csv").read_bytes() for name in ("in turn", "at once")]
+    assert logs[0] == logs[1]
+    assert [record.computed["members_together"] for record in (in_turn, at_once)] == [1, 2]
+    assert [total for _, total, *_ in told] == [72] * len(told)
+    assert sorted(told) == told
+
+
+def test_members_that_were_fitted_at_once_go_on_in_turn(make_cell: MakeCell, tmp_path: Path) -> None:
+    few = (*SMALL, "trainer.chunk=4", "stopping=none", "method=baseline", "ensemble.members=3")
+    run_cell(make_cell(*few), tmp_path / "undisturbed", threads=1)
+    asked = threading.Event()
+    with pytest.raises(Interrupted):
+        run_cell(
+            make_cell(*few, "runtime.members_together=3", "runtime.checkpoint_every=0"),
+            tmp_path / "disturbed",
+            threads=1,
+            listener=lambda iteration, *_: asked.set() if iteration >= 30 else None,
+            stopping=asked.is_set,
+        )
+    record = run_cell(make_cell(*few), tmp_path / "disturbed", threads=1)
+    assert 24 <= record.iterations["resumed_at"][0] < 72
+    assert figures(tmp_path / "disturbed") == figures(tmp_path / "undisturbed")
+
+
+def test_a_member_that_diverges_fails_the_cell_and_stops_the_others(make_cell: MakeCell, tmp_path: Path) -> None:
+    cell = make_cell("method=baseline", "method.input_scale=1e39", "ensemble.members=3", "runtime.members_together=2")
+    record = run_cell(cell, tmp_path, threads=1)
+    assert record.error is not None
+    assert record.error["type"] == "DivergenceError"
+    assert (tmp_path / record.error["last_good"]["weights"]).exists()
+    assert look(tmp_path).state == "failed"

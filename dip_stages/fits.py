@@ -1,0 +1,218 @@
+"""The fits of a cell: the members of its ensemble, one after another or several at once, or the only one there is."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from dip_stages import build
+from dip_stages.callbacks import Checkpointer, QualityCurve, Steps, Ticker
+from dip_stages.errors import DivergenceError
+from dip_stages.lanes import in_lanes
+from dip_stages.results import Member, member_of
+from dip_stages.stages import Chunks
+from dip_stages.trainers import fit, trainer_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pytorch_lightning.loggers import Logger
+
+    from dip_stages.config import Config
+    from dip_stages.data import Observation
+    from dip_stages.modules import DIPModule
+    from dip_stages.stages import StagePlan
+
+__all__ = ["Fits"]
+
+
+@dataclass(frozen=True)
+class _Edge:
+    """The end of a chunk, from which a fit can go on.
+
+    Attributes:
+        state: The module's.
+        rows: How many rows the curve had.
+        stages: How many stages it had noted.
+    """
+
+    state: dict[str, Any]
+    rows: int
+    stages: int
+
+
+class Fits:
+    """The fits of a cell, done, under way and to come.
+
+    Args:
+        config: The cell's.
+        observation: What they are fitted to.
+        plan: Their stages.
+        accelerator: ``cpu``, ``cuda`` or ``mps``.
+        listener: Called now and then, by one fit at a time, with iteration and iterations in all of the whole cell, and
+            loss and PSNR of one fit.
+        save: Called when it is time for a checkpoint.
+        note: Called with what the record should say.
+
+    Attributes:
+        done: Members by number.
+        diverged: The module of a fit that did; None while none has.
+        together: The most fits at once.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        observation: Observation,
+        plan: StagePlan,
+        accelerator: str,
+        *,
+        listener: Callable[[int, int, float, float], None],
+        save: Callable[[], None],
+        note: Callable[[str], None],
+    ) -> None:
+        self._config, self._observation, self._plan, self._accelerator = config, observation, plan, accelerator
+        self._listener, self._save, self._note = listener, save, note
+        self._members = config.ensemble.members
+        self._curves = [QualityCurve(observation.clean, number) for number in range(self._members)]
+        self._edges: dict[int, _Edge] = {}  # of fits that are not done
+        self._under_way: dict[int, DIPModule] = {}
+        self._telling = threading.Lock()
+        self.done: dict[int, Member] = {}
+        self.diverged: DIPModule | None = None
+        self.together = min(config.runtime.members_together, self._members)
+
+    @property
+    def members(self) -> list[Member]:
+        """Those that are done, in order."""
+        return [self.done[number] for number in sorted(self.done)]
+
+    @property
+    def rows(self) -> list[dict[str, float]]:
+        """The curve's, of all members; see :class:`~dip_stages.callbacks.QualityCurve`."""
+        return [row for curve in self._curves for row in curve.rows]
+
+    @property
+    def stages(self) -> list[dict[str, Any]]:
+        """Those that ran, of all members."""
+        return [stage for curve in self._curves for stage in curve.stages]
+
+    @property
+    def iterations(self) -> int:
+        """Iterations done, of all members."""
+        return sum(self._iterations(number) for number in range(self._members))
+
+    @property
+    def rollbacks(self) -> int:
+        """Jumps of the loss, of all members."""
+        done = sum(member.rollbacks for member in self.done.values())
+        return done + sum(module.rollbacks for module in self._under_way.values())
+
+    def saved(self) -> dict[str, Any] | None:
+        """Return what to save: members that are done, and the last edges of those that are not; None if there is none.
+
+        Fits that are made anew and :meth:`go_on` from it give the same bits as some that were never interrupted.
+        """
+        edges, done = dict(self._edges), dict(self.done)  # a fit may get done meanwhile, which puts it in both
+        if not edges and not done:
+            return None
+        rows, stages = [], []
+        for number, curve in enumerate(self._curves):
+            if number in done:
+                rows += curve.rows
+                stages += curve.stages
+            elif number in edges:  # what was measured since will be again
+                rows += curve.rows[: edges[number].rows]
+                stages += curve.stages[: edges[number].stages]
+        return {
+            "members": {number: vars(member) for number, member in done.items()},
+            "unfinished": {number: edge.state for number, edge in edges.items() if number not in done},
+            "rows": rows,
+            "stages": stages,
+        }
+
+    def go_on(self, saved: dict[str, Any]) -> int:
+        """Go on from what :meth:`saved` returned; return at which iteration of the whole cell."""
+        self.done = {number: Member(**member) for number, member in saved["members"].items()}
+        for number, curve in enumerate(self._curves):
+            curve.rows = [row for row in saved["rows"] if row["member"] == number]
+            curve.stages = [stage for stage in saved["stages"] if stage["member"] == number]
+        for number, state in saved["unfinished"].items():
+            curve = self._curves[number]
+            self._edges[number] = _Edge(state, len(curve.rows), len(curve.stages))
+        return self._progress
+
+    def run(self, logger: Logger | bool, stopping: Callable[[], bool]) -> None:
+        """Fit what is not done.
+
+        Args:
+            logger: Lightning's, or ``False``. From fits side by side it gets the figures when all are done.
+            stopping: Whether to stop.
+
+        Raises:
+            Interrupted: If it was asked to stop, or interrupted from the keyboard.
+            DivergenceError: If a fit diverged.
+        """
+        left = [number for number in range(self._members) if number not in self.done]
+        if self.together == 1:
+            self._log_to(logger)  # what was done before an interruption
+            in_lanes(lambda number, stopping: self._fit(number, logger, stopping), left, 1, stopping)
+            return
+        in_lanes(lambda number, stopping: self._fit(number, False, stopping), left, self.together, stopping)
+        self._log_to(logger)
+        if not isinstance(logger, bool):
+            logger.save()
+            logger.finalize("success")
+
+    def _fit(self, number: int, logger: Logger | bool, stopping: Callable[[], bool]) -> None:
+        config, curve = self._config, self._curves[number]
+        module = build.build_module(config, self._plan, self._observation, accelerator=self._accelerator, member=number)
+        module.stopping = stopping
+        if edge := self._edges.get(number):
+            module.resume(edge.state)
+        self._under_way[number] = module
+        callbacks = [curve, Steps(lambda _: self._note_edge(number)), Ticker(curve, self._tell)]
+        if (every := config.runtime.checkpoint_every) is not None:
+            callbacks.append(Checkpointer(self._save, every))
+        trainer = trainer_of(self._accelerator, logger=logger, callbacks=callbacks)
+        try:
+            fit(trainer, module, Chunks(self._plan, config.trainer.chunk, start=module.edge), self._accelerator)
+        except DivergenceError:
+            self.diverged = module
+            raise
+        if module.why_eager:
+            self._note(f"not captured as a CUDA graph: {module.why_eager}")
+        self.done[number] = member_of(config, number, module, curve.rows, self._observation.clean)
+        del self._under_way[number]
+        self._edges.pop(number, None)
+        if len(self.done) < self._members:
+            self._save()
+
+    def _note_edge(self, number: int) -> None:
+        """Note where a fit can be gone on from; in one go, after all that there was to measure there."""
+        curve, state = self._curves[number], self._under_way[number].saved()
+        assert state is not None  # noqa: S101 - a chunk has ended
+        self._edges[number] = _Edge(state, len(curve.rows), len(curve.stages))
+
+    def _tell(self, loss: float, psnr: float) -> None:
+        with self._telling:
+            self._listener(self._progress, self._members * self._plan.iterations, loss, psnr)
+
+    def _log_to(self, logger: Logger | bool) -> None:
+        if not isinstance(logger, bool):
+            for curve in self._curves:
+                curve.hand_to(logger, self._plan.iterations)
+
+    @property
+    def _progress(self) -> int:
+        """Iterations of the whole cell; a fit that ended early has done all of its."""
+        planned = self._plan.iterations
+        return sum(planned if number in self.done else self._iterations(number) for number in range(self._members))
+
+    def _iterations(self, number: int) -> int:
+        if number in self.done:
+            return self.done[number].iterations
+        if number in self._under_way:
+            return self._under_way[number].iteration
+        return int(self._edges[number].state["iteration"]) if number in self._edges else 0
