@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -69,18 +70,20 @@ class QualityCurve(pl.Callback):
         self.rows.append(row)
         self._hand_on(trainer, module)
 
-    def hand_to(self, logger: Logger, planned: int) -> None:
-        """Hand the rows that have not been to a logger, whose steps go on from member to member.
+    def hand_to(self, logger: Logger, planned: int) -> int:
+        """Hand the rows that have not been to a logger, whose steps go on from member to member; return how many.
 
         Args:
             logger: Lightning's.
             planned: Iterations of each member.
         """
+        before = self._logged
         while self._logged < len(self.rows):
             row = self.rows[self._logged]
             self._logged += 1
             values = {key: float(value) for key, value in row.items() if key not in ("member", "iteration")}
             logger.log_metrics(values, step=int(row["member"] * planned + row["iteration"]))
+        return self._logged - before
 
     def _hand_on(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         if trainer.logger is not None:
@@ -152,7 +155,9 @@ class Ticker(pl.Callback):
 
 
 class Checkpointer(pl.Callback):
-    """Saves the fit now and then, at the edges of chunks; it must stand after what else is to be saved.
+    """Saves now and then, at the edges of chunks, of one fit or of several side by side.
+
+    It must stand after what else is to be saved.
 
     Args:
         save: Called to save.
@@ -162,6 +167,7 @@ class Checkpointer(pl.Callback):
     def __init__(self, save: Callable[[], None], every: float) -> None:
         self._save, self._every = save, every
         self._last = time.monotonic()
+        self._looking = threading.Lock()
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Begin to count."""
@@ -174,6 +180,9 @@ class Checkpointer(pl.Callback):
         """Save when it is time; not at the end, where the result is next."""
         del trainer, outputs, batch, batch_idx
         module = _fit(pl_module)
-        if time.monotonic() - self._last >= self._every and module.iteration < module.plan.iterations:
-            self._save()
-            self._last = time.monotonic()
+        if module.iteration == module.plan.iterations:
+            return
+        with self._looking:
+            if time.monotonic() - self._last >= self._every:
+                self._save()
+                self._last = time.monotonic()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import threading
 import time
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -104,8 +105,10 @@ class Attempts:
         self.started, self._clock = datetime.now(UTC), time.perf_counter()
         self.resumed_at: list[int] = []
         self.notes: list[str] = []
-        self._before = self._fit_before = 0.0
+        self._before = self._fit_before = self._fit_resumed = 0.0
         self._fit_begun: float | None = None
+        self._fits = 0  # at this moment
+        self._counting = threading.Lock()
 
     @property
     def seconds(self) -> float:
@@ -118,20 +121,24 @@ class Attempts:
         return self._fit_before + (time.perf_counter() - self._fit_begun if self._fit_begun else 0.0)
 
     def rate(self, iteration: int) -> float | None:
-        """Return the iterations per second of the fit that goes on, none of them from before a checkpoint."""
-        if self._fit_begun is None:
-            return None
+        """Return the iterations per second of the fit, or fits, that go on, none of them from before a checkpoint."""
         here = iteration - (self.resumed_at[-1] if self.resumed_at else 0)
-        return here / (time.perf_counter() - self._fit_begun)
+        seconds = self.fit_seconds - self._fit_resumed
+        return here / seconds if seconds else None
 
     @contextmanager
     def fitting(self) -> Iterator[None]:
-        """Count the time within as that of the fit."""
-        self._fit_begun = time.perf_counter()
+        """Count the time within as that of the fit; of fits side by side, from the first to the last."""
+        with self._counting:
+            self._fits += 1
+            self._fit_begun = self._fit_begun or time.perf_counter()
         try:
             yield
         finally:
-            self._fit_before, self._fit_begun = self.fit_seconds, None
+            with self._counting:
+                self._fits -= 1
+                if not self._fits:
+                    self._fit_before, self._fit_begun = self.fit_seconds, None
 
     def saved(self) -> dict[str, Any]:
         """Return what to save, for :meth:`go_on`."""
@@ -140,6 +147,7 @@ class Attempts:
     def go_on(self, saved: dict[str, Any], iteration: int) -> None:
         """Go on from what :meth:`saved` returned, at an iteration."""
         self._before, self._fit_before = saved["seconds"], saved["fit_seconds"]
+        self._fit_resumed = self._fit_before
         self.resumed_at = [*saved["resumed_at"], iteration]
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import sys
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -180,12 +181,14 @@ def _fitted(
     plan = build_plan(config, observation)
     members = config.ensemble.members
     done, results = [0] * members, [np.empty(0, np.float32)] * members
+    telling = threading.Lock()
 
     def fit_one(member: int, stopping: Callable[[], bool]) -> None:
         def tell(iteration: int) -> None:
-            done[member] = iteration
-            if progress:
-                progress(tile, sum(done), members * plan.iterations)
+            with telling:
+                done[member] = iteration
+                if progress:
+                    progress(tile, sum(done), members * plan.iterations)
 
         module = build_module(config, plan, observation, accelerator=accelerator, member=member)
         module.stopping = stopping

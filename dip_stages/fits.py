@@ -16,6 +16,7 @@ from dip_stages.trainers import fit, trainer_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
 
     from pytorch_lightning.loggers import Logger
 
@@ -54,10 +55,11 @@ class Fits:
             loss and PSNR of one fit.
         save: Called when it is time for a checkpoint.
         note: Called with what the record should say.
+        fitting: Entered for as long as a fit goes on, by several at once.
 
     Attributes:
         done: Members by number.
-        diverged: The module of a fit that did; None while none has.
+        diverged: The module of each fit that did, by its error.
         together: The most fits at once.
     """
 
@@ -71,16 +73,19 @@ class Fits:
         listener: Callable[[int, int, float, float], None],
         save: Callable[[], None],
         note: Callable[[str], None],
+        fitting: Callable[[], AbstractContextManager[None]],
     ) -> None:
         self._config, self._observation, self._plan, self._accelerator = config, observation, plan, accelerator
-        self._listener, self._save, self._note = listener, save, note
+        self._listener, self._save, self._note, self._fitting = listener, save, note, fitting
+        every = config.runtime.checkpoint_every
+        self._checkpointer = None if every is None else Checkpointer(save, every)  # one, however many fits there are
         self._members = config.ensemble.members
         self._curves = [QualityCurve(observation.clean, number) for number in range(self._members)]
         self._edges: dict[int, _Edge] = {}  # of fits that are not done
         self._under_way: dict[int, DIPModule] = {}
         self._telling = threading.Lock()
         self.done: dict[int, Member] = {}
-        self.diverged: DIPModule | None = None
+        self.diverged: dict[BaseException, DIPModule] = {}
         self.together = min(config.runtime.members_together, self._members)
 
     @property
@@ -106,8 +111,9 @@ class Fits:
     @property
     def rollbacks(self) -> int:
         """Jumps of the loss, of all members."""
-        done = sum(member.rollbacks for member in self.done.values())
-        return done + sum(module.rollbacks for module in self._under_way.values())
+        to_come = [self._edges[number].state for number in self._edges.keys() - self._under_way.keys()]
+        begun: tuple[Member | DIPModule, ...] = (*self.done.values(), *self._under_way.values())
+        return sum(each.rollbacks for each in begun) + sum(int(state["count"]) for state in to_come)
 
     def saved(self) -> dict[str, Any] | None:
         """Return what to save: members that are done, and the last edges of those that are not; None if there is none.
@@ -155,13 +161,16 @@ class Fits:
             DivergenceError: If a fit diverged.
         """
         left = [number for number in range(self._members) if number not in self.done]
-        if self.together == 1:
-            self._log_to(logger)  # what was done before an interruption
-            in_lanes(lambda number, stopping: self._fit(number, logger, stopping), left, 1, stopping)
-            return
-        in_lanes(lambda number, stopping: self._fit(number, False, stopping), left, self.together, stopping)
-        self._log_to(logger)
-        if not isinstance(logger, bool):
+
+        def in_turn(number: int, stopping: Callable[[], bool]) -> None:
+            self._hand_over(logger, number)  # what was done before an interruption
+            self._fit(number, logger, stopping)
+
+        def at_once(number: int, stopping: Callable[[], bool]) -> None:
+            self._fit(number, False, stopping)
+
+        in_lanes(in_turn if self.together == 1 else at_once, left, self.together, stopping)
+        if not isinstance(logger, bool) and self._hand_over(logger, self._members):
             logger.save()
             logger.finalize("success")
 
@@ -173,13 +182,15 @@ class Fits:
             module.resume(edge.state)
         self._under_way[number] = module
         callbacks = [curve, Steps(lambda _: self._note_edge(number)), Ticker(curve, self._tell)]
-        if (every := config.runtime.checkpoint_every) is not None:
-            callbacks.append(Checkpointer(self._save, every))
+        if self._checkpointer:
+            callbacks.append(self._checkpointer)
         trainer = trainer_of(self._accelerator, logger=logger, callbacks=callbacks)
+        chunks = Chunks(self._plan, config.trainer.chunk, start=module.edge)
         try:
-            fit(trainer, module, Chunks(self._plan, config.trainer.chunk, start=module.edge), self._accelerator)
-        except DivergenceError:
-            self.diverged = module
+            with self._fitting():
+                fit(trainer, module, chunks, self._accelerator)
+        except DivergenceError as error:
+            self.diverged[error] = module
             raise
         if module.why_eager:
             self._note(f"not captured as a CUDA graph: {module.why_eager}")
@@ -199,10 +210,11 @@ class Fits:
         with self._telling:
             self._listener(self._progress, self._members * self._plan.iterations, loss, psnr)
 
-    def _log_to(self, logger: Logger | bool) -> None:
-        if not isinstance(logger, bool):
-            for curve in self._curves:
-                curve.hand_to(logger, self._plan.iterations)
+    def _hand_over(self, logger: Logger | bool, members: int) -> int:
+        """Hand what a logger has not had of the first members; return how many rows that was."""
+        if isinstance(logger, bool):
+            return 0
+        return sum(curve.hand_to(logger, self._plan.iterations) for curve in self._curves[:members])
 
     @property
     def _progress(self) -> int:
@@ -211,8 +223,10 @@ class Fits:
         return sum(planned if number in self.done else self._iterations(number) for number in range(self._members))
 
     def _iterations(self, number: int) -> int:
-        if number in self.done:
-            return self.done[number].iterations
-        if number in self._under_way:
-            return self._under_way[number].iteration
-        return int(self._edges[number].state["iteration"]) if number in self._edges else 0
+        # One look each: another lane may be ending this fit.
+        if member := self.done.get(number):
+            return member.iterations
+        if module := self._under_way.get(number):
+            return module.iteration
+        edge = self._edges.get(number)
+        return int(edge.state["iteration"]) if edge else 0

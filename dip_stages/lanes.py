@@ -44,18 +44,24 @@ def in_lanes(
     over = threading.Event()
     threads = torch.get_num_threads()
 
+    def asked() -> bool:
+        return over.is_set() or stopping()
+
     def carry_out(number: int) -> None:
+        if asked():
+            raise Interrupted("asked to stop before it began")
         torch.set_num_threads(threads)  # a thread begins with torch's own choice
         try:
-            work(number, lambda: over.is_set() or stopping())
+            work(number, asked)
         except BaseException:
             over.set()
             raise
 
     # A log that is kept apart by the thread goes by the name's beginning.
     with ThreadPoolExecutor(together, thread_name_prefix=f"{threading.current_thread().name}/lane") as pool:
-        pieces = [pool.submit(carry_out, number) for number in numbers]
+        pieces = []
         try:
+            pieces += [pool.submit(carry_out, number) for number in numbers]
             # A signal that another thread received is heard between two waits.
             while not over.is_set() and wait(pieces, timeout=1, return_when=FIRST_EXCEPTION).not_done:
                 pass

@@ -57,7 +57,7 @@ def member_of(config: Config, number: int, module: DIPModule, rows: list[dict[st
         config: The cell's.
         number: The member's.
         module: Fitted.
-        rows: The curve's, of all members so far.
+        rows: The curve's.
         clean: What the figures are against.
     """
     stopping = _stopping_of(config, module, clean)
@@ -68,7 +68,7 @@ def member_of(config: Config, number: int, module: DIPModule, rows: list[dict[st
         seed=member_seed(config, number),
         iterations=module.iteration,
         rollbacks=module.rollbacks,
-        metrics=_metrics_of(config, [row for row in rows if row["member"] == number], stopping),
+        metrics=_metrics_of(config, rows, stopping),
         stopping=stopping,
         pictures={name: picture.detach().cpu().clone() for name, picture in pictures.items()},
     )

@@ -143,11 +143,11 @@ class _Run:
             listener=self.listener,
             save=self.save,
             note=self._note,
+            fitting=self.attempts.fitting,
         )
         logger = build.build_logger(config.logger, self.folder, self.cell.folder)
         self._resume()
-        with self.attempts.fitting():
-            self.fits.run(logger, stopping)
+        self.fits.run(logger, stopping)
         ensemble = ensemble_of(self.fits.members, self.observation.clean)
         self._leave_pictures(ensemble.pictures)
         return self._record("done", metrics=ensemble.metrics, stopping=ensemble.stopping)
@@ -229,7 +229,7 @@ class _Run:
         }
         if isinstance(error, DivergenceError):
             try:
-                details["last_good"] = self._leave_last_good(error.last_good)
+                details["last_good"] = self._leave_last_good(error)
             except Exception as fault:  # such as a full disk, which the same command may find emptied
                 return self.failed(fault)
         return self._record("failed", error=details)
@@ -241,16 +241,15 @@ class _Run:
         # Of a GPU that others use from the same process, an error may be theirs, and full memory is.
         return self.together > 1 and isinstance(error, (torch.OutOfMemoryError, torch.AcceleratorError))
 
-    def _leave_last_good(self, iteration: int) -> dict[str, Any]:
+    def _leave_last_good(self, error: DivergenceError) -> dict[str, Any]:
         assert self.observation is not None  # noqa: S101 - a fit diverged
         assert self.fits is not None  # noqa: S101
-        module = self.fits.diverged
-        assert module is not None  # noqa: S101
+        module = self.fits.diverged[error]
         write_tensors(self.folder / LAST_GOOD, module.network.state_dict())
         self._leave_pictures({"output": module.output, "average": module.average})
         clean = self.observation.clean.to(module.output.device)
         return {
-            "iteration": iteration,
+            "iteration": error.last_good,
             "output": vars(quality(module.output, clean)),
             "average": vars(quality(module.average, clean)),
             "weights": LAST_GOOD,

@@ -29,8 +29,9 @@ def run_single(cell: Cell, folder: Path) -> Record:
     stopper = Stopper()
 
     def hear(number: int, _: object) -> None:
+        del number
         if stopper.asked:
-            sys.exit(128 + number)
+            raise KeyboardInterrupt
         stopper.asked = True
 
     before = {number: signal.signal(number, hear) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -42,8 +43,8 @@ def run_single(cell: Cell, folder: Path) -> Record:
                 sys.stderr.write(f"{found.broken}; set aside as {set_aside(folder / RECORD).name}\n")
             threads = cell.config.runtime.threads
             return run_cell(cell, folder, threads=threads, listener=progress, stopping=stopper, code=fingerprint())
-    except Interrupted as stop:
-        sys.stderr.write(f"{stop}; the same command goes on\n")
+    except (Interrupted, KeyboardInterrupt) as stop:
+        sys.stderr.write(f"{str(stop) or 'interrupted twice'}; the same command goes on\n")
         sys.exit(130)
     except (ClaimError, OSError) as error:
         sys.stderr.write(f"{folder}: {error}\n")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 import signal
+import threading
 import warnings
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -84,22 +85,24 @@ def own_stream(accelerator: str) -> Iterator[None]:
     if accelerator != "cuda":
         yield
         return
-    # torch gives its 32 streams in turn: one that is free is taken again before another is asked for.
-    try:
-        stream = _FREE.pop()
-    except IndexError:
-        stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-    before = torch.cuda.current_stream()
-    stream.wait_stream(before)
-    try:
-        with torch.cuda.stream(stream):
-            yield
-    finally:
-        before.wait_stream(stream)
-        _FREE.append(stream)
+    # torch gives its 32 streams in turn: a free one is taken again before another is asked for; further fits wait.
+    with _STREAMS:
+        try:
+            stream = _FREE.pop()
+        except IndexError:
+            stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        before = torch.cuda.current_stream()
+        stream.wait_stream(before)
+        try:
+            with torch.cuda.stream(stream):
+                yield
+        finally:
+            before.wait_stream(stream)
+            _FREE.append(stream)
 
 
 _FREE: list[Any] = []
+_STREAMS = threading.BoundedSemaphore(32)
 
 
 @contextmanager

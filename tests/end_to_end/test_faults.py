@@ -128,17 +128,24 @@ def test_status_shows_a_running_sweep_and_one_that_was_interrupted(tmp_path: Pat
 
 
 @pytest.mark.slow
-def test_a_single_cell_that_is_interrupted_goes_on(tmp_path: Path) -> None:
+@pytest.mark.parametrize("members", [1, 2])
+@pytest.mark.parametrize("signals", [["SIGINT"], ["SIGINT", "SIGINT"], ["SIGKILL"]], ids="then".join)
+def test_a_single_cell_that_is_interrupted_goes_on(tmp_path: Path, signals: list[str], members: int) -> None:
     arguments = ["preset=smoke", "trainer.iterations=150", "trainer.chunk=3", "runtime.checkpoint_every=0"]
+    arguments += [f"ensemble.members={members}", f"runtime.members_together={members}"]
     process = start(tmp_path, arguments)
     deadline = time.monotonic() + 120
     while not list(tmp_path.glob("outputs/single/*/checkpoint.pt")) and time.monotonic() < deadline:
         time.sleep(0.1)
-    process.send_signal(signal.SIGINT)
+    for name in signals:
+        process.send_signal(signal.Signals[name])
+        time.sleep(0.01)
     said, _ = process.communicate(timeout=60)
-    assert process.returncode == 130, said
-    assert "the same command goes on" in said
     assert "Traceback" not in said
+    assert not list(tmp_path.glob("outputs/single/*/record.json"))
+    if signals != ["SIGKILL"]:
+        assert process.returncode == 130, said
+        assert "the same command goes on" in said
     again = start(tmp_path, arguments)
     said, _ = again.communicate(timeout=120)
     assert again.returncode == 0, said

@@ -43,6 +43,7 @@ def test_where_one_fails_the_others_stop_and_the_rest_does_not_begin() -> None:
     def work(number: int, stopping: Callable[[], bool]) -> None:
         begun.append(number)
         if number == 1:
+            threading.Event().wait(0.1)  # till whoever called waits
             raise ValueError("no such thing")
         while not stopping():
             threading.Event().wait(0.001)
@@ -62,6 +63,7 @@ def test_asked_to_stop_all_stop(by: str) -> None:
 
     def work(number: int, stopping: Callable[[], bool]) -> None:
         if number == 1:
+            threading.Event().wait(0.1)  # till whoever called waits
             if by == "the keyboard":
                 signal.raise_signal(signal.SIGINT)  # the main thread hears it
             else:

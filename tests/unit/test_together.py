@@ -151,7 +151,8 @@ def test_members_of_an_ensemble_at_once_have_the_bits_of_one_after_another(make_
     assert logs[0] == logs[1]
     assert [record.computed["members_together"] for record in (in_turn, at_once)] == [1, 2]
     assert [total for _, total, *_ in told] == [72] * len(told)
-    assert sorted(told) == told
+    iterations = [iteration for iteration, *_ in told]
+    assert sorted(iterations) == iterations
 
 
 def test_members_that_were_fitted_at_once_go_on_in_turn(make_cell: MakeCell, tmp_path: Path) -> None:
@@ -167,14 +168,30 @@ def test_members_that_were_fitted_at_once_go_on_in_turn(make_cell: MakeCell, tmp
             stopping=asked.is_set,
         )
     record = run_cell(make_cell(*few), tmp_path / "disturbed", threads=1)
+    logs = [(tmp_path / name / "logs" / "metrics.csv").read_bytes() for name in ("disturbed", "undisturbed")]
+    assert logs[0] == logs[1]
     assert 24 <= record.iterations["resumed_at"][0] < 72
     assert figures(tmp_path / "disturbed") == figures(tmp_path / "undisturbed")
 
 
-def test_a_member_that_diverges_fails_the_cell_and_stops_the_others(make_cell: MakeCell, tmp_path: Path) -> None:
-    cell = make_cell("method=baseline", "method.input_scale=1e39", "ensemble.members=3", "runtime.members_together=2")
+def test_a_member_that_diverges_fails_the_cell_and_stops_the_others(
+    make_cell: MakeCell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cell = make_cell(*LONG, "method=baseline", "ensemble.members=3", "runtime.members_together=2")
+    descend, modules = DIPModule._descend, {}
+
+    def one_diverges(module: DIPModule) -> Any:
+        modules[module.seed] = module
+        output, loss = descend(module)
+        return output, loss * (float("nan") if module.seed != cell.config.seed and module.iteration else 1.0)
+
+    monkeypatch.setattr(DIPModule, "_descend", one_diverges)
     record = run_cell(cell, tmp_path, threads=1)
     assert record.error is not None
     assert record.error["type"] == "DivergenceError"
-    assert (tmp_path / record.error["last_good"]["weights"]).exists()
+    assert record.error["last_good"]["iteration"] == 2
+    assert len(modules) == 2  # the third did not begin
+    left = torch.load(tmp_path / record.error["last_good"]["weights"], weights_only=True)
+    (diverged,) = [module for seed, module in modules.items() if seed != cell.config.seed]
+    assert all((diverged.network.state_dict()[name] == value).all() for name, value in left.items())
     assert look(tmp_path).state == "failed"
