@@ -33,7 +33,7 @@ def load_readings(folder: str | os.PathLike[str]) -> pd.DataFrame:
         had its own from), ``decided``, ``iteration`` (chosen),
         ``spent``, ``output_psnr``, ``output_ssim``, ``average_psnr``, ``average_ssim`` at that iteration; and, where
         oracles read along, ``output_gap``, ``average_gap`` to the best iteration of the same fit in dB, and
-        ``peak_iteration`` of the average; and any further setting that differs between cells, by its key.
+        ``peak_iteration`` of the average; and any further setting that differs between these cells, by its key.
     """
     cells: list[dict[str, Any]] = []
     rows: list[dict[str, Any]] = []
@@ -46,9 +46,11 @@ def load_readings(folder: str | os.PathLike[str]) -> pd.DataFrame:
 def to_readings(rows: Iterable[dict[str, Any]], cells: pd.DataFrame) -> pd.DataFrame:
     """Return the frame of :func:`load_readings`, from its rows and the frame of the cells."""
     readings = pd.DataFrame(rows)
-    return (
-        readings if readings.empty else readings.merge(cells[["folder", *settings_in(cells)]], how="left", on="folder")
-    )
+    if readings.empty:
+        return readings
+    read = cells[cells.folder.isin(readings.folder)]
+    settings = [setting for setting in settings_in(cells) if read[setting].nunique(dropna=False) > 1]
+    return readings.merge(read[["folder", *settings]], how="left", on="folder")
 
 
 def readings_of(record: Record) -> Iterator[dict[str, Any]]:

@@ -117,6 +117,16 @@ def test_settings_that_differ_are_told_apart_null_among_them(tmp_path: Path) -> 
     assert set(kinds(readings, but=["protocol.last_alpha"])) == {"baseline"}
 
 
+def test_a_setting_of_cells_that_were_not_read_alone_is_none_of_the_readings(tmp_path: Path) -> None:
+    for seed, lag in enumerate((0.0, 0.0, 1.0)):
+        names = ("oracle", "oracle_of_output") if lag == 0 else ()
+        readers = {name: reading("oracle", 9, 27.0, 30.0) for name in names}
+        settings = {"method": {"name": "baseline"}, "stopping": {"lag": lag}}
+        a_read_cell(tmp_path, f"cell{seed}", seed, readers, settings=settings)
+    assert "stopping.lag" in report.load(tmp_path)
+    assert "stopping.lag" not in load_readings(tmp_path)
+
+
 def test_pairs_share_the_settings_that_baselines_have_and_where_sigma_is_from(tmp_path: Path) -> None:
     def rules(psnr: float, source: str | None = None) -> dict[str, Any]:
         sigma = {"source": source, "value": 0.1} if source else None
