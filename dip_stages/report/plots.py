@@ -193,7 +193,8 @@ def plot_gaps(readings: pd.DataFrame, path: Path) -> bool:
     order = blind.groupby("reader").average_gap.mean().sort_values().index
     kind = kinds(readings)[blind.index]
     with style():
-        figure = Figure(figsize=(7.5, 0.55 * len(order) + 1.6), layout="constrained")
+        legend_rows = -(-kind.nunique() // 2)
+        figure = Figure(figsize=(7.5, 0.55 * len(order) + 0.2 * legend_rows + 1.2), layout="constrained")
         axes = figure.subplots()
         shared: dict[str, Any] = {"x": blind.average_gap, "y": blind.reader, "hue": kind, "order": order, "ax": axes}
         sns.stripplot(**shared, dodge=True, size=2.5, alpha=0.45, jitter=0.2, legend=False)
@@ -204,7 +205,10 @@ def plot_gaps(readings: pd.DataFrame, path: Path) -> bool:
         axes.xaxis.set_major_formatter("{x:g}")
         axes.set(xlabel="gap to the best iteration of the same fit (dB of PSNR, against the clean picture)", ylabel="")
         axes.axvline(0.1, color="0.6", linewidth=0.8)
-        axes.legend(title="", fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
+        handles, labels = axes.get_legend_handles_labels()
+        if legend := axes.get_legend():
+            legend.remove()
+        figure.legend(handles, labels, fontsize=8, loc="outside lower center", ncols=2)
         publish(figure, path)
     return True
 
