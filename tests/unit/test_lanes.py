@@ -57,7 +57,9 @@ def test_where_one_fails_the_others_stop_and_the_rest_does_not_begin() -> None:
 
 
 @pytest.mark.parametrize("by", ["whoever asks", "the keyboard"])
-def test_asked_to_stop_all_stop(by: str) -> None:
+def test_asked_to_stop_all_stop(by: str, request: pytest.FixtureRequest) -> None:
+    around = signal.signal(signal.SIGINT, signal.default_int_handler)  # a process of xdist ignores it
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, around))
     asked = threading.Event()
     ended = []
 
