@@ -28,8 +28,7 @@ def run_single(cell: Cell, folder: Path) -> Record:
     """Compute a cell with a progress bar; leaves the program when interrupted, or when nothing can be written."""
     stopper = Stopper()
 
-    def hear(number: int, _: object) -> None:
-        del number
+    def hear(*_: object) -> None:
         if stopper.asked:
             raise KeyboardInterrupt
         stopper.asked = True

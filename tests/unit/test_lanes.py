@@ -39,9 +39,11 @@ def test_the_work_of_each_number_is_done_once_and_no_more_at_once_than_asked_for
 
 def test_where_one_fails_the_others_stop_and_the_rest_does_not_begin() -> None:
     begun, ended = [], []
+    both = threading.Barrier(2, timeout=60)
 
     def work(number: int, stopping: Callable[[], bool]) -> None:
         begun.append(number)
+        both.wait()
         if number == 1:
             threading.Event().wait(0.1)  # till whoever called waits
             raise ValueError("no such thing")
@@ -60,10 +62,11 @@ def test_where_one_fails_the_others_stop_and_the_rest_does_not_begin() -> None:
 def test_asked_to_stop_all_stop(by: str, request: pytest.FixtureRequest) -> None:
     around = signal.signal(signal.SIGINT, signal.default_int_handler)  # a process of xdist ignores it
     request.addfinalizer(lambda: signal.signal(signal.SIGINT, around))
-    asked = threading.Event()
+    asked, both = threading.Event(), threading.Barrier(2, timeout=60)
     ended = []
 
     def work(number: int, stopping: Callable[[], bool]) -> None:
+        both.wait()
         if number == 1:
             threading.Event().wait(0.1)  # till whoever called waits
             if by == "the keyboard":
