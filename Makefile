@@ -29,7 +29,7 @@ report-paper: $(VENV)/.run ## the same on the report's own picture where it can 
 sweep: $(VENV)/.run ## the full grid of 30 cells (see the README for its cost)
 	$(BIN)/python -m dip_stages -m $(ARGS)
 
-stopping: $(VENV)/.dev ## the study of stopping rules into docs/stopping.md: by estimate 3 hours on 2 slow cores; goes on where it was broken off
+stopping: $(VENV)/.dev ## the study of stopping rules into docs/stopping.md: more than 3 hours on 2 slow cores; goes on where it was broken off
 	$(BIN)/python -m dip_stages -m sweep=stopping_tuning
 	$(BIN)/python -m dip_stages -m sweep=stopping
 	$(BIN)/python -m tests.bench.study outputs/stopping_tuning outputs/stopping --into docs/stopping.md

@@ -72,7 +72,7 @@ def test_the_archive_has_what_the_tables_are_made_of(tmp_path: Path) -> None:
     assert (tmp_path / "twice.zip").read_bytes() == (tmp_path / "once.zip").read_bytes()
 
 
-@pytest.mark.parametrize("name", ["stopping"])
+@pytest.mark.parametrize("name", ["stopping_tuning", "stopping"])
 def test_what_the_documentation_shows_is_what_its_archive_holds(tmp_path: Path, name: str) -> None:
     folder = unpacked(DOCS / name / "cells.zip", tmp_path / name)
     assert f"<!-- {name} -->\n\n{section(folder)}\n\n" in (DOCS / "stopping.md").read_text()
