@@ -20,6 +20,7 @@ import numpy as np
 
 from dip_stages.encoding import check_encoding, depth_of_file, write_picture
 from dip_stages.errors import ConfigError, DipStagesError, Interrupted, PictureError, check_range
+from dip_stages.memory import keep_freed_memory
 from dip_stages.pictures import MIN_SIDE, read_picture
 
 if TYPE_CHECKING:
@@ -242,6 +243,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--tile", type=int, default=512, help="pixels a side of what is fitted at once (512)")
     parser.add_argument("--overlap", type=int, default=32, help="pixels that neighbouring tiles share (32)")
     given = parser.parse_intermixed_args(arguments)
+    keep_freed_memory()
     try:
         _denoise_file(given)
     except (Interrupted, KeyboardInterrupt):

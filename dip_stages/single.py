@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from dip_stages.claims import Claim
 from dip_stages.errors import ClaimError, Interrupted
+from dip_stages.memory import keep_freed_memory
 from dip_stages.orders import fingerprint
 from dip_stages.progress import CellProgress
 from dip_stages.records import RECORD, set_aside
@@ -26,6 +27,7 @@ __all__ = ["run_single"]
 
 def run_single(cell: Cell, folder: Path) -> Record:
     """Compute a cell with a progress bar; leaves the program when interrupted, or when nothing can be written."""
+    keep_freed_memory()
     stopper = Stopper()
 
     def hear(*_: object) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dip_stages.errors import ConfigError, DipStagesError, Interrupted
+from dip_stages.memory import keep_freed_memory
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,6 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("settings", nargs="*", metavar="setting=value")
     given = parser.parse_args(arguments)
+    keep_freed_memory()
     try:
         _train_and_draw(given.settings)
     except (Interrupted, KeyboardInterrupt):

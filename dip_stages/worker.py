@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from dip_stages.claims import Claim
 from dip_stages.errors import ClaimError, DipStagesError, Interrupted
+from dip_stages.memory import keep_freed_memory
 from dip_stages.orders import Order
 from dip_stages.records import CHECKPOINT, RECORD, set_aside, write_record
 from dip_stages.states import recorded
@@ -155,6 +156,7 @@ _FORESEEN = {"DivergenceError", "ConfigError", "ModelError", "PictureError", "We
 def main() -> None:
     """Carry out the orders of the standard input."""
     answers = _own_output()
+    keep_freed_memory()
     stopper = Stopper()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the driver hears it and says what to do
     for number in HEARD:
