@@ -14,7 +14,7 @@ import torch
 
 from dip_stages.errors import CheckpointError
 from dip_stages.files import replacing
-from dip_stages.provenance import provenance
+from dip_stages.provenance import computed_on
 from dip_stages.records import CHECKPOINT, set_aside
 
 if TYPE_CHECKING:
@@ -87,9 +87,7 @@ def _digest(content: bytes | memoryview) -> bytes:
 
 def made_with(code: str, accelerator: str, *, bfloat16: bool) -> dict[str, Any]:
     """Return what the bits of a fit depend on besides the cell: code, torch, device, precision and threads."""
-    how = provenance(accelerator, bfloat16=bfloat16)
-    same = ("accelerator", "device", "precision", "threads")
-    return {"code": code, "torch": how["versions"]["torch"], **{key: how[key] for key in same}}
+    return {"code": code, "torch": str(torch.__version__), **computed_on(accelerator, bfloat16=bfloat16)}
 
 
 class Attempts:

@@ -22,17 +22,13 @@ if TYPE_CHECKING:
 
 __all__ = ["Order", "fingerprint", "plain", "read_order"]
 
-_COMPUTE_NOTHING = {
-    "__main__.py",
-    "cli.py",
-    "costs.py",
-    "progress.py",
-    "report",
-    "states.py",
-    "status.py",
-    "sweep",
-    "train.py",
-}
+_COMPUTES = (
+    "archs", "averages", "budgets", "build", "callbacks", "cell", "checkpoint", "classical", "config", "data",
+    "decoding", "fits", "lanes", "losses", "metrics", "model_training", "models", "modules", "noise", "pictures",
+    "provenance", "records", "references", "results", "runner", "schedules", "sources", "stages", "stopping",
+    "trainers", "weights",
+)  # fmt: skip
+"""Modules and packages that a result depends on: what they say is the code of a plan and of a checkpoint."""
 
 
 @dataclass(frozen=True)
@@ -132,10 +128,13 @@ def plain(config: Config) -> dict[str, Any]:
 @functools.cache
 def fingerprint() -> str:
     """Return a hash of the sources that compute and of torch's version, as this process started with them."""
+    return _hash_of_sources(Path(__file__).resolve().parent)
+
+
+def _hash_of_sources(package: Path) -> str:
     sha = hashlib.sha256(version("torch").encode())
-    root = Path(__file__).resolve().parent
-    for path in sorted(root.rglob("*.py")):
-        if path.relative_to(root).parts[0] in _COMPUTE_NOTHING:
-            continue
-        sha.update(str(path.relative_to(root)).encode() + b"\0" + path.read_bytes())
+    for name in _COMPUTES:
+        found = package / f"{name}.py"
+        for path in [found] if found.is_file() else sorted((package / name).rglob("*.py")):
+            sha.update(str(path.relative_to(package)).encode() + b"\0" + path.read_bytes())
     return sha.hexdigest()[:16]

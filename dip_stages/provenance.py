@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import platform
 import subprocess
@@ -12,22 +13,26 @@ from typing import Any
 
 import torch
 
-__all__ = ["provenance"]
+__all__ = ["computed_on", "git_commit", "provenance"]
 
 
 def provenance(accelerator: str, *, bfloat16: bool) -> dict[str, Any]:
     """Return how a result is computed: device, precision, threads, versions and the checkout's commit."""
-    packages = ["torch", "pytorch-lightning", "torchmetrics", "hydra-core", "numpy", "scikit-image"]
-    packages += [extra for extra in ("bm3d", "diffusers") if find_spec(extra)]
-    device = torch.cuda.get_device_name() if accelerator == "cuda" else _cpu_name()
+    return {
+        **computed_on(accelerator, bfloat16=bfloat16),
+        "cuda_visible_devices": os.environ.get("CUDA_VISIBLE_DEVICES"),
+        "versions": dict(_versions()),
+        "git_commit": git_commit(),
+    }
+
+
+def computed_on(accelerator: str, *, bfloat16: bool) -> dict[str, Any]:
+    """Return what the bits of a fit depend on besides code and versions: device, precision and threads."""
     return {
         "accelerator": accelerator,
-        "device": device,
-        "cuda_visible_devices": os.environ.get("CUDA_VISIBLE_DEVICES"),
+        "device": torch.cuda.get_device_name() if accelerator == "cuda" else _cpu_name(),
         "precision": "bfloat16" if bfloat16 else "float32",
         "threads": torch.get_num_threads(),
-        "versions": {"python": platform.python_version()} | {name: version(name) for name in ("dip_stages", *packages)},
-        "git_commit": _git_commit(),
     }
 
 
@@ -36,8 +41,19 @@ def _cpu_name() -> str:
     return str(name or platform.processor() or platform.machine())
 
 
-def _git_commit() -> str | None:
-    """Return the checkout's commit, marked where files differ from it, or None outside a checkout."""
+@functools.cache
+def _versions() -> dict[str, str]:
+    packages = ["dip_stages", "torch", "pytorch-lightning", "torchmetrics", "hydra-core", "numpy", "scikit-image"]
+    packages += [extra for extra in ("bm3d", "diffusers") if find_spec(extra)]
+    return {"python": platform.python_version()} | {name: version(name) for name in packages}
+
+
+@functools.cache
+def git_commit() -> str | None:
+    """Return the checkout's commit, marked where files differ from it, or None outside a checkout.
+
+    Git is run once a process: the code of a process is the code that it imported, whatever is committed later.
+    """
     root = Path(__file__).resolve().parent.parent
     if not (root / ".git").exists():
         return None

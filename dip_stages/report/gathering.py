@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 __all__ = ["gather"]
 
 _GATHERED = ".gathered.json"
+_PACKAGE = Path(__file__).resolve().parents[1]
+_SOURCES = {".py", ".j2", ".csv"}
+"""Of the whole package: a report is made by modules of all its parts."""
 
 
 def gather(root: Path) -> str:
@@ -42,10 +45,10 @@ def gather(root: Path) -> str:
     return text
 
 
-def _state(root: Path) -> str:
+def _state(root: Path, package: Path = _PACKAGE) -> str:
     """Return a hash of all that a report is made from: sources, plan, and which records there are."""
     sha = hashlib.sha256()
-    for source in sorted(path for path in Path(__file__).parent.iterdir() if path.is_file()):
+    for source in sorted(path for path in package.rglob("*") if path.suffix in _SOURCES):
         sha.update(source.read_bytes())
     sha.update((root / PLAN).read_bytes() if (root / PLAN).exists() else b"")
     for line in _records(root):

@@ -1,10 +1,14 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import grimp
 import pytest
 
+from dip_stages import orders
 from dip_stages.errors import DriftError
 from dip_stages.orders import Order, fingerprint, read_order
 from dip_stages.pictures import bundled_path
@@ -12,8 +16,6 @@ from dip_stages.records import read_record
 from dip_stages.worker import Stopper, carry_out
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tests.conftest import MakeCell
 
 
@@ -49,6 +51,26 @@ def test_another_picture_than_the_plans_is_drift(make_cell: MakeCell, tmp_path: 
         order.cell()
 
 
-def test_the_fingerprint_is_that_of_the_sources() -> None:
-    assert len(fingerprint()) == 16
-    assert fingerprint() == fingerprint.__wrapped__()
+def test_the_fingerprint_is_that_of_the_modules_that_compute_and_of_no_others(tmp_path: Path) -> None:
+    package = Path(orders.__file__).parent
+    copy = shutil.copytree(package, tmp_path / "dip_stages", ignore=shutil.ignore_patterns("__pycache__"))
+    planned = orders._hash_of_sources(copy)
+    assert planned == fingerprint()
+    for other in ("single.py", "queues.py", "denoise.py", "errors.py", "worker.py", "report/page.py", "sweep/drive.py"):
+        with (copy / other).open("a") as file:
+            file.write("# changed\n")
+        assert orders._hash_of_sources(copy) == planned, other
+    for computing in ("stopping.py", "modules/dip.py", "archs/unet.py", "config/schema.py"):
+        source = (copy / computing).read_text()
+        (copy / computing).write_text(source + "# changed\n")
+        assert orders._hash_of_sources(copy) != planned, computing
+        (copy / computing).write_text(source)
+    assert orders._hash_of_sources(copy) == planned
+
+
+def test_every_module_that_a_cell_needs_is_in_the_fingerprint_but_for_those_that_are_no_part_of_a_result() -> None:
+    graph = grimp.build_graph("dip_stages", exclude_type_checking_imports=True)
+    needed = {name.split(".")[1] for name in graph.find_upstream_modules("dip_stages.runner") if "." in name}
+    assert needed - set(orders._COMPUTES) == {"claims", "errors", "figures", "files", "orders"}
+    package = Path(orders.__file__).parent
+    assert all((package / name).is_dir() or (package / f"{name}.py").is_file() for name in orders._COMPUTES)

@@ -1,0 +1,34 @@
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+import dip_stages
+from dip_stages.report import gathering, write
+from dip_stages.report.gathering import gather
+
+
+def test_a_report_is_written_again_once_records_or_plan_have_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "report").mkdir()
+    (tmp_path / "cell").mkdir()
+    written: list[Path] = []
+    monkeypatch.setattr(write, "report_sweep", lambda root: written.append(root) or f"report {len(written)}")
+    for times, change in enumerate(("cell/record.json", "plan.json", "cell/record.json"), start=1):
+        (tmp_path / change).write_text(f"{times}")
+        assert gather(tmp_path) == gather(tmp_path) == f"report {times}"
+
+
+@pytest.mark.parametrize(
+    "source", ["figures.py", "cell.py", "config/schema.py", "report/tables.py", "report/page.html.j2", "report/reported.csv"]
+)
+def test_a_report_is_of_its_sources_wherever_they_are_in_the_package(tmp_path: Path, source: str) -> None:
+    package = shutil.copytree(Path(dip_stages.__file__).parent, tmp_path / "dip_stages")
+    before = gathering._state(tmp_path, package)
+    assert before == gathering._state(tmp_path)
+    with (package / source).open("a") as file:
+        file.write("# changed\n")
+    assert gathering._state(tmp_path, package) != before
