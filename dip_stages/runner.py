@@ -24,8 +24,9 @@ from dip_stages.errors import DipStagesError, DivergenceError, Interrupted
 from dip_stages.figures import plot_curve
 from dip_stages.fits import Fits
 from dip_stages.metrics import quality
+from dip_stages.orders import fingerprint
 from dip_stages.pictures import write_png
-from dip_stages.provenance import provenance
+from dip_stages.provenance import git_commit, provenance
 from dip_stages.records import CHECKPOINT, CURVES, PROGRESS, Record, write_csv, write_json, write_record
 from dip_stages.references import Referred, refer
 from dip_stages.results import ensemble_of, observation_of, reference_of
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from dip_stages.cell import Cell
     from dip_stages.stages import StagePlan
 
-__all__ = ["run_cell"]
+__all__ = ["note_code", "run_cell"]
 
 LAST_GOOD = "last_good.pt"
 
@@ -47,6 +48,12 @@ _STORAGE_FAULTS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.
 """Of the disk, not of the cell: the same command runs it again."""
 
 log = logging.getLogger(__name__)
+
+
+def note_code() -> None:
+    """Note which code this process computes with: as it was imported, whatever is edited or committed later."""
+    fingerprint()
+    git_commit()
 
 
 def run_cell(

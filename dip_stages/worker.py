@@ -3,7 +3,8 @@
 ``python -m dip_stages.worker`` reads orders from its standard input, a JSON object a line, and answers each on its
 standard output with an :class:`Outcome`. It is a process of its own under every launcher but Hydra's ``basic``, because
 that is what a killed cell, one that runs out of memory or one that leaves the process may take with it, and no more.
-When its input ends, whoever started it is gone: it leaves a checkpoint and ends too.
+When its input ends, whoever started it is gone: it leaves a checkpoint and ends too. :mod:`dip_stages.fork_server`
+starts it where it can, already with all that a cell needs.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from dip_stages.states import recorded
 if TYPE_CHECKING:
     from dip_stages.records import Record
 
-__all__ = ["GRACE", "HEARD", "Outcome", "Stopper", "carry_out", "main"]
+__all__ = ["GRACE", "HEARD", "Outcome", "Stopper", "carry_out", "import_all", "main"]
 
 GRACE = 5.0
 """Seconds that a worker has to leave a checkpoint, once it was asked to stop."""
@@ -164,7 +165,7 @@ def main() -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, HEARD)  # whoever started this may have held them back
     logging.getLogger().setLevel(logging.INFO)  # to the cell's own log; what failed, the driver says
     orders = _Orders(stopper)
-    threading.Thread(target=_warm_up, name="imports", daemon=True).start()
+    threading.Thread(target=import_all, name="imports", daemon=True).start()
     lanes = _Lanes(answers, stopper, together=int(sys.argv[1]) if len(sys.argv) > 1 else 1)
     while lanes.sound and (order := orders.next()) is not None and lanes.sound:
         lanes.take(*order)
@@ -217,11 +218,13 @@ class _Lanes:
             self.sound = False
 
 
-def _warm_up() -> None:
-    """Import what a cell needs, seconds, while the first order is on its way."""
+def import_all() -> None:
+    """Import what a cell needs, seconds, and note which code that is."""
     gc.disable()  # nothing of what imports make is garbage, and looking for it takes a fifth of their time
     try:
-        import dip_stages.runner  # noqa: F401
+        from dip_stages.runner import note_code
+
+        note_code()
     finally:
         gc.enable()
 

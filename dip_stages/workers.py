@@ -15,7 +15,6 @@ import os
 import queue
 import signal
 import subprocess
-import sys
 import threading
 from collections import Counter
 from contextlib import suppress
@@ -25,6 +24,7 @@ from typing import TYPE_CHECKING
 
 from dip_stages.claims import Claim, holder
 from dip_stages.errors import ClaimError
+from dip_stages.fork_server import UNKNOWN, start_worker
 from dip_stages.records import PROGRESS, write_record
 from dip_stages.states import recorded
 from dip_stages.worker import GRACE, Outcome
@@ -50,14 +50,7 @@ class Worker:
             environment |= {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
         if gpu is not None:
             environment["CUDA_VISIBLE_DEVICES"] = gpu
-        self._process = subprocess.Popen(  # noqa: S603 - this Python, and a number
-            [sys.executable, "-m", "dip_stages.worker", str(together)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env=environment,
-            text=True,
-            start_new_session=True,  # Ctrl-C in a terminal is the driver's alone
-        )
+        self._process = start_worker(environment, together)
         self._killed = self._ended = False
         self._numbers = itertools.count()
         self._given: dict[int, tuple[Path, queue.SimpleQueue[Outcome | None]]] = {}
@@ -66,7 +59,7 @@ class Worker:
 
     @property
     def pid(self) -> int:
-        """The process."""
+        """The process; 0 as long as it has not started."""
         return self._process.pid
 
     def carry_out(self, order: Order) -> Outcome | None:
@@ -258,6 +251,8 @@ def note_failure(order: Order, kind: str, message: str) -> Outcome:
 
 
 def _cause_of_death(code: int) -> tuple[str, str]:
+    if code == UNKNOWN:
+        return "ExitedError", "the worker ended in the middle of the cell, and the process that had started it before"
     if code >= 0:
         return "ExitedError", f"the worker left with exit code {code} in the middle of the cell"
     name = signal.Signals(-code).name

@@ -1,0 +1,330 @@
+"""A process that imports torch and Lightning once and forks workers, each of which starts in an instant. Torch-free.
+
+.. code-block:: text
+
+    driver ── request: environment, folder, file descriptors ──► fork server ── fork ──► worker, worker, …
+           ◄───────── pid, and later the exit code, on a pipe of each worker ─────────┘
+
+The server forks while it has one thread and has not touched a GPU, which is what makes a fork safe. It ends when the
+driver does; workers do not need it once they run. The standard library's fork server cannot be used here: it runs the
+caller's ``__main__`` again in each child, and gives all children the environment that it started with itself.
+"""
+
+from __future__ import annotations
+
+import atexit
+import gc
+import json
+import os
+import select
+import selectors
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import threading
+import traceback
+import weakref
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dip_stages import worker
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["UNKNOWN", "ForkServer", "ForkedProcess", "start_worker"]
+
+UNKNOWN = 255
+"""Exit code of a process whose fork server was gone before it ended."""
+
+_NUMBER = struct.Struct("i")
+_REQUEST = 1 << 16
+
+
+def start_worker(environment: Mapping[str, str], together: int) -> ForkedProcess | subprocess.Popen[str]:
+    """Start a worker process, with a session of its own and pipes for its standard input and output.
+
+    Args:
+        environment: Of the worker. What libraries read when they are imported is that of the first worker with as many
+            threads.
+        together: The most cells that it is given at once.
+    """
+    if hasattr(os, "pidfd_open"):
+        return _server_for(environment).start(environment, together)
+    return subprocess.Popen(  # noqa: S603 - this Python, and a number
+        _cold_worker(together),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=dict(environment),
+        text=True,
+        start_new_session=True,
+    )
+
+
+def _cold_worker(together: int) -> list[str]:
+    return [sys.executable, "-m", "dip_stages.worker", str(together)]
+
+
+_servers: dict[str | None, ForkServer] = {}
+_starting = threading.Lock()
+
+
+def _server_for(environment: Mapping[str, str]) -> ForkServer:
+    """Return this process's fork server for a number of threads, which OpenMP reads when torch is imported."""
+    threads = environment.get("OMP_NUM_THREADS")
+    with _starting:
+        server = _servers.get(threads)
+        if server is not None and server.ended:
+            server.close()
+            server = None
+        if server is None:
+            server = _servers[threads] = ForkServer(environment)
+        return server
+
+
+@atexit.register
+def _end_servers() -> None:
+    for server in _servers.values():
+        server.close()
+
+
+class ForkServer:
+    """A fork server, as the driver sees it; thread-safe. It is started at once and imports in the background.
+
+    Args:
+        environment: Its own.
+    """
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self._control, theirs = socket.socketpair()
+        with theirs:
+            self._process = subprocess.Popen(  # noqa: S603 - this Python, and a number
+                [sys.executable, "-m", "dip_stages.fork_server", str(theirs.fileno())],
+                stdin=subprocess.DEVNULL,
+                # Arrow's allocator, which pandas brings along, would start a thread.
+                env={"JE_ARROW_MALLOC_CONF": "background_thread:false", **environment},
+                pass_fds=[theirs.fileno()],
+                start_new_session=True,  # Ctrl-C in a terminal is the driver's alone
+            )
+        self._lock = threading.Lock()
+
+    @property
+    def pid(self) -> int:
+        """The process."""
+        return self._process.pid
+
+    @property
+    def ended(self) -> bool:
+        """Whether it can start nothing any more."""
+        return self._process.poll() is not None
+
+    def start(self, environment: Mapping[str, str], together: int) -> ForkedProcess:
+        """Ask for a worker; return before it is there, which it is once the server has imported what cells need."""
+        request = {"environment": dict(environment), "folder": str(Path.cwd()), "together": together}
+        stdin, stdout, status = os.pipe(), os.pipe(), os.pipe()
+        theirs = [stdin[0], stdout[1], 2, status[1]]
+        try:
+            with self._lock:
+                content = json.dumps(request).encode() + b"\n"
+                sent = socket.send_fds(self._control, [content], theirs)
+                self._control.sendall(content[sent:])
+        except BrokenPipeError:
+            pass  # the server is gone: the ends of the pipes say so
+        finally:
+            for descriptor in (stdin[0], stdout[1], status[1]):
+                os.close(descriptor)
+        return ForkedProcess(self, stdin[1], stdout[0], status[0])
+
+    def kill(self) -> None:
+        """End it at once, and with it the requests that it has not met; workers that run go on."""
+        self._process.kill()
+        self._process.wait()
+
+    def close(self) -> None:
+        """End it; workers that run go on."""
+        self._control.close()
+        self.kill()
+
+
+class ForkedProcess:
+    """A process that a fork server starts, with the part of :class:`subprocess.Popen` that a parent needs.
+
+    Args:
+        server: The fork server.
+        stdin: Descriptor of the pipe to the process's standard input.
+        stdout: Descriptor of the pipe from its standard output.
+        status: Descriptor of the pipe on which the server writes the pid, and later the exit code.
+
+    Attributes:
+        returncode: None while it runs, or has not started; then its exit code, the negative number of the signal that
+            killed it, or :data:`UNKNOWN`.
+    """
+
+    def __init__(self, server: ForkServer, stdin: int, stdout: int, status: int) -> None:
+        self.stdin = os.fdopen(stdin, "w", encoding="utf-8")
+        self.stdout = os.fdopen(stdout, encoding="utf-8")
+        self.returncode: int | None = None
+        self._server, self._status = server, status
+        self._pid: int | None = None
+        self._handle: int | None = None  # names the process, where a pid may have become another's
+        self._lock = threading.Lock()
+        weakref.finalize(self, os.close, status)
+
+    @property
+    def pid(self) -> int:
+        """The process; 0 as long as it has not started."""
+        self._starts_within(0)
+        return self._pid or 0
+
+    def poll(self) -> int | None:
+        """Return the exit code, or None."""
+        with suppress(subprocess.TimeoutExpired):
+            self.wait(0)
+        return self.returncode
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for the process to end and return its exit code.
+
+        Raises:
+            subprocess.TimeoutExpired: If it does not end within ``timeout`` seconds.
+        """
+        if not self._starts_within(timeout) or not (self._handle is None or _readable(self._handle, timeout)):
+            raise subprocess.TimeoutExpired("dip_stages.worker", timeout or 0)
+        with self._lock:
+            if self.returncode is None:
+                code = self._read()
+                self.returncode = UNKNOWN if code is None else code
+            return self.returncode
+
+    def send_signal(self, number: int) -> None:
+        """Send a signal, if the process runs."""
+        if self.pid and self._handle is not None:
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._handle, number)
+
+    def kill(self) -> None:
+        """End the process at once. One that has not started takes its server along, which is still importing."""
+        if not self.pid:
+            self._server.kill()
+        self.send_signal(signal.SIGKILL)
+
+    def _starts_within(self, timeout: float | None) -> bool:
+        """Wait until the server has started the process, or ended before; return whether either is so."""
+        if self._pid is None and self.returncode is None and not _readable(self._status, timeout):
+            return False
+        with self._lock:
+            if self._pid is None and self.returncode is None:
+                self._pid = self._read()
+                if self._pid is None:
+                    self.returncode = UNKNOWN
+                else:
+                    with suppress(ProcessLookupError):  # it has ended already
+                        self._handle = os.pidfd_open(self._pid)
+                        weakref.finalize(self, os.close, self._handle)
+            return True
+
+    def _read(self) -> int | None:
+        content = os.read(self._status, _NUMBER.size)
+        return _NUMBER.unpack(content)[0] if content else None
+
+
+def _readable(descriptor: int, timeout: float | None) -> bool:
+    poller = select.poll()
+    poller.register(descriptor, select.POLLIN)
+    return bool(poller.poll(None if timeout is None else 1000 * timeout))
+
+
+def main() -> None:
+    """Be a fork server for whoever holds the other end of the socket whose descriptor is the argument."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_BLOCK, worker.HEARD)  # a worker hears them once it can leave a checkpoint
+    worker.import_all()
+    gc.freeze()  # so that workers share with this process what it has made
+    _Serving(socket.socket(fileno=int(sys.argv[1]))).run()
+
+
+class _Serving:
+    """Starts the workers that are asked for and says how they end, until nobody is there to ask."""
+
+    def __init__(self, control: socket.socket) -> None:
+        self._control = control
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(control, selectors.EVENT_READ)
+
+    def run(self) -> None:
+        while True:
+            for key, _ in self._selector.select():
+                if key.data is not None:
+                    self._report_end(key.fd, *key.data)
+                elif not self._answer():
+                    os._exit(0)
+
+    def _answer(self) -> bool:
+        """Start the next worker; return False if there will be no further one."""
+        content, descriptors, _, _ = socket.recv_fds(self._control, _REQUEST, 4)
+        if not content:
+            return False
+        while not content.endswith(b"\n"):
+            content += self._control.recv(_REQUEST)
+        *streams, status = descriptors
+        pid = self._start(json.loads(content), streams)
+        os.write(status, _NUMBER.pack(pid))
+        for descriptor in streams:
+            os.close(descriptor)
+        self._selector.register(os.pidfd_open(pid), selectors.EVENT_READ, (pid, status))
+        return True
+
+    def _start(self, request: dict[str, Any], streams: list[int]) -> int:
+        environment, folder, together = request["environment"], request["folder"], request["together"]
+        if len(list(Path("/proc/self/task").iterdir())) > 1:  # which a fork would not survive
+            process = subprocess.Popen(  # noqa: S603 - this Python, and a number
+                _cold_worker(together),
+                cwd=folder,
+                env=environment,
+                stdin=streams[0],
+                stdout=streams[1],
+                stderr=streams[2],
+                start_new_session=True,
+            )
+            process.returncode = 0  # it is waited for by its pid, like those that are forked
+            return process.pid
+        pid = os.fork()
+        if pid:
+            return pid
+        try:
+            self._become_worker(environment, folder, together, streams)
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(1)
+
+    def _become_worker(self, environment: dict[str, str], folder: str, together: int, streams: list[int]) -> None:
+        os.setsid()
+        for number, descriptor in enumerate(streams):
+            os.dup2(descriptor, number)
+            os.close(descriptor)
+        for key in list(self._selector.get_map().values()):
+            os.close(key.fd)
+            if key.data is not None:
+                os.close(key.data[1])
+        self._selector.close()
+        os.environ.clear()
+        os.environ.update(environment)
+        os.chdir(folder)
+        sys.argv = ["dip_stages.worker", str(together)]
+        worker.main()
+
+    def _report_end(self, handle: int, pid: int, status: int) -> None:
+        _, code = os.waitpid(pid, 0)
+        with suppress(BrokenPipeError):
+            os.write(status, _NUMBER.pack(os.waitstatus_to_exitcode(code)))
+        self._selector.unregister(handle)
+        os.close(handle)
+        os.close(status)
+
+
+if __name__ == "__main__":
+    main()
