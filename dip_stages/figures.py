@@ -36,10 +36,16 @@ def style() -> Iterator[None]:
         yield
 
 
-def save(figure: Figure, path: Path) -> None:
-    """Write a figure whole or not at all."""
+def save(figure: Figure, path: Path, *, crop: bool = True) -> None:
+    """Write a figure whole or not at all.
+
+    Args:
+        figure: What was drawn.
+        path: Where it goes; its ending gives the format.
+        crop: Whether to fit the margins to what was drawn, which draws the figure once more to find out.
+    """
     with replacing(path) as temporary:
-        figure.savefig(temporary, format=path.suffix[1:], dpi=150, bbox_inches="tight")
+        figure.savefig(temporary, format=path.suffix[1:], dpi=150, bbox_inches="tight" if crop else None)
 
 
 def publish(figure: Figure, path: Path) -> None:
@@ -65,7 +71,10 @@ def plot_curve(
         stopping: The record's, for the iteration that a rule kept; None where the fit did not end.
     """
     with style():
-        figure = Figure(figsize=(8, 3.2), layout="constrained")
+        figure = Figure(figsize=(8, 3.2))
+        figure.subplots_adjust(
+            left=0.085, right=0.99, bottom=0.16, top=0.88, wspace=0.24
+        )  # a layout costs what cells do
         for axes, metric, unit in zip(figure.subplots(1, 2), ("psnr", "ssim"), ("PSNR (dB)", "SSIM"), strict=True):
             _shade(axes, [int(stage["budget"]) for stage in stages])
             iterations = [row["iteration"] for row in rows]
@@ -78,7 +87,7 @@ def plot_curve(
             axes.set(xlabel="iteration", ylabel=f"{unit} against the clean picture")
         axes.legend()
         figure.suptitle(title)
-        save(figure, path)
+        save(figure, path, crop=False)
 
 
 def plot_losses(path: Path, losses: Sequence[float], *, title: str) -> None:

@@ -35,7 +35,7 @@ from dip_stages import worker
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["UNKNOWN", "ForkServer", "ForkedProcess", "start_worker"]
+__all__ = ["UNKNOWN", "ForkServer", "ForkedProcess", "import_ahead", "start_worker"]
 
 UNKNOWN = 255
 """Exit code of a process whose fork server was gone before it ended."""
@@ -44,44 +44,59 @@ _NUMBER = struct.Struct("i")
 _REQUEST = 1 << 16
 
 
-def start_worker(environment: Mapping[str, str], together: int) -> ForkedProcess | subprocess.Popen[str]:
+def start_worker(
+    *, threads: int | None, gpu: str | None = None, together: int = 1
+) -> ForkedProcess | subprocess.Popen[str]:
     """Start a worker process, with a session of its own and pipes for its standard input and output.
 
     Args:
-        environment: Of the worker. What libraries read when they are imported is that of the first worker with as many
-            threads.
+        threads: CPU threads of a cell; None for PyTorch's choice.
+        gpu: The only GPU that it sees, as in ``CUDA_VISIBLE_DEVICES``; None for all.
         together: The most cells that it is given at once.
     """
-    if hasattr(os, "pidfd_open"):
-        return _server_for(environment).start(environment, together)
+    environment = _environment(threads)
+    if gpu is not None:
+        environment["CUDA_VISIBLE_DEVICES"] = gpu
+    if _CAN_FORK:
+        return _server(threads).start(environment, together)
     return subprocess.Popen(  # noqa: S603 - this Python, and a number
         _cold_worker(together),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        env=dict(environment),
+        env=environment,
         text=True,
         start_new_session=True,
     )
+
+
+def import_ahead(threads: int | None) -> None:
+    """Let what workers with a number of threads need be imported, seconds, while the caller does something else."""
+    if _CAN_FORK:
+        _server(threads)
+
+
+def _environment(threads: int | None) -> dict[str, str]:
+    numbers = {} if threads is None else {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
+    return {**os.environ, **numbers}
 
 
 def _cold_worker(together: int) -> list[str]:
     return [sys.executable, "-m", "dip_stages.worker", str(together)]
 
 
-_servers: dict[str | None, ForkServer] = {}
+_CAN_FORK = hasattr(os, "pidfd_open")
+_servers: dict[int | None, ForkServer] = {}
 _starting = threading.Lock()
 
 
-def _server_for(environment: Mapping[str, str]) -> ForkServer:
+def _server(threads: int | None) -> ForkServer:
     """Return this process's fork server for a number of threads, which OpenMP reads when torch is imported."""
-    threads = environment.get("OMP_NUM_THREADS")
     with _starting:
         server = _servers.get(threads)
-        if server is not None and server.ended:
-            server.close()
-            server = None
-        if server is None:
-            server = _servers[threads] = ForkServer(environment)
+        if server is None or server.ended:
+            if server is not None:
+                server.close()
+            server = _servers[threads] = ForkServer(_environment(threads))
         return server
 
 

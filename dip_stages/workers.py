@@ -11,7 +11,6 @@ import atexit
 import functools
 import itertools
 import json
-import os
 import queue
 import signal
 import subprocess
@@ -45,12 +44,7 @@ class Worker:
     """
 
     def __init__(self, *, threads: int | None = 1, gpu: str | None = None, together: int = 1) -> None:
-        environment = dict(os.environ)
-        if threads is not None:
-            environment |= {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
-        if gpu is not None:
-            environment["CUDA_VISIBLE_DEVICES"] = gpu
-        self._process = start_worker(environment, together)
+        self._process = start_worker(threads=threads, gpu=gpu, together=together)
         self._killed = self._ended = False
         self._numbers = itertools.count()
         self._given: dict[int, tuple[Path, queue.SimpleQueue[Outcome | None]]] = {}

@@ -64,6 +64,8 @@ class GridSweeper(Sweeper):
             code = run_known(known, options) if known else None
             if code is not None:
                 sys.exit(code)
+            if not self.config.sweep.plan_only and hasattr(self.launcher, "import_ahead"):
+                self.launcher.import_ahead()
             plan = self._plan(arguments, made)
         except (DipStagesError, HydraException) as error:
             sys.stderr.write(f"{error}\n")

@@ -39,7 +39,14 @@ def sweep(folder: Path, *arguments: str, fault: str = "") -> tuple[int, str]:
     return process.returncode, said
 
 
-OTHERS = ["kill -9 of a worker", "kill -9 of the driver", "SIGTERM", "truncated checkpoint", "two drivers"]
+OTHERS = [
+    "kill -9 of a worker",
+    "kill -9 of the driver",
+    "kill -9 of the fork server",
+    "SIGTERM",
+    "truncated checkpoint",
+    "two drivers",
+]
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import psutil
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -121,22 +123,22 @@ def results(folder: Path) -> dict[str, Any]:
     return found
 
 
+def servers_of(process: subprocess.Popen[str]) -> list[int]:
+    """Return the processes that fork the workers of a driver."""
+    return sorted(child.pid for child in children_of(process) if child.ppid() == process.pid)
+
+
 def workers_of(process: subprocess.Popen[str]) -> list[int]:
+    servers = servers_of(process)
+    return sorted(child.pid for child in children_of(process) if child.ppid() in servers)
+
+
+def children_of(process: subprocess.Popen[str]) -> list[psutil.Process]:
     try:
-        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-        tasks = Path(f"/proc/{process.pid}/task").iterdir()
-        for task in tasks:  # a child belongs to the thread that started it
-            children += (task / "children").read_text().split()
-    except OSError:
+        found = psutil.Process(process.pid).children(recursive=True)
+        return [child for child in found if "dip_stages.fork_server" in child.cmdline()]
+    except psutil.Error:  # one that has ended meanwhile
         return []
-    return sorted({int(child) for child in children if is_worker(int(child))})
-
-
-def is_worker(pid: int) -> bool:
-    try:
-        return b"dip_stages.worker" in Path(f"/proc/{pid}/cmdline").read_bytes()
-    except OSError:
-        return False
 
 
 def kill(pid: int) -> None:
@@ -148,16 +150,20 @@ def killed(bench: Bench, folder: Path, whom: str) -> bool:
     """Kill at a random instant; return whether there was anything to kill."""
     process = bench.start(folder)
     wait(bench.instant(), process)
-    workers = workers_of(process)
-    if process.poll() is not None or (whom == "worker" and not workers):
+    servers, workers = servers_of(process), workers_of(process)
+    victims = {
+        "worker": bench.rng.sample(workers, min(1, len(workers))),
+        "fork server": servers,
+        "driver": [process.pid],
+        "both": [process.pid, *servers, *workers],
+    }[whom]
+    if process.poll() is not None or not victims:
         finished(process)
         return False
-    if whom in ("driver", "both"):
-        kill(process.pid)
-    for pid in workers if whom == "both" else bench.rng.sample(workers, 1) if whom == "worker" else []:
+    for pid in victims:
         kill(pid)
     said = finished(process)
-    if whom == "worker":
+    if whom in ("worker", "fork server"):
         ensure(process.returncode in (0, 1), f"exit code {process.returncode}", said)
         ensure("Written to" in said, "no report", said)
     return True
@@ -227,9 +233,7 @@ def truncated_checkpoint(bench: Bench, folder: Path) -> int:
     while not found and process.poll() is None:
         time.sleep(0.05)
         found = list(folder.glob("outputs/faults/*/checkpoint.pt"))
-    workers = workers_of(process)
-    kill(process.pid)
-    for pid in workers:
+    for pid in (*servers_of(process), *workers_of(process), process.pid):
         kill(pid)
     finished(process)
     found = list(folder.glob("outputs/faults/*/checkpoint.pt"))
@@ -293,6 +297,7 @@ KINDS: dict[str, Callable[[Bench, Path], int]] = {
     "kill -9 of a worker": lambda bench, folder: kills(bench, folder, "worker"),
     "kill -9 of the driver": lambda bench, folder: kills(bench, folder, "driver"),
     "kill -9 of both": lambda bench, folder: kills(bench, folder, "both"),
+    "kill -9 of the fork server": lambda bench, folder: kills(bench, folder, "fork server"),
     "SIGTERM": terminated,
     "NaN": lambda bench, folder: injected(bench, folder, "nan", "the fit diverged"),
     "sys.exit": lambda bench, folder: injected(bench, folder, "exit", "left with exit code 3"),
@@ -302,8 +307,13 @@ KINDS: dict[str, Callable[[Bench, Path], int]] = {
     "two drivers": two_drivers,
 }
 
-SHARES = {"kill -9 of a worker": 0.1, "kill -9 of the driver": 0.45, "kill -9 of both": 0.45}
-"""Of the kills; a worker's takes the longest, since its driver goes on to the end."""
+SHARES = {
+    "kill -9 of a worker": 0.1,
+    "kill -9 of the driver": 0.4,
+    "kill -9 of both": 0.4,
+    "kill -9 of the fork server": 0.1,
+}
+"""Of the kills; a worker's and its server's take the longest, since their driver goes on to the end."""
 
 
 def undisturbed(bench: Bench) -> None:
