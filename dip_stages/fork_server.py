@@ -13,6 +13,7 @@ caller's ``__main__`` again in each child, and gives all children the environmen
 from __future__ import annotations
 
 import atexit
+import functools
 import gc
 import json
 import os
@@ -41,7 +42,7 @@ UNKNOWN = 255
 """Exit code of a process whose fork server was gone before it ended."""
 
 _NUMBER = struct.Struct("i")
-_REQUEST = 1 << 16
+_REQUEST = 1 << 20
 
 
 def start_worker(
@@ -57,7 +58,7 @@ def start_worker(
     environment = _environment(threads)
     if gpu is not None:
         environment["CUDA_VISIBLE_DEVICES"] = gpu
-    if _CAN_FORK:
+    if _can_fork():
         return _server(threads).start(environment, together)
     return subprocess.Popen(  # noqa: S603 - this Python, and a number
         _cold_worker(together),
@@ -71,7 +72,7 @@ def start_worker(
 
 def import_ahead(threads: int | None) -> None:
     """Let what workers with a number of threads need be imported, seconds, while the caller does something else."""
-    if _CAN_FORK:
+    if _can_fork():
         _server(threads)
 
 
@@ -84,7 +85,16 @@ def _cold_worker(together: int) -> list[str]:
     return [sys.executable, "-m", "dip_stages.worker", str(together)]
 
 
-_CAN_FORK = hasattr(os, "pidfd_open")
+@functools.cache
+def _can_fork() -> bool:
+    """Return whether the system gives a process a handle that no other can get: Linux from 5.3 on."""
+    try:
+        os.close(os.pidfd_open(os.getpid()))
+    except (AttributeError, OSError):
+        return False
+    return True
+
+
 _servers: dict[int | None, ForkServer] = {}
 _starting = threading.Lock()
 
@@ -114,17 +124,17 @@ class ForkServer:
     """
 
     def __init__(self, environment: Mapping[str, str]) -> None:
-        self._control, theirs = socket.socketpair()
+        self._control, theirs = socket.socketpair(type=socket.SOCK_SEQPACKET)
+        # Arrow's allocator, which pandas brings along, would start a thread.
+        self._environment = {"JE_ARROW_MALLOC_CONF": "background_thread:false", **environment}
         with theirs:
             self._process = subprocess.Popen(  # noqa: S603 - this Python, and a number
                 [sys.executable, "-m", "dip_stages.fork_server", str(theirs.fileno())],
                 stdin=subprocess.DEVNULL,
-                # Arrow's allocator, which pandas brings along, would start a thread.
-                env={"JE_ARROW_MALLOC_CONF": "background_thread:false", **environment},
+                env=self._environment,
                 pass_fds=[theirs.fileno()],
                 start_new_session=True,  # Ctrl-C in a terminal is the driver's alone
             )
-        self._lock = threading.Lock()
 
     @property
     def pid(self) -> int:
@@ -138,19 +148,16 @@ class ForkServer:
 
     def start(self, environment: Mapping[str, str], together: int) -> ForkedProcess:
         """Ask for a worker; return before it is there, which it is once the server has imported what cells need."""
-        request = {"environment": dict(environment), "folder": str(Path.cwd()), "together": together}
+        before = self._environment
+        changed = {name: environment.get(name) for name in before.keys() | environment.keys()}
+        changed = {name: value for name, value in changed.items() if value != before.get(name)}
+        request = {"changed": changed, "folder": str(Path.cwd()), "together": together}
         stdin, stdout, status = os.pipe(), os.pipe(), os.pipe()
         theirs = [stdin[0], stdout[1], 2, status[1]]
-        try:
-            with self._lock:
-                content = json.dumps(request).encode() + b"\n"
-                sent = socket.send_fds(self._control, [content], theirs)
-                self._control.sendall(content[sent:])
-        except BrokenPipeError:
-            pass  # the server is gone: the ends of the pipes say so
-        finally:
-            for descriptor in (stdin[0], stdout[1], status[1]):
-                os.close(descriptor)
+        with suppress(ConnectionError):  # of a server that is gone, the ends of the pipes say so
+            socket.send_fds(self._control, [json.dumps(request).encode()], theirs)
+        for descriptor in (stdin[0], stdout[1], status[1]):
+            os.close(descriptor)
         return ForkedProcess(self, stdin[1], stdout[0], status[0])
 
     def kill(self) -> None:
@@ -282,22 +289,21 @@ class _Serving:
         content, descriptors, _, _ = socket.recv_fds(self._control, _REQUEST, 4)
         if not content:
             return False
-        while not content.endswith(b"\n"):
-            content += self._control.recv(_REQUEST)
         *streams, status = descriptors
         pid = self._start(json.loads(content), streams)
-        os.write(status, _NUMBER.pack(pid))
+        _say(status, pid)
         for descriptor in streams:
             os.close(descriptor)
         self._selector.register(os.pidfd_open(pid), selectors.EVENT_READ, (pid, status))
         return True
 
     def _start(self, request: dict[str, Any], streams: list[int]) -> int:
-        environment, folder, together = request["environment"], request["folder"], request["together"]
+        given = {**os.environ, **request["changed"]}
+        environment = {name: value for name, value in given.items() if value is not None}
         if len(list(Path("/proc/self/task").iterdir())) > 1:  # which a fork would not survive
             process = subprocess.Popen(  # noqa: S603 - this Python, and a number
-                _cold_worker(together),
-                cwd=folder,
+                _cold_worker(request["together"]),
+                cwd=request["folder"],
                 env=environment,
                 stdin=streams[0],
                 stdout=streams[1],
@@ -310,7 +316,7 @@ class _Serving:
         if pid:
             return pid
         try:
-            self._become_worker(environment, folder, together, streams)
+            self._become_worker(environment, request["folder"], request["together"], streams)
         except BaseException:
             traceback.print_exc()
         finally:
@@ -334,11 +340,15 @@ class _Serving:
 
     def _report_end(self, handle: int, pid: int, status: int) -> None:
         _, code = os.waitpid(pid, 0)
-        with suppress(BrokenPipeError):
-            os.write(status, _NUMBER.pack(os.waitstatus_to_exitcode(code)))
+        _say(status, os.waitstatus_to_exitcode(code))
         self._selector.unregister(handle)
         os.close(handle)
         os.close(status)
+
+
+def _say(status: int, number: int) -> None:
+    with suppress(BrokenPipeError):  # nobody is there who wants to know
+        os.write(status, _NUMBER.pack(number))
 
 
 if __name__ == "__main__":
