@@ -109,7 +109,7 @@ def test_a_cell_that_fails_alone_exits_with_1_and_no_traceback(run: CommandLine)
 
 
 def test_a_folder_that_cannot_be_made_is_named(command_in_process: CommandLine) -> None:
-    for arguments in (("-m", "sweep=smoke", "outputs=/proc/nowhere"), (*TINY, "outputs=/proc/nowhere")):
+    for arguments in (("-m", "sweep=custom", "outputs=/proc/nowhere"), (*TINY, "outputs=/proc/nowhere")):
         slip = command_in_process(*arguments)
         assert slip.returncode == 2
         assert "/proc/nowhere" in slip.stderr
@@ -162,7 +162,7 @@ def test_a_bad_picture_is_refused_before_anything_is_written(command_in_process:
     (tmp_path / "cut.png").write_bytes(whole[: len(whole) // 2])
     (tmp_path / "text.png").write_text("not a picture")
     for name, message in (("small.png", "got 1×1 pixels"), ("cut.png", "truncated"), ("text.png", "not a picture")):
-        for mode in ([], ["-m", "sweep=smoke"]):
+        for mode in ([], ["-m", "sweep=custom"]):
             slip = command_in_process(*mode, "data=file", f"data.path={name}")
             assert slip.returncode == 2
             assert name in slip.stderr
