@@ -120,7 +120,7 @@ def rescale(budgets: Sequence[int], total: int) -> tuple[int, ...]:
     """
     check_range("total", total, at_least=1)
     if sum(budgets) < 1:
-        raise ConfigError(f"budget: got {tuple(budgets)}; allowed: at least one stage with an iteration")
+        raise ConfigError(setting="budget", got=tuple(budgets), allowed="at least one stage with an iteration")
     whole = [budget * total // sum(budgets) for budget in budgets]
     by_remainder = sorted(range(len(budgets)), key=lambda i: (-(budgets[i] * total % sum(budgets)), i))
     for i in by_remainder[: total - sum(whole)]:
@@ -154,8 +154,11 @@ def allocate(
     budgets = tuple(epoch_budget(name, beta, max_epochs=max_epochs, alpha=alpha, k=k) for beta in betas)
     if sum(budgets) < 1:
         raise ConfigError(
-            f"budget={name} with max_epochs={max_epochs}, alpha={alpha:g}, k={k:g} leaves no iteration in any of the "
-            f"{len(budgets)} stages; allowed: settings that leave at least one (a smaller alpha, a larger max_epochs)"
+            f" with max_epochs={max_epochs}, alpha={alpha:g}, k={k:g}, which leaves no iteration in any of the "
+            f"{len(budgets)} stages",
+            setting="budget",
+            got=name,
+            allowed="settings that leave at least one (a smaller alpha, a larger max_epochs)",
         )
     return budgets if total is None else rescale(budgets, total)
 

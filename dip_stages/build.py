@@ -205,7 +205,7 @@ def build_accelerator(name: str) -> str:
     if name == "auto":
         return next(device for device, there in available.items() if there)
     if not available[name]:
-        raise ConfigError(f"runtime.accelerator: got {name!r}, which this machine lacks; allowed: auto, cpu")
+        raise ConfigError(", which this machine lacks", setting="runtime.accelerator", got=name, allowed="auto, cpu")
     return name
 
 

@@ -187,7 +187,7 @@ def _read(path: Path) -> dict[str, Any]:
     """
     values = read_state(path)
     if values.get("schema") != SCHEMA or values.keys() != _KEYS:
-        raise CheckpointError(f"{path}: of another schema; allowed: {SCHEMA}")
+        raise CheckpointError("of another schema", setting=path, allowed=str(SCHEMA))
     return values
 
 
@@ -204,9 +204,9 @@ def read_state(path: Path) -> dict[str, Any]:
         raise
     except Exception as error:  # a spoilt archive or pickle may raise anything at all
         why = (str(error).splitlines() or [type(error).__name__])[0]
-        raise CheckpointError(f"{path}: truncated, altered or no checkpoint: {why}") from error
+        raise CheckpointError(f"truncated, altered or no checkpoint: {why}", setting=path) from error
     if not isinstance(values, dict):
-        raise CheckpointError(f"{path}: got {type(values).__name__}; allowed: a mapping")
+        raise CheckpointError(f"got {type(values).__name__}", setting=path, allowed="a mapping")
     return values
 
 

@@ -102,7 +102,7 @@ class Claim:
     def check(self) -> None:
         """Raise :class:`ClaimError` if another process has taken the cell over."""
         if not self.held():
-            raise ClaimError(f"{self.folder.name}: taken over by another process; its result counts")
+            raise ClaimError("taken over by another process; its result counts", setting=self.folder.name)
 
     def _next(self) -> int:
         claims = _claims(self.folder)
@@ -201,7 +201,7 @@ def _age(path: Path) -> float:
 def _busy(path: Path) -> ClaimError:
     who = _read(path)
     by = f"process {who.pid} on {who.name}" if who else "another process"
-    return ClaimError(f"{path.parent.name}: being computed by {by}")
+    return ClaimError(f"being computed by {by}", setting=path.parent.name)
 
 
 @functools.cache

@@ -38,7 +38,7 @@ def decode(path: Path, image: Image.Image) -> NDArray[np.float32]:
     if image.format == "TIFF" and max(getattr(image, "tag_v2", {}).get(258, (8,))) > 8 and image.mode != "F":
         return _deep_tiff(path)
     if image.format == "PPM" and _netpbm_maximum(path) > 255 and image.mode == "RGB":
-        raise PictureError(f"{path}: colour Netpbm of more than 8 bits is not read; allowed: 16-bit PNG or TIFF")
+        raise PictureError("colour Netpbm of more than 8 bits is not read", setting=path, allowed="16-bit PNG or TIFF")
     if image.mode in ("I;16", "I;16B", "I;16L", "I;16N", "I", "F"):
         white = 1 if image.mode == "F" else 65535
         return np.asarray(image, dtype=np.float32)[..., None] / np.float32(white)
@@ -105,13 +105,13 @@ def _deep_tiff(path: Path) -> NDArray[np.float32]:
             or any(extra not in (1, 2) for extra in page.extrasamples)
         ):
             raise PictureError(
-                f"{path}: a TIFF of a kind that is not read; allowed: 8 or 16 unsigned bits, grey or RGB"
+                "a TIFF of a kind that is not read", setting=path, allowed="8 or 16 unsigned bits, grey or RGB"
             )
         try:
             pixels = page.asarray().astype(np.float32) / np.float32(65535)
         except (KeyError, ValueError) as error:
             if "imagecodecs" in str(error):
-                raise PictureError(f"{path}: {error}; allowed: uncompressed or deflated") from error
+                raise PictureError(str(error), setting=path, allowed="uncompressed or deflated") from error
             raise
         orientation = page.tags[_ORIENTATION].value if _ORIENTATION in page.tags else 1
     pixels = np.moveaxis(pixels, 0, -1) if page.axes == "SYX" else pixels

@@ -105,7 +105,7 @@ def denoise(
         PictureError: If no noise is found.
     """
     if config.sees_clean:
-        raise ConfigError("the fit or its rule needs the clean picture, which there is not; allowed: blind ones")
+        raise ConfigError("the fit or its rule needs the clean picture, which there is not", allowed="blind ones")
     sigma = noise_level(picture) if sigma is None else sigma
     config = dataclasses.replace(config, noise=dataclasses.replace(config.noise, beta_max=sigma**2))
     total = np.zeros(picture.shape, np.float64)
@@ -133,7 +133,7 @@ def noise_level(picture: NDArray[np.float32]) -> float:
 
     sigma = estimate_sigma(picture)
     if not sigma > _NO_NOISE:
-        raise PictureError("no noise is found in the picture; allowed: noise.beta_max=…, its variance on [0, 1]")
+        raise PictureError("no noise is found in the picture", allowed="noise.beta_max=…, its variance on [0, 1]")
     return sigma
 
 
@@ -221,7 +221,7 @@ def compose_config(path: Path, overrides: Sequence[str]) -> tuple[Config, bool]:
     typed = [value_override(override) for override in overrides]
     keys = {override.partition("=")[0] for override in typed}
     if settled := sorted(key for key in keys if key.partition(".")[0] in ("data", "sweep", "outputs", "noise_seed")):
-        raise ConfigError(f"{settled[0]}: this command settles it itself; allowed: settings of the fit")
+        raise ConfigError("this command settles it itself", setting=settled[0], allowed="settings of the fit")
     given = {"beta_max", "noise.beta_max"} & keys
     default = [] if {"protocol", "method"} & keys else ["protocol=recorrupted"]
     composed = compose_apart(["data=file", "data.path=x", "data.size=null", *default, *typed])
@@ -265,7 +265,7 @@ def _denoise_file(given: argparse.Namespace) -> None:
     if isinstance(config.method, DDPMConfig):
         check_ddpm(config.method, given.noisy, picture.shape[2], sigma=0)
     if given.clean.exists() and given.clean.samefile(given.noisy):
-        raise PictureError(f"{given.clean}: is the noisy picture itself; allowed: another file")
+        raise PictureError("is the noisy picture itself", setting=given.clean, allowed="another file")
     sigma = config.noise.beta_max**0.5 if known else noise_level(picture)
     height, width = picture.shape[:2]
     count = len(tiles(height, width, given.tile, given.overlap))

@@ -39,13 +39,14 @@ def check_encoding(path: str | os.PathLike[str], depth: int) -> None:
     path = Path(path)
     known = {ending for ending, name in Image.registered_extensions().items() if name in Image.SAVE}
     if path.suffix.lower() not in known:
-        raise PictureError(f"{path}: got the ending {path.suffix!r}; allowed: a picture's, such as .png, .tif or .jpg")
+        allowed = "a picture's, such as .png, .tif or .jpg"
+        raise PictureError(" as ending", setting=path, got=path.suffix, allowed=allowed)
     if depth > 8 and path.suffix.lower() not in _DEEP:
         raise PictureError(
-            f"{path}: got {depth} bits a channel, which {path.suffix} does not hold; allowed: {', '.join(_DEEP)}"
+            f" bits a channel, which {path.suffix} does not hold", setting=path, got=depth, allowed=", ".join(_DEEP)
         )
     if not path.parent.is_dir():
-        raise PictureError(f"{path}: {path.parent} is no folder; allowed: one that is there")
+        raise PictureError(f"{path.parent} is no folder", setting=path, allowed="one that is there")
 
 
 def write_picture(path: str | os.PathLike[str], picture: NDArray[np.float32], depth: int) -> None:

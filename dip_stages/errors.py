@@ -1,4 +1,6 @@
-"""The exception tree. Every message says what was wrong, what was got and what is allowed.
+"""The exception tree. Every error has fields for the setting, the value got and what is allowed.
+
+:meth:`DipStagesError.__str__` alone makes the sentence of them.
 
 .. code-block:: text
 
@@ -14,6 +16,8 @@
     ├── LaunchError        a cluster that does not take jobs
     ├── DivergenceError    a loss that rolling back did not cure
     └── Interrupted        a fit that was asked to stop, and left a checkpoint
+
+All of them take the arguments of :class:`DipStagesError`, except :class:`DivergenceError`.
 """
 
 from __future__ import annotations
@@ -21,6 +25,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Iterable
 
 __all__ = [
@@ -42,7 +47,50 @@ __all__ = [
 
 
 class DipStagesError(Exception):
-    """Base of every error that this package raises on purpose."""
+    """Base of every error that this package raises on purpose.
+
+    Args:
+        problem: What is wrong. After a value that was got, it continues the sentence: it begins with a space, a comma
+            or the like.
+        setting: The setting, file or folder that the error is about; kept as text.
+        got: The value that was refused, as it was got; ``...`` if there is none to show.
+        allowed: What is allowed, or what to type.
+
+    Attributes:
+        cell: The overrides of the sweep's cell that has the error; None outside of sweeps.
+
+    Example:
+        >>> print(DipStagesError(" with protocol=renoised", setting="loss.reference", got="clean", allowed="target"))
+        loss.reference: got 'clean' with protocol=renoised; allowed: target
+        >>> print(DipStagesError("no such file", setting="x.png"))
+        x.png: no such file
+    """
+
+    cell: str | None = None
+
+    def __init__(
+        self,
+        problem: str = "",
+        *,
+        setting: str | os.PathLike[str] | None = None,
+        got: object = ...,
+        allowed: str | None = None,
+    ) -> None:
+        super().__init__(problem)  # pickle and copy pass this again and put the other fields back
+        self.problem = problem
+        self.setting = None if setting is None else str(setting)
+        self.got = got
+        self.allowed = allowed
+
+    def __str__(self) -> str:
+        got = "" if self.got is ... else f"got {self.got!r}" if isinstance(self.got, str) else f"got {self.got}"
+        sentence = ": ".join(part for part in (self.setting, got + self.problem) if part)
+        allowed = "" if self.allowed is None else f"; allowed: {self.allowed}"
+        cell = "" if self.cell is None else f"\n  in the cell: {self.cell}"
+        return f"{sentence}{allowed}{cell}"
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({str(self)!r})"  # Hydra shows it of an error in a launcher's constructor
 
 
 class ConfigError(DipStagesError, ValueError):
@@ -95,16 +143,14 @@ class DivergenceError(DipStagesError):
     """
 
     def __init__(self, iteration: int, loss: float, last_good: int) -> None:
-        super().__init__(iteration, loss, last_good)
+        super().__init__(
+            f"the fit diverged at iteration {iteration} (loss {loss:g}) and rolling back did not cure it; "
+            f"kept: the last good state, iteration {last_good}. A smaller trainer.lr usually helps."
+        )
+        self.args = (iteration, loss, last_good)  # what pickle and copy make it anew from
         self.iteration = iteration
         self.loss = loss
         self.last_good = last_good
-
-    def __str__(self) -> str:
-        return (
-            f"the fit diverged at iteration {self.iteration} (loss {self.loss:g}) and rolling back did not cure it; "
-            f"kept: the last good state, iteration {self.last_good}. A smaller trainer.lr usually helps."
-        )
 
 
 def check_choice(key: str, value: object, allowed: Iterable[str]) -> None:
@@ -118,7 +164,7 @@ def check_choice(key: str, value: object, allowed: Iterable[str]) -> None:
     """
     allowed = tuple(allowed)
     if value not in allowed:
-        raise ConfigError(f"{key}: got {value!r}; allowed: {', '.join(allowed)}")
+        raise ConfigError(setting=key, got=value, allowed=", ".join(allowed))
 
 
 def check_range(
@@ -149,4 +195,4 @@ def check_range(
     )
     if not inside:
         allowed = " and ".join(f"{sign} {bound:g}" for sign, bound in bounds if bound is not None)
-        raise ConfigError(f"{key}: got {value!r}; allowed: a number {allowed or 'that is finite'}")
+        raise ConfigError(setting=key, got=value, allowed=f"a number {allowed or 'that is finite'}")

@@ -102,7 +102,9 @@ def _loaded(folder: Path, training: TrainingConfig, channels: int, accelerator: 
     """
     wanted = json.loads((folder / MODEL).read_text(encoding="utf-8")).get("sha256")
     if sha256(folder / TRAINED) != wanted:
-        raise ModelError(f"{folder / TRAINED}: altered since it was trained; remove {folder} to train it again")
+        raise ModelError(
+            "altered since it was trained", setting=folder / TRAINED, allowed=f"remove {folder} to train it again"
+        )
     model = _ddpm(training, channels)
     weights = torch.load(folder / TRAINED, map_location="cpu", weights_only=True)
     model.averaged.module.load_state_dict(weights)
@@ -159,8 +161,8 @@ class _Training:
                 loss = float(self.model.losses[-1])
                 if not math.isfinite(loss):
                     raise ModelError(
-                        f"the training of {self.folder.name} diverged at iteration {done} or shortly before; "
-                        "allowed: a smaller method.training.lr"
+                        f"the training of {self.folder.name} diverged at iteration {done} or shortly before",
+                        allowed="a smaller method.training.lr",
                     )
                 tell(done, self.training.iterations, loss)
             if every is not None and now - self._last >= every:

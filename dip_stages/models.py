@@ -60,8 +60,10 @@ def training_pictures(training: TrainingConfig) -> list[Path]:
     found = pictures_in_folder(str(training.path))[: training.rows]
     if len({sha256(path) for path in found}) < LEAST_PICTURES:
         raise ConfigError(
-            f"method.training.path: got {training.path}, with fewer than {LEAST_PICTURES} different pictures; "
-            "allowed: a folder of more"
+            f", with fewer than {LEAST_PICTURES} different pictures",
+            setting="method.training.path",
+            got=training.path,
+            allowed="a folder of more",
         )
     return found
 
@@ -111,16 +113,19 @@ def check_model(folder: Path, settings: dict[str, Any]) -> None:
     try:
         found = dict(json.loads((folder / MODEL).read_text(encoding="utf-8"))["settings"])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ModelError(f"{folder}: holds no trained model: {error}; allowed: a folder with {MODEL}") from error
+        raise ModelError(
+            f"holds no trained model: {error}", setting=folder, allowed=f"a folder with {MODEL}"
+        ) from error
     unlike = [key for key in settings if found.get(key) != settings[key]]
     if unlike:
         differ = "; ".join(f"{key}: got {_short(found.get(key))}, wanted {_short(settings[key])}" for key in unlike)
         raise ModelError(
-            f"{folder}: a model of another setting: {differ}; "
-            "allowed: one trained as method.training says, or method.model=null"
+            f"a model of another setting: {differ}",
+            setting=folder,
+            allowed="one trained as method.training says, or method.model=null",
         )
     if not (folder / TRAINED).exists():
-        raise ModelError(f"{folder}: {TRAINED} is not there; allowed: a folder as a training left it")
+        raise ModelError(f"{TRAINED} is not there", setting=folder, allowed="a folder as a training left it")
 
 
 def _short(value: object) -> str:
@@ -158,13 +163,15 @@ def check_ddpm(method: DDPMConfig, picture: Path, channels: int, sigma: float) -
     strongest = _strongest(method.training)
     if method.sigma == "known" and sigma > strongest:
         raise ConfigError(
-            f"method.training: its noise ends at sigma {strongest:.3g} on [0, 1], the picture's is {sigma:.3g}; "
-            "allowed: more timesteps, or a larger beta_end"
+            f"its noise ends at sigma {strongest:.3g} on [0, 1], the picture's is {sigma:.3g}",
+            setting="method.training",
+            allowed="more timesteps, or a larger beta_end",
         )
     if sha256(picture) in settings["pictures"]:
         raise ConfigError(
-            f"method.training: the picture to denoise, {picture.name}, is among those that the model learns from; "
-            "allowed: another picture, or training pictures without it"
+            f"the picture to denoise, {picture.name}, is among those that the model learns from",
+            setting="method.training",
+            allowed="another picture, or training pictures without it",
         )
     if method.model is not None:
         check_model(Path(method.model).expanduser(), settings)

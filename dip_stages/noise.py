@@ -130,7 +130,9 @@ def corrupted(name: str, picture: torch.Tensor, beta: float, draws: torch.Genera
     """
     check_choice("noise.name", name, NOISES)
     if name in ("poisson", "speckle") and not picture.any():
-        raise PictureError(f"the picture is black, which noise={name} leaves as it is; allowed: gaussian, clipped")
+        raise PictureError(
+            ", which leaves a black picture as it is", setting="noise.name", got=name, allowed="gaussian, clipped"
+        )
     if name == "poisson":
         photons = float(picture.double().mean()) / beta
         return torch.poisson(picture * photons, generator=draws) / photons

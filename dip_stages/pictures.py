@@ -13,7 +13,7 @@ import importlib.util
 import os
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -81,7 +81,7 @@ def sha256(path: str | os.PathLike[str]) -> str:
         known = os.stat(path)  # noqa: PTH116 - a third of pathlib's time, and a big sweep asks at every cell
         return _sha256(os.fspath(path), known.st_mtime_ns, known.st_ctime_ns, known.st_size)
     except OSError as error:
-        raise PictureError(f"{path}: cannot be read: {error.strerror}; allowed: a picture file") from error
+        raise PictureError(f"cannot be read: {error.strerror}", setting=path, allowed="a picture file") from error
 
 
 @functools.cache
@@ -112,28 +112,38 @@ def read_picture(path: str | os.PathLike[str]) -> NDArray[np.float32]:
                 _check_size(path, image.width, image.height)
                 array = decode(path, image)
     except FileNotFoundError as error:
-        raise PictureError(f"{path}: no such file; allowed: a picture file") from error
+        raise PictureError("no such file", setting=path, allowed="a picture file") from error
     except UnidentifiedImageError as error:
-        raise PictureError(f"{path}: not a picture that Pillow can open") from error
+        raise PictureError("not a picture that Pillow can open", setting=path) from error
     except Image.DecompressionBombError as error:
-        raise PictureError(f"{path}: {error}; allowed: at most {MAX_PIXELS:,} pixels") from error
+        raise PictureError(str(error), setting=path, allowed=f"at most {MAX_PIXELS:,} pixels") from error
     except PictureError:
         raise
     except Exception as error:  # decoders raise whatever they like on hostile bytes
         reason = (
             os.strerror(error.errno) if isinstance(error, OSError) and error.errno else f"truncated or broken: {error}"
         )
-        raise PictureError(f"{path}: {reason}; allowed: a picture file") from error
+        raise PictureError(reason, setting=path, allowed="a picture file") from error
     if not np.isfinite(array).all():
-        raise PictureError(f"{path}: got values that are not finite; allowed: numbers, 1.0 being white")
+        raise PictureError("got values that are not finite", setting=path, allowed="numbers, 1.0 being white")
     return np.clip(array, 0, 1)
+
+
+class _Size(NamedTuple):
+    """A picture's size as errors show it: ``640×480``."""
+
+    width: int
+    height: int
+
+    def __str__(self) -> str:
+        return f"{self.width}×{self.height}"
 
 
 def _check_size(path: Path, width: int, height: int) -> None:
     if width * height > MAX_PIXELS:
-        raise PictureError(f"{path}: got {width}×{height} pixels; allowed: at most {MAX_PIXELS:,} in all")
+        raise PictureError(" pixels", setting=path, got=_Size(width, height), allowed=f"at most {MAX_PIXELS:,} in all")
     if min(width, height) < MIN_SIDE:
-        raise PictureError(f"{path}: got {width}×{height} pixels; allowed: at least {MIN_SIDE} a side")
+        raise PictureError(" pixels", setting=path, got=_Size(width, height), allowed=f"at least {MIN_SIDE} a side")
 
 
 def fit_to(picture: NDArray[np.float32], size: int | None, fit: str = "cover") -> NDArray[np.float32]:
@@ -158,17 +168,22 @@ def fit_to(picture: NDArray[np.float32], size: int | None, fit: str = "cover") -
     if fit == "crop":
         if size > min(height, width):
             raise PictureError(
-                f"data.size={size} with data.fit=crop: the picture has {width}×{height} pixels; "
-                f"allowed: at most {min(height, width)}"
+                f" with data.fit=crop; the picture has {_Size(width, height)} pixels",
+                setting="data.size",
+                got=size,
+                allowed=f"at most {min(height, width)}",
             )
         if size < MIN_SIDE:
-            raise PictureError(f"data.size={size} with data.fit=crop; allowed: at least {MIN_SIDE}")
+            raise PictureError(" with data.fit=crop", setting="data.size", got=size, allowed=f"at least {MIN_SIDE}")
         return _middle(picture, size)
     scale = size / (min(height, width) if fit == "cover" else max(height, width))
     new_height, new_width = max(1, round(height * scale)), max(1, round(width * scale))
     if min(new_height, new_width) < MIN_SIDE:
         raise PictureError(
-            f"data.size={size} makes the picture {new_width}×{new_height}; allowed: at least {MIN_SIDE} a side"
+            f", which makes the picture {_Size(new_width, new_height)}",
+            setting="data.size",
+            got=size,
+            allowed=f"at least {MIN_SIDE} a side",
         )
     channels = [
         Image.fromarray(picture[..., c]).resize((new_width, new_height), Image.Resampling.LANCZOS)

@@ -136,16 +136,18 @@ def parse_record(path: Path, content: bytes) -> Record:
     """
     values = _parsed(path, content)
     if values.get("schema") != SCHEMA:
-        raise RecordError(f"{path}: got schema {values.get('schema')!r}; allowed: {SCHEMA}")
+        raise RecordError(" as schema", setting=path, got=values.get("schema"), allowed=str(SCHEMA))
     checksum = values.pop("checksum", None)
     wanted = {f.name for f in dataclasses.fields(Record)}
     if values.keys() != wanted:
-        raise RecordError(f"{path}: missing {sorted(wanted - values.keys())}, unknown {sorted(values.keys() - wanted)}")
+        missing, unknown = sorted(wanted - values.keys()), sorted(values.keys() - wanted)
+        raise RecordError(f"missing {missing}, unknown {unknown}", setting=path)
     if values["status"] not in ("done", "failed") or (values["status"] == "done") == (values["metrics"] is None):
-        raise RecordError(f"{path}: got status {values['status']!r}; allowed: done with metrics, or failed without")
+        allowed = "done with metrics, or failed without"
+        raise RecordError(" as status", setting=path, got=values["status"], allowed=allowed)
     end = _CHECKSUM.search(content, len(content) - 100)
     if end is None or checksum != hashlib.sha256(content[: end.start()]).hexdigest():
-        raise RecordError(f"{path}: altered since it was written: its checksum is not that of its content")
+        raise RecordError("altered since it was written: its checksum is not that of its content", setting=path)
     return Record(**values)
 
 
@@ -185,9 +187,9 @@ def _parsed(path: Path, content: bytes) -> dict[str, Any]:
     try:
         values = orjson.loads(content)
     except orjson.JSONDecodeError as error:
-        raise RecordError(f"{path}: truncated or no JSON: {error}") from error
+        raise RecordError(f"truncated or no JSON: {error}", setting=path) from error
     if not isinstance(values, dict):
-        raise RecordError(f"{path}: got a JSON {type(values).__name__}; allowed: an object")
+        raise RecordError(f"got a JSON {type(values).__name__}", setting=path, allowed="an object")
     return values
 
 

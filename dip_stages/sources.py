@@ -56,7 +56,9 @@ def picture_in_folder(folder: str, index: int) -> Path:
     """
     pictures = pictures_in_folder(folder)
     if index >= len(pictures):
-        raise ConfigError(f"data.index: got {index}; allowed: 0 to {len(pictures) - 1}, of the pictures in {folder}")
+        raise ConfigError(
+            setting="data.index", got=index, allowed=f"0 to {len(pictures) - 1}, of the pictures in {folder}"
+        )
     return pictures[index]
 
 
@@ -73,7 +75,7 @@ def pictures_in_folder(folder: str) -> list[Path]:
 @functools.cache
 def _pictures_in(folder: Path) -> list[Path]:
     if not folder.is_dir():
-        raise PictureError(f"{folder}: no such folder; allowed: a folder of pictures")
+        raise PictureError("no such folder", setting=folder, allowed="a folder of pictures")
     endings = {ending for ending, name in Image.registered_extensions().items() if name in Image.OPEN}
     found = sorted(
         path
@@ -81,7 +83,9 @@ def _pictures_in(folder: Path) -> list[Path]:
         if path.suffix.lower() in endings and not any(part.startswith(".") for part in path.relative_to(folder).parts)
     )
     if not found:
-        raise ConfigError(f"data.path: got {folder}, with no picture in it; allowed: a folder of pictures")
+        raise ConfigError(
+            ", with no picture in it", setting="data.path", got=str(folder), allowed="a folder of pictures"
+        )
     return found
 
 
@@ -151,18 +155,23 @@ def _fetched(dataset: str, split: str, column: str, rows: range, *, streaming: b
         cached = "HF_HOME, a cache that has the data set, with data.streaming=false; " if key == "data" else ""
         folder = "data=folder data.path=FOLDER" if key == "data" else f"{key}.source=folder {key}.path=FOLDER"
         raise PictureError(
-            f"{key}.dataset={dataset}, {key}.split={split}: cannot be had: {type(error).__name__}: {reason}; allowed: "
-            f"a machine that reaches the hub, once, since what it has fetched is kept; {cached}"
-            f"{key}.dataset=FOLDER, a copy of it; {folder}, others"
+            f" with {key}.split={split}, which cannot be had: {type(error).__name__}: {reason}",
+            setting=f"{key}.dataset",
+            got=dataset,
+            allowed=f"a machine that reaches the hub, once, since what it has fetched is kept; {cached}"
+            f"{key}.dataset=FOLDER, a copy of it; {folder}, others",
         ) from error
     if column not in pictures:
         there = ", ".join(pictures) or "none"
         raise ConfigError(
-            f"{key}.column: got {column!r}; allowed: a column of pictures, of which {dataset} has {there}"
+            setting=f"{key}.column", got=column, allowed=f"a column of pictures, of which {dataset} has {there}"
         )
     if len(found) < len(rows):
-        named = f"index: got {rows[-1]}" if key == "data" else f"rows: got {rows[-1]}"
-        raise ConfigError(f"{key}.{named}; allowed: a row of {dataset}, split {split}, which has fewer")
+        raise ConfigError(
+            setting=f"{key}.{'index' if key == 'data' else 'rows'}",
+            got=rows[-1],
+            allowed=f"a row of {dataset}, split {split}, which has fewer",
+        )
     return found
 
 

@@ -88,7 +88,9 @@ class StagePlan:
     def __post_init__(self) -> None:
         check_choice("method.input", self.net_input, INPUTS)
         if self.iterations < 1:
-            raise ConfigError(f"budget: got {[stage.budget for stage in self.stages]}; allowed: at least one iteration")
+            raise ConfigError(
+                setting="budget", got=[stage.budget for stage in self.stages], allowed="at least one iteration"
+            )
 
     @property
     def iterations(self) -> int:
@@ -180,12 +182,15 @@ def staged_plan(
     if alphas is not None:
         numbers["alphas"] = len(alphas)
     if len(set(numbers.values())) != 1:
-        got = ", ".join(f"{number} {what}" for what, number in numbers.items())
-        raise ConfigError(f"stages: got {got}; allowed: equal")
+        raise ConfigError(setting="stages", got=numbers, allowed="equal numbers")
     if (clean is None) == (protocol == "clean"):
-        raise ConfigError(f"protocol={protocol}: the clean picture belongs to protocol=clean and to no other")
+        raise ConfigError(
+            "; the clean picture belongs to protocol=clean and to no other", setting="protocol", got=protocol
+        )
     if len({protocol == "recorrupted", alphas is not None, sigma is not None}) != 1:
-        raise ConfigError(f"protocol={protocol}: alphas and sigma belong to protocol=recorrupted and to no other")
+        raise ConfigError(
+            "; alphas and sigma belong to protocol=recorrupted and to no other", setting="protocol", got=protocol
+        )
     source = observed if clean is None else clean
     targets = [
         observed if protocol in ("observed", "recorrupted") else noised(source, beta, eps, keep_variance=True)

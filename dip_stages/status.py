@@ -99,10 +99,12 @@ def status(folder: Path) -> Status:
         planned = [(path.parent.name, None, 0) for path in sorted(folder.glob(f"*/{RECORD}"))]
         name, command = folder.name, None
     except KeyError as error:
-        raise RecordError(f"{folder / PLAN}: no {error} in it; allowed: a plan that a sweep has written") from error
+        raise RecordError(
+            f"no {error} in it", setting=folder / PLAN, allowed="a plan that a sweep has written"
+        ) from error
     if not planned:
         raise RecordError(
-            f"{folder}: neither {PLAN} nor <cell>/{RECORD} in it; allowed: a folder that a sweep has written"
+            f"neither {PLAN} nor <cell>/{RECORD} in it", setting=folder, allowed="a folder that a sweep has written"
         )
     queued = Queue(folder).cells
     looks = ((cell, look(folder / cell, identity), iterations) for cell, identity, iterations in planned)

@@ -56,7 +56,7 @@ def _train_and_draw(overrides: Sequence[str]) -> None:
     composed = compose_apart(["method=ddpm", *overrides])
     config = parse(composed)
     if not isinstance(config.method, DDPMConfig):
-        raise ConfigError(f"method: got {config.method.name!r}; allowed: ddpm, which alone is trained")
+        raise ConfigError(setting="method", got=config.method.name, allowed="ddpm, which alone is trained")
     channels = picture_shape(config.data)[2]
     check_training(config.method.training)
     if config.method.model is not None:

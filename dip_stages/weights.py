@@ -20,6 +20,8 @@ VGG16_URL = "https://download.pytorch.org/models/vgg16-397923af.pth"
 
 VGG16_SHA256 = "397923af8e79cdbb6a7127f12361acd7a2f83e06b05044ddf496e83de57a5bf0"
 
+_WHAT = "the pretrained VGG16 weights"
+
 
 def published_vgg16(path: str | None = None, *, url: str = VGG16_URL, sha256: str = VGG16_SHA256) -> Path:
     """Return the file of torchvision's VGG16 weights, its checksum checked.
@@ -41,13 +43,13 @@ def published_vgg16(path: str | None = None, *, url: str = VGG16_URL, sha256: st
     except urllib.error.URLError as error:
         if isinstance(error, urllib.error.HTTPError):
             error.close()
-        raise WeightsError(_ways_out(f"cannot download {url}: {error.reason}", url)) from error
+        raise _refused(url, f"{_WHAT} cannot be downloaded: {error.reason}", url) from error
     except http.client.HTTPException as error:
-        raise WeightsError(_ways_out(f"cannot download {url}: {error!r}", url)) from error
+        raise _refused(url, f"{_WHAT} cannot be downloaded: {error!r}", url) from error
     except OSError as error:
-        raise WeightsError(_ways_out(f"cannot have {file}: {error.strerror or error}", url)) from error
+        raise _refused(file, f"{_WHAT} cannot be had: {error.strerror or error}", url) from error
     if got != sha256:
-        raise WeightsError(_ways_out(f"{file} has sha256 {got}; allowed: {sha256}", url))
+        raise _refused(file, f" as sha256 of {_WHAT}, wanted {sha256!r}", url, got=got)
     return file
 
 
@@ -71,11 +73,14 @@ def _download(url: str, file: Path, sha256: str) -> None:
         with temporary.open("wb") as out:
             shutil.copyfileobj(answer, out)
         if (got := _sha256(temporary)) != sha256:
-            raise WeightsError(_ways_out(f"what {url} gave has sha256 {got}; allowed: {sha256}", url))
+            raise _refused(url, f" as sha256 of {_WHAT}, wanted {sha256!r}", url, got=got)
 
 
-def _ways_out(problem: str, url: str) -> str:
-    return (
-        f"pretrained VGG16 weights: {problem}. Two ways out: fetch {url} where there is a network and pass "
-        "loss.path=/where/it/is/vgg16-397923af.pth, or use random weights, which need no download: loss=perceptual"
+def _refused(place: Path | str, problem: str, url: str, got: object = ...) -> WeightsError:
+    return WeightsError(
+        problem,
+        setting=place,
+        got=got,
+        allowed=f"either of two ways out: fetch {url} where there is a network and pass "
+        "loss.path=/where/it/is/vgg16-397923af.pth, or use random weights, which need no download: loss=perceptual",
     )

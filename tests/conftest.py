@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import copy
+import gc
+import importlib
+import logging
 import os
+import signal
 import subprocess
 import sys
+import weakref
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.plugins import Plugins
 from hypothesis import settings
 
 import dip_stages.cli  # noqa: F401 - registers the sweeps and the resolver
@@ -54,11 +62,76 @@ def make_cell(composing: Compose) -> MakeCell:
 @pytest.fixture
 def hydra_apart(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Let a test initialise Hydra and register configs of its own; what other tests share is as it was afterwards."""
+    Plugins.instance()  # which registers, once in a process, what is to stay
     store = ConfigStore.instance()
     monkeypatch.setattr(store, "repo", copy.deepcopy(store.repo))
     shared, GlobalHydra.instance().hydra = GlobalHydra.instance().hydra, None
     yield
     GlobalHydra.instance().hydra = shared  # of the instance that is there now: Hydra puts others in its place
+
+
+@pytest.fixture
+def command_in_process(
+    hydra_apart: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> CommandLine:
+    """Run the command line in an empty folder, as ``run`` does, but in this process: without the seconds of a start.
+
+    What a command does to a process of its own is undone. It is to end by itself: a sweep's workers are processes.
+    """
+    del hydra_apart
+
+    def command(*arguments: str, module: str = "dip_stages") -> subprocess.CompletedProcess[str]:
+        rooms = {"dip_stages": "dip_stages.cli", "dip_stages.report": "dip_stages.report.__main__"}
+        main = importlib.import_module(rooms.get(module, module)).main
+        capsys.readouterr()
+        code: object = 0
+        with monkeypatch.context() as patch, _process_kept():
+            patch.chdir(tmp_path)
+            patch.setattr(sys, "argv", [f"{module}/__main__.py", *arguments])
+            patch.setattr(HydraConfig.instance(), "cfg", None)
+            patch.setenv("GLIBC_TUNABLES", "")  # what is set of glibc's memory would stay
+            # Configuring the logging anew closes every handler that these know, pytest's too.
+            patch.setattr(logging, "_handlers", weakref.WeakValueDictionary())
+            patch.setattr(logging, "_handlerList", [])
+            try:
+                main()
+            except SystemExit as left:
+                code = 0 if left.code is None else left.code
+        said = capsys.readouterr()
+        if isinstance(code, int):
+            return subprocess.CompletedProcess([module, *arguments], code, said.out, said.err)
+        return subprocess.CompletedProcess([module, *arguments], 1, said.out, f"{said.err}{code}\n")
+
+    return command
+
+
+@contextmanager
+def _process_kept() -> Iterator[None]:
+    """Put logging, signal handlers and garbage collection back to what they were."""
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    loggers = {logger: _log_settings(logger) for logger in _loggers()}
+    collects = gc.isenabled()
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        for logger in _loggers():
+            kept, level, logger.propagate, logger.disabled = loggers.get(logger, ([], logging.NOTSET, True, False))
+            for made in set(logger.handlers) - set(kept):
+                made.close()
+            logger.handlers[:] = kept
+            logger.setLevel(level)
+        if collects:
+            gc.enable()
+
+
+def _loggers() -> list[logging.Logger]:
+    return [logging.root, *(it for it in logging.root.manager.loggerDict.values() if isinstance(it, logging.Logger))]
+
+
+def _log_settings(logger: logging.Logger) -> tuple[list[logging.Handler], int, bool, bool]:
+    return list(logger.handlers), logger.level, logger.propagate, logger.disabled
 
 
 @pytest.fixture

@@ -47,14 +47,16 @@ class SweepOptions:
 
     def __post_init__(self) -> None:
         if self.name == "models":
-            raise ConfigError("sweep.name: got 'models', where trained models are kept; allowed: another name")
+            raise ConfigError(
+                ", where trained models are kept", setting="sweep.name", got=self.name, allowed="another name"
+            )
         if not isinstance(self.name, str) or not re.fullmatch(r"[\w.-]+", self.name) or self.name in (".", ".."):
-            raise ConfigError(f"sweep.name: got {self.name!r}; allowed: letters, digits, '.', '_' and '-'")
+            raise ConfigError(setting="sweep.name", got=self.name, allowed="letters, digits, '.', '_' and '-'")
         for key in ("plan_only", "retry_failed", "detach"):
             if not isinstance(value := getattr(self, key), bool):
-                raise ConfigError(f"sweep.{key}: got {value!r}; allowed: true, false")
+                raise ConfigError(setting=f"sweep.{key}", got=value, allowed="true, false")
         if isinstance(self.retries, bool) or not isinstance(self.retries, int) or self.retries < 0:
-            raise ConfigError(f"sweep.retries: got {self.retries!r}; allowed: a whole number >= 0")
+            raise ConfigError(setting="sweep.retries", got=self.retries, allowed="a whole number >= 0")
         check_choice("sweep.on_interrupt", self.on_interrupt, ("stop", "leave"))
 
 
@@ -71,13 +73,13 @@ def parse_sweep(composed: Mapping[str, Any]) -> SweepOptions:
     try:
         values = OmegaConf.to_container(section, resolve=True) if isinstance(section, DictConfig) else section
     except OmegaConfBaseException as error:
-        raise ConfigError(f"{error.full_key}: {str(error.msg or error).splitlines()[0]}") from error
+        raise ConfigError(str(error.msg or error).splitlines()[0], setting=error.full_key) from error
     if not isinstance(values, dict):
-        raise ConfigError(f"sweep: got {values!r}; allowed: a sweep by name, as in sweep=custom")
+        raise ConfigError(setting="sweep", got=values, allowed="a sweep by name, as in sweep=custom")
     allowed = [field.name for field in fields(SweepOptions)]
     for key in map(str, values):
         if key not in (*allowed, "grids"):
-            raise ConfigError(f"sweep.{key}: no such setting; allowed: {', '.join((*allowed, 'grids'))}")
+            raise ConfigError("no such setting", setting=f"sweep.{key}", allowed=", ".join((*allowed, "grids")))
     exclude = parse_exclude(values.get("exclude"))
     apart = ("grids", "exclude", "references")
     settings = {"name": None} | {str(key): value for key, value in values.items() if key not in apart}
@@ -101,14 +103,16 @@ def parse_references(references: object) -> tuple[tuple[str, ...], ...]:
     """
     references = [] if references is None else references
     if not isinstance(references, list):
-        raise ConfigError(f"sweep.references: got {references!r}; allowed: a list, as in [nlm,tv]")
+        raise ConfigError(setting="sweep.references", got=references, allowed="a list, as in [nlm,tv]")
     found = []
     for reference in references:
         settings = dict(reference) if isinstance(reference, dict) else {"method": reference}
         method = settings.pop("method", None)
         check_choice("sweep.references", method, REFERENCE_OPTIONS)
         if alien := [key for key in settings if not str(key).startswith("method.")]:
-            raise ConfigError(f"sweep.references: got {alien[0]!r}; allowed: method, and settings such as method.sigma")
+            raise ConfigError(
+                setting="sweep.references", got=alien[0], allowed="method, and settings such as method.sigma"
+            )
         found.append((f"method={method}", *(f"{key}={typed_value(value)}" for key, value in settings.items())))
     return tuple(found)
 
@@ -130,5 +134,5 @@ def parse_exclude(rules: object) -> tuple[dict[str, Any], ...]:
     """
     rules = [] if rules is None else rules
     if not isinstance(rules, list) or not all(isinstance(rule, dict) for rule in rules):
-        raise ConfigError(f"sweep.exclude: got {rules!r}; allowed: a list of mappings from an axis to its values")
+        raise ConfigError(setting="sweep.exclude", got=rules, allowed="a list of mappings from an axis to its values")
     return tuple(rules)

@@ -80,7 +80,9 @@ def parse(composed: DictConfig | Mapping[str, Any]) -> Config:
     sections = {key: _section(config, key, chosen.get(key) or next(iter(_SECTIONS[key]))) for key in _SECTIONS}
     recorrupted = sections["method"].name == "staged" and sections["protocol"].name == "recorrupted"
     if recorrupted and getattr(sections["stopping"], "sigma", None) == "estimate" != sections["protocol"].sigma:
-        raise ConfigError("stopping.sigma: got 'estimate' where the fit knows sigma; allowed: protocol.sigma=estimate")
+        raise ConfigError(
+            " where the fit knows sigma", setting="stopping.sigma", got="estimate", allowed="protocol.sigma=estimate"
+        )
     return Config(
         **sections | {"stopping": _rule(sections["stopping"], recorrupted=recorrupted)},
         readers=_readers(config, recorrupted=recorrupted),
@@ -108,9 +110,9 @@ def check_keys(overrides: Iterable[str]) -> None:
             continue
         if not dot:
             if not own_folder and key not in (allowed := _top_level()):
-                raise ConfigError(f"{key}: no such group or setting; allowed: {', '.join(allowed)}")
+                raise ConfigError("no such group or setting", setting=key, allowed=", ".join(allowed))
         elif section in _SETTINGS and name.partition(".")[0] not in _SETTINGS[section]:
-            raise ConfigError(f"{key}: no such setting; allowed: {', '.join(_SETTINGS[section])}")
+            raise ConfigError("no such setting", setting=key, allowed=", ".join(_SETTINGS[section]))
 
 
 def _top_level() -> list[str]:
@@ -130,7 +132,7 @@ def _resolved(composed: Mapping[str, Any]) -> dict[str, Any]:
             for key, node in ((key, OmegaConf.select(config, key)) for key in _PARTS)
         }
     except OmegaConfBaseException as error:
-        raise ConfigError(f"{error.full_key}: {str(error.msg or error).splitlines()[0]}") from error
+        raise ConfigError(str(error.msg or error).splitlines()[0], setting=error.full_key) from error
 
 
 def _text(values: object) -> str:
@@ -152,7 +154,8 @@ def _readers(config: Mapping[str, Any], *, recorrupted: bool) -> ReadersConfig:
     section = config.get("readers")
     rules = section.get("rules") if isinstance(section, dict) and section.keys() == {"rules"} else None
     if not isinstance(rules, dict):
-        raise ConfigError(f"readers: got {section!r}; allowed: rules, a mapping from a name to a rule's settings")
+        allowed = "rules, a mapping from a name to a rule's settings"
+        raise ConfigError(setting="readers", got=section, allowed=allowed)
     typed = {}
     for label in rules:
         key = f"readers.rules.{label}"
@@ -160,21 +163,23 @@ def _readers(config: Mapping[str, Any], *, recorrupted: bool) -> ReadersConfig:
         try:
             typed[str(label)] = _rule(_section({key: rules[label]}, key, schema), recorrupted=recorrupted)
         except ConfigError as error:  # a rule knows itself as stopping
-            raise ConfigError(str(error).replace("stopping.", f"{key}.", 1)) from error
+            if error.setting and error.setting.startswith("stopping."):
+                error.setting = key + error.setting.removeprefix("stopping")
+            raise
     return ReadersConfig(typed)
 
 
 def _seed(config: Mapping[str, Any], key: str) -> int:
     value = config.get(key)
     if isinstance(value, bool) or not isinstance(value, int):
-        raise ConfigError(f"{key}: got {value!r}; allowed: a whole number >= 0")
+        raise ConfigError(setting=key, got=value, allowed="a whole number >= 0")
     return value
 
 
 def _section(config: Mapping[str, Any], key: str, schema: type) -> Any:
     values = config.get(key)
     if not isinstance(values, dict):
-        raise ConfigError(f"{key}: got {values!r}; allowed: a group with the settings {_names(schema)}")
+        raise ConfigError(setting=key, got=values, allowed=f"a group with the settings {_names(schema)}")
     return _typed(key, schema, _text(values))
 
 
@@ -184,14 +189,14 @@ def _typed(key: str, schema: type, text: str) -> Any:
     values = json.loads(text)
     for name, value in values.items():
         if name not in {field.name for field in fields(schema)}:
-            raise ConfigError(f"{key}.{name}: no such setting; allowed: {_names(schema)}")
+            raise ConfigError("no such setting", setting=f"{key}.{name}", allowed=_names(schema))
         if value == "???":
-            raise ConfigError(f"{key}.{name}: must be given, for example {key}.{name}=…")
+            raise ConfigError(f"must be given, for example {key}.{name}=…", setting=f"{key}.{name}")
     try:
         return OmegaConf.to_object(OmegaConf.merge(_writable(schema), values))
     except OmegaConfBaseException as error:
         where = f"{key}.{error.full_key}" if error.full_key else key
-        raise ConfigError(f"{where}: {str(error.msg or error).splitlines()[0]}") from error
+        raise ConfigError(str(error.msg or error).splitlines()[0], setting=where) from error
 
 
 def _writable(schema: type) -> DictConfig:

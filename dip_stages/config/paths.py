@@ -15,7 +15,9 @@ def _shipped(folder: str, witness: str) -> Path:
     for root in (_PACKAGE, _PACKAGE.parent):
         if (root / folder / witness).is_file():
             return root / folder
-    raise ConfigError(f"{folder}/{witness} is neither in {_PACKAGE} nor in {_PACKAGE.parent}: a broken installation")
+    raise ConfigError(
+        f"neither in {_PACKAGE} nor in {_PACKAGE.parent}: a broken installation", setting=f"{folder}/{witness}"
+    )
 
 
 CONF_DIR = _shipped("conf", "config.yaml")

@@ -235,4 +235,4 @@ class ReadersConfig:
     def __post_init__(self) -> None:
         for label, rule in self.rules.items():
             if isinstance(rule, NoStoppingConfig):
-                raise ConfigError(f"readers.rules.{label}: got the rule 'none'; allowed: a rule that chooses")
+                raise ConfigError(setting=f"readers.rules.{label}", got=rule.name, allowed="a rule that chooses")

@@ -109,17 +109,21 @@ class TrainingConfig:
         for name in self.pictures:
             check_choice(f"{where}.pictures", name, BUNDLED)
         if self.source == "bundled" and len(set(self.pictures)) < LEAST_PICTURES:
-            raise ConfigError(f"{where}.pictures: got {self.pictures}; allowed: {LEAST_PICTURES} pictures or more")
+            raise ConfigError(
+                setting=f"{where}.pictures", got=self.pictures, allowed=f"{LEAST_PICTURES} pictures or more"
+            )
         if self.source == "folder" and self.path is None:
-            raise ConfigError(f"{where}.path: must be given with {where}.source=folder")
+            raise ConfigError(f"must be given with {where}.source=folder", setting=f"{where}.path")
         check_range(f"{where}.rows", self.rows, at_least=LEAST_PICTURES)
         if self.crop % 4 or self.crop < MIN_SIDE:
-            raise ConfigError(f"{where}.crop: got {self.crop}; allowed: a multiple of 4, {MIN_SIDE} or more")
+            raise ConfigError(setting=f"{where}.crop", got=self.crop, allowed=f"a multiple of 4, {MIN_SIDE} or more")
         if not self.sizes or min(self.sizes) < self.crop:
-            raise ConfigError(f"{where}.sizes: got {self.sizes}; allowed: sides no smaller than the crop, {self.crop}")
+            raise ConfigError(
+                setting=f"{where}.sizes", got=self.sizes, allowed=f"sides no smaller than the crop, {self.crop}"
+            )
         if self.width < 8 or self.width % 8:
             raise ConfigError(
-                f"{where}.width: got {self.width}; allowed: a multiple of 8, which are normalised together"
+                setting=f"{where}.width", got=self.width, allowed="a multiple of 8, which are normalised together"
             )
         check_range(f"{where}.timesteps", self.timesteps, at_least=1)
         check_range(f"{where}.beta_start", self.beta_start, above=0, below=1)
@@ -154,8 +158,10 @@ class DDPMConfig(_Reference):
 def _check_extra(name: str, package: str) -> None:
     if importlib.util.find_spec(package) is None:
         raise ConfigError(
-            f"method={name} needs {package}, which is not installed; "
-            f"pip install 'dip_stages[{name}]' (in a checkout: pip install -e '.[{name}]')"
+            f", which needs {package}, which is not installed",
+            setting="method",
+            got=name,
+            allowed=f"pip install 'dip_stages[{name}]' (in a checkout: pip install -e '.[{name}]')",
         )
 
 

@@ -380,12 +380,17 @@ class LoggerConfig:
         extra = _LOGGERS[self.name]
         if extra and importlib.util.find_spec(extra) is None:
             raise ConfigError(
-                f"logger={self.name} needs an extra: pip install 'dip_stages[{extra}]'; without it: csv, none"
+                ", which needs an extra",
+                setting="logger",
+                got=self.name,
+                allowed=f"pip install 'dip_stages[{extra}]'; without it: csv, none",
             )
         if self.name == "mlflow" and not (self.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")):
             raise ConfigError(
-                "logger.tracking_uri: got None; allowed: a tracking server's address, as in "
-                "logger.tracking_uri=http://localhost:5000, or the same in MLFLOW_TRACKING_URI"
+                setting="logger.tracking_uri",
+                got=self.tracking_uri,
+                allowed="a tracking server's address, as in logger.tracking_uri=http://localhost:5000, "
+                "or the same in MLFLOW_TRACKING_URI",
             )
 
 
@@ -446,7 +451,7 @@ class Config:
             return  # what belongs to fits does not apply
         if not self.readable_by(self.stopping):
             what, allowed = self._what_it_would_read(self.stopping)
-            raise ConfigError(f"stopping={self.stopping.name}: got {what}; allowed: {allowed}")
+            raise ConfigError(f" with {what}", setting="stopping", got=self.stopping.name, allowed=allowed)
         if self.recorrupted:
             self._check_recorruption()
         if self.trainer.held_out:
@@ -456,8 +461,10 @@ class Config:
             blind = self.protocol.name != "clean"
             if blind and isinstance(self.loss, PerceptualConfig) and self.loss.reference == "clean":
                 raise ConfigError(
-                    f"loss.reference: got 'clean' with protocol={self.protocol.name}; "
-                    "allowed: target (clean only with protocol=clean)"
+                    f" with protocol={self.protocol.name}",
+                    setting="loss.reference",
+                    got="clean",
+                    allowed="target (clean only with protocol=clean)",
                 )
 
     @property
@@ -534,21 +541,29 @@ class Config:
 
     def _check_recorruption(self) -> None:
         if isinstance(self.loss, PerceptualConfig):
-            raise ConfigError(f"loss.name: got {self.loss.name!r} with protocol=recorrupted; allowed: mse")
+            raise ConfigError(" with protocol=recorrupted", setting="loss.name", got=self.loss.name, allowed="mse")
         if self.protocol.last_alpha is not None and self.scheduler.stages == 1:
-            got = self.protocol.last_alpha
-            raise ConfigError(f"protocol.last_alpha: got {got} with scheduler.stages=1; allowed: null, or more stages")
+            raise ConfigError(
+                " with scheduler.stages=1",
+                setting="protocol.last_alpha",
+                got=self.protocol.last_alpha,
+                allowed="null, or more stages",
+            )
 
     def _check_held_out(self) -> None:
         if fed_by := self._fed_the_picture_by:
             raise ConfigError(
-                f"trainer.held_out: got {self.trainer.held_out} with {fed_by}, by which the network is fed those "
-                f"pixels; allowed: 0, or another {fed_by.partition('=')[0]}"
+                f" with {fed_by}, by which the network is fed those pixels",
+                setting="trainer.held_out",
+                got=self.trainer.held_out,
+                allowed=f"0, or another {fed_by.partition('=')[0]}",
             )
         if self.staged and isinstance(self.loss, PerceptualConfig):
             raise ConfigError(
-                f"trainer.held_out: got {self.trainer.held_out} with loss={self.loss.name}, which compares whole "
-                "neighbourhoods; allowed: 0, or loss=mse"
+                f" with loss={self.loss.name}, which compares whole neighbourhoods",
+                setting="trainer.held_out",
+                got=self.trainer.held_out,
+                allowed="0, or loss=mse",
             )
 
     def _what_it_would_read(self, rule: StoppingConfig) -> tuple[str, str]:

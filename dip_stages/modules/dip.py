@@ -353,7 +353,7 @@ class BaselineDIP(DIPModule):
         self, network: nn.Module, plan: StagePlan, loss: Loss, settings: FitSettings, seed: int, **readers: Any
     ) -> None:
         if len(plan.stages) != 1 or plan.sees_clean:
-            raise ConfigError(f"got a plan of {len(plan.stages)} stages; allowed: one blind stage")
+            raise ConfigError(" stages in the plan", got=len(plan.stages), allowed="one blind stage")
         super().__init__(network, plan, loss, settings, seed, **readers)
 
 

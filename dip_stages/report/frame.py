@@ -162,7 +162,7 @@ def found_in(folder: str | os.PathLike[str]) -> Iterator[Found]:
     others = sorted({path.parent.name for path in root.glob(f"*/{RECORD}")} - planned.keys())
     if not planned and not others:
         raise RecordError(
-            f"{root}: neither {PLAN} nor <cell>/{RECORD} in it; allowed: a folder that a sweep has written"
+            f"neither {PLAN} nor <cell>/{RECORD} in it", setting=root, allowed="a folder that a sweep has written"
         )
     for name, cell in planned.items():
         yield _found(root / name, {"id": cell["id"], **axes_of(cell["axes"]), "planned": True})
@@ -177,7 +177,9 @@ def _planned(root: Path) -> list[dict[str, Any]] | None:
     except FileNotFoundError:
         return None
     except KeyError as error:
-        raise RecordError(f"{root / PLAN}: no {error} in it; allowed: a plan that a sweep has written") from error
+        raise RecordError(
+            f"no {error} in it", setting=root / PLAN, allowed="a plan that a sweep has written"
+        ) from error
     return cells
 
 

@@ -48,7 +48,9 @@ def points_left(
     left = expand(grids, given, lambda number, point: any(rule.matches(point) for rule in rules[number]))
     if not left and (all_there_are := len(expand(grids, given))):
         raise ConfigError(
-            f"sweep.exclude: leaves out all {all_there_are} points of the sweep; allowed: rules that leave at least one"
+            f"leaves out all {all_there_are} points of the sweep",
+            setting="sweep.exclude",
+            allowed="rules that leave at least one",
         )
     return left
 
@@ -66,7 +68,9 @@ class Rule:
 
     def __init__(self, axes: Mapping[str, Any], composer: Composer) -> None:
         if not axes:
-            raise ConfigError("sweep.exclude: got an empty rule; allowed: a mapping from an axis to its values")
+            raise ConfigError(
+                ", an empty rule", setting="sweep.exclude", got=axes, allowed="a mapping from an axis to its values"
+            )
         self._composer = composer
         self._axes = {}
         for axis, given in axes.items():
@@ -110,13 +114,15 @@ def _check_axis(axis: str, composer: Composer) -> None:
     section, dot, _ = axis.partition(".")
     if not dot or section in ("hydra", "sweep") or section not in composer.master:
         raise ConfigError(
-            f"sweep.exclude: {axis}: no such axis; allowed: {', '.join(sorted(groups))}, seed, noise_seed, "
-            "and settings such as arch.width"
+            "no such axis",
+            setting=f"sweep.exclude: {axis}",
+            allowed=f"{', '.join(sorted(groups))}, seed, noise_seed, and settings such as arch.width",
         )
     try:
         check_keys([f"{axis}=…"])
     except ConfigError as error:
-        raise ConfigError(f"sweep.exclude: {error}") from error
+        error.setting = f"sweep.exclude: {error.setting}"
+        raise
 
 
 def _comparable(value: object) -> object:

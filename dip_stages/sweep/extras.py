@@ -27,8 +27,9 @@ def check_launcher(target: str) -> None:
     for module, (package, extra) in _NEEDED.items():
         if target.startswith(f"{module}.") and not _found(package):
             raise LaunchError(
-                f"hydra/launcher: got one that needs {package}, which is not installed; "
-                f"pip install 'dip_stages[{extra}]' (in a checkout: pip install -e '.[{extra}]')"
+                f"got one that needs {package}, which is not installed",
+                setting="hydra/launcher",
+                allowed=f"pip install 'dip_stages[{extra}]' (in a checkout: pip install -e '.[{extra}]')",
             )
 
 

@@ -21,6 +21,7 @@ __all__ = ["run_on_ray"]
 
 _LOOK = 1.0
 _ANSWER = 10.0
+_ADDRESS = "hydra.launcher.address"
 
 
 def run_on_ray(
@@ -81,7 +82,7 @@ def _connect(init: Mapping[str, Any]) -> None:
     try:
         ray.init(**init)
     except (ConnectionError, ValueError, RuntimeError, TypeError, ray.exceptions.RayError) as error:
-        raise LaunchError(f"hydra/launcher=ray: no cluster at {init.get('address')}: {error}") from error
+        raise LaunchError(f", where no cluster is: {error}", setting=_ADDRESS, got=init.get("address")) from error
     finally:
         for number, handler in before.items():  # Ray takes SIGTERM, which is the driver's
             signal.signal(number, handler)
@@ -96,8 +97,10 @@ def _check_answers(address: str) -> None:
         socket.create_connection((host, int(port)), timeout=_ANSWER).close()
     except (OSError, ValueError) as error:
         raise LaunchError(
-            f"hydra/launcher=ray: no cluster at hydra.launcher.address={address}: {error}; "
-            "allowed: auto, host:port or ray://host:port of one that runs, null for one of this machine"
+            f", where no cluster is: {error}",
+            setting=_ADDRESS,
+            got=address,
+            allowed="auto, host:port or ray://host:port of one that runs, null for one of this machine",
         ) from error
 
 
@@ -109,4 +112,6 @@ def _check_fits(options: Mapping[str, Any]) -> None:
     wanted = {"CPU": float(options.get("num_cpus") or 0), "GPU": float(options.get("num_gpus") or 0)}
     if not any(all(machine.get(name, 0.0) >= number for name, number in wanted.items()) for machine in machines):
         has = [{name: machine.get(name, 0.0) for name in wanted} for machine in machines]
-        raise LaunchError(f"hydra/launcher=ray: a task wants {wanted}; the cluster's machines have {has}")
+        raise LaunchError(
+            f", a task of which wants {wanted}; the cluster's machines have {has}", setting="hydra/launcher", got="ray"
+        )

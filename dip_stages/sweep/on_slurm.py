@@ -105,7 +105,7 @@ def _executor(run: Path, submission: Submission) -> AutoExecutor:
         )
         executor.update_parameters(**{key: value for key, value in submission.parameters.items() if value is not None})
     except (RuntimeError, ValueError, NameError, TypeError) as error:
-        raise LaunchError(f"hydra/launcher=submitit_{submission.cluster}: {error}") from error
+        raise LaunchError(f": {error}", setting="hydra/launcher", got=f"submitit_{submission.cluster}") from error
     return executor
 
 

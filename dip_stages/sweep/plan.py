@@ -100,9 +100,10 @@ def make_plan(
         try:
             cell = cell_of(parse(compose(overrides)))
         except ConfigError as error:
-            raise ConfigError(f"{error}\n  in the cell: {' '.join(overrides)}") from error
+            error.cell = " ".join(overrides)
+            raise
         check_inputs(cell)
         cells.setdefault(cell.id, PlannedCell(cell, overrides, root / cell.folder))
     if not cells:
-        raise ConfigError(f"sweep={name}: got no cell; allowed: grids with at least one")
+        raise ConfigError(", which has no cell", setting="sweep", got=name, allowed="grids with at least one")
     return Plan(name, root, tuple(cells.values()), made_from)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.utils import JobReturn, JobStatus
-from hydra.errors import HydraException
+from hydra.errors import CompactHydraException
 from hydra.plugins.launcher import Launcher
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def ordered(config: DictConfig, job_overrides: Sequence[Sequence[str]]) -> list[
     """Return where the orders of these jobs are, absolute.
 
     Raises:
-        HydraException: If another sweeper than ours asks: it orders nothing.
+        CompactHydraException: If another sweeper than ours asks: it orders nothing.
     """
     from dip_stages.sweep.runs import order_path
 
@@ -40,7 +40,8 @@ def ordered(config: DictConfig, job_overrides: Sequence[Sequence[str]]) -> list[
     for overrides in job_overrides:
         values = dict(override.split("=", 1) for override in overrides)
         if "+sweep.run" not in values:
-            raise HydraException("this launcher runs what hydra/sweeper=grids orders; allowed: that sweeper")
+            # Hydra shows this one without a traceback.
+            raise CompactHydraException("this launcher runs what hydra/sweeper=grids orders; allowed: that sweeper")
         paths.append(order_path(root, values["+sweep.run"], values["hydra.sweep.subdir"]))
     return paths
 
@@ -59,8 +60,10 @@ def whole(name: str, value: Any, least: int = 1) -> int:
     """Return a launcher's setting that must be a whole number.
 
     Raises:
-        HydraException: If it is not.
+        ConfigError: If it is not.
     """
+    from dip_stages.errors import ConfigError
+
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise HydraException(f"hydra.launcher.{name}: got {value!r}; allowed: a whole number >= {least}")
+        raise ConfigError(setting=f"hydra.launcher.{name}", got=value, allowed=f"a whole number >= {least}")
     return value

@@ -91,15 +91,18 @@ class GridSweeper(Sweeper):
 
     def _options(self) -> Options:
         from dip_stages.config import parse_sweep
+        from dip_stages.errors import ConfigError
         from dip_stages.sweep.drive import Options
 
         sweep = parse_sweep(self.config)
         outlives = bool(getattr(self.launcher, "outlives_driver", False))
         if sweep.detach and not outlives:
             launcher = self.config.hydra.runtime.choices["hydra/launcher"]
-            raise HydraException(
-                f"sweep.detach: got true with hydra/launcher={launcher}, whose jobs go with the driver; "
-                "allowed: hydra/launcher=submitit_slurm, submitit_slurm_gpu"
+            raise ConfigError(
+                f" with hydra/launcher={launcher}, whose jobs go with the driver",
+                setting="sweep.detach",
+                got=sweep.detach,
+                allowed="hydra/launcher=submitit_slurm, submitit_slurm_gpu",
             )
         return Options(
             command=shlex.join(["python", "-m", "dip_stages", *sys.argv[1:]]),
@@ -114,6 +117,7 @@ class GridSweeper(Sweeper):
 
     def _plan(self, arguments: list[str], made: str | None = None) -> Plan:
         from dip_stages.config import parse_exclude, parse_sweep
+        from dip_stages.errors import ConfigError
         from dip_stages.sweep.compose import Composer
         from dip_stages.sweep.exclude import points_left
         from dip_stages.sweep.grids import expand, with_references
@@ -121,10 +125,9 @@ class GridSweeper(Sweeper):
 
         options = parse_sweep(self.config)
         given = self._axes(arguments)
-        if any(
-            len(values) > 1 for axis, values in given.items() if axis.split(".")[0] in ("sweep", "outputs", "runtime")
-        ):
-            raise HydraException("sweep, outputs and runtime take one value each: they are no axes")
+        for axis, values in given.items():
+            if len(values) > 1 and axis.split(".")[0] in ("sweep", "outputs", "runtime"):
+                raise ConfigError("no axis: sweep, outputs and runtime take one value each", setting=axis)
         given.setdefault("runtime.threads", ["runtime.threads=1"])
         grids = self._grids()
         excludes = [(*options.exclude, *parse_exclude(grid.pop("exclude", None))) for grid in grids]
@@ -136,14 +139,17 @@ class GridSweeper(Sweeper):
         return make_plan(options.name, Path(self.config.hydra.sweep.dir), points, composer, made)
 
     def _grids(self) -> list[dict[str, Any]]:
+        from dip_stages.errors import ConfigError
+
         grids = OmegaConf.to_container(self.config.sweep, resolve=True, enum_to_str=True)
         grids = grids.get("grids") if isinstance(grids, dict) else None
         if not isinstance(grids, list) or not all(isinstance(grid, dict) for grid in grids):
-            raise HydraException(f"sweep.grids: got {grids!r}; allowed: a list of mappings from an axis to its values")
+            raise ConfigError(setting="sweep.grids", got=grids, allowed="a list of mappings from an axis to its values")
         return grids
 
     def _axes(self, overrides: Sequence[str]) -> dict[str, list[str]]:
         """Return the values of each axis as overrides of one value each."""
+        from dip_stages.errors import ConfigError
         from dip_stages.sweep.grids import ALIASES
 
         axes = {}
@@ -154,7 +160,8 @@ class GridSweeper(Sweeper):
                 key = override.get_key_element()
                 axes[axis] = [f"{key}={value}" for value in override.sweep_string_iterator()]
             elif override.is_sweep_override():
-                raise HydraException(f"{override.input_line}: a continuous range; allowed: a list, as in a=1,2,3")
+                got = str(override.input_line).partition("=")[2]
+                raise ConfigError(", a continuous range", setting=axis, got=got, allowed="a list, as in a=1,2,3")
             else:
                 axes[axis] = [str(override.input_line)]
         return axes

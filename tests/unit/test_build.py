@@ -22,6 +22,7 @@ from dip_stages.errors import ConfigError
 from dip_stages.losses import PerceptualLoss
 from dip_stages.modules import BaselineDIP, StagedDIP
 from dip_stages.runner import run_cell
+from tests.raising import refused
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,7 +35,7 @@ def test_a_device_that_is_not_there_is_refused(device: str, monkeypatch: pytest.
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
     assert build_accelerator("auto") == "cpu"
-    with pytest.raises(ConfigError, match=f"got '{device}', which this machine lacks; allowed: auto, cpu"):
+    with refused(ConfigError, "runtime.accelerator", got=device, allowed="auto, cpu"):
         build_accelerator(device)
 
 

@@ -20,6 +20,7 @@ from dip_stages.config import (
     parse_sweep,
 )
 from dip_stages.errors import ConfigError
+from tests.raising import refused
 
 if TYPE_CHECKING:
     from tests.conftest import Compose
@@ -50,16 +51,15 @@ def test_every_option_file_parses(composing: Compose, group: str, monkeypatch: p
 
 
 def test_a_rule_that_can_say_nothing_of_a_fit_is_refused_and_left_out_of_the_readers(composing: Compose) -> None:
-    with pytest.raises(ConfigError, match=r"stopping=sure: got method.input=previous_output; allowed: .*=observed"):
-        parse(composing("stopping=sure"))
-    with pytest.raises(ConfigError, match=r"stopping=stage_gain: got method=baseline; allowed: method=staged"):
-        parse(composing("stopping=stage_gain", "method=baseline"))
-    with pytest.raises(ConfigError, match=r"stopping=residual: got protocol=renoised; allowed: protocol=recorrupted"):
-        parse(composing("stopping=residual"))
-    with pytest.raises(ConfigError, match=r"stopping=held_out: got trainer.held_out=0.0; allowed: more, as in .*=0.1"):
-        parse(composing("stopping=held_out"))
-    with pytest.raises(ConfigError, match=r"got protocol=recorrupted, by .* all pixels; allowed: another protocol"):
-        parse(composing("stopping=held_out", "protocol=recorrupted"))
+    for rule, others, problem, way in (
+        ("sure", (), "method.input=previous_output", "method.input=observed"),
+        ("stage_gain", ("method=baseline",), "method=baseline", "method=staged"),
+        ("residual", (), "protocol=renoised", "protocol=recorrupted"),
+        ("held_out", (), "trainer.held_out=0.0", "trainer.held_out=0.1"),
+        ("held_out", ("protocol=recorrupted",), "protocol=recorrupted", "another protocol"),
+    ):
+        with refused(ConfigError, "stopping", got=rule, names=(way,), problem=problem):
+            parse(composing(f"stopping={rule}", *others))
     everything = set(parse(composing("readers=all")).readers.rules)
     assert set(parse(composing("readers=all")).reading) == everything - {"sure", "residual", "held_out"}
     assert set(parse(composing("readers=all", "trainer.held_out=0.1")).reading) == everything - {"sure", "residual"}
@@ -73,25 +73,19 @@ def test_a_rule_that_can_say_nothing_of_a_fit_is_refused_and_left_out_of_the_rea
 
 
 @pytest.mark.parametrize(
-    ("overrides", "says"),
+    ("overrides", "got", "problem", "allowed"),
     [
-        (
-            ("method=baseline", "method.input=observed"),
-            "got 0.1 with method.input=observed, by which the network is fed",
-        ),
-        (("protocol=recorrupted",), "got 0.1 with protocol=recorrupted, by which the network is fed those pixels"),
-        (
-            ("method=aseqdip",),
-            "got 0.1 with method=aseqdip, by which the network is fed those pixels; allowed: 0, or anot",
-        ),
-        (("loss=perceptual",), "got 0.1 with loss=perceptual, which compares whole neighbourhoods; allowed: 0, or"),
-        (("trainer.held_out=0.95",), "got 0.95; allowed: a number >= 0 and <= 0.9"),
+        (("method=baseline", "method.input=observed"), 0.1, "method.input=observed", "0, or another method.input"),
+        (("protocol=recorrupted",), 0.1, "protocol=recorrupted", "0, or another protocol"),
+        (("method=aseqdip",), 0.1, "method=aseqdip", "0, or another method"),
+        (("loss=perceptual",), 0.1, "loss=perceptual", "0, or loss=mse"),
+        (("trainer.held_out=0.95",), 0.95, "", "a number >= 0 and <= 0.9"),
     ],
 )
 def test_pixels_are_not_held_out_where_the_fit_would_see_them(
-    composing: Compose, overrides: tuple[str, ...], says: str
+    composing: Compose, overrides: tuple[str, ...], got: float, problem: str, allowed: str
 ) -> None:
-    with pytest.raises(ConfigError, match=re.escape(f"trainer.held_out: {says}")):
+    with refused(ConfigError, "trainer.held_out", got=got, problem=problem, allowed=allowed):
         parse(composing("trainer.held_out=0.1", *overrides))
     parse(composing("trainer.held_out=0.1", "method=baseline", "loss=perceptual"))  # the baseline's loss is MSE
 
@@ -118,27 +112,23 @@ def test_auto_stands_for_the_rule_that_fits_the_plan(
 
 
 @pytest.mark.parametrize(
-    ("overrides", "says"),
+    ("overrides", "setting", "got", "problem", "way"),
     [
-        (
-            ("stopping.sigma=estimate",),
-            "stopping.sigma: got 'estimate' where the fit knows sigma; allowed: ",
-        ),
-        (("stopping=auto_estimated",), "allowed: protocol.sigma=estimate"),
-        (("stopping.tau=-5",), "stopping.tau: got -5"),
-        (
-            ("stopping=stage_gain",),
-            "got protocol=recorrupted with one alpha, which has one stage; allowed: ",
-        ),
-        (("loss=perceptual",), "loss.name: got 'perceptual' with protocol=recorrupted; allowed: mse"),
-        (("protocol.alpha=0",), "protocol.alpha: got 0"),
-        (("protocol.last_alpha=1e9",), "protocol.last_alpha: got 1000000000"),
-        (("protocol.last_alpha=2", "scheduler.stages=1"), "protocol.last_alpha: got 2.0 with scheduler.stages=1"),
-        (("protocol.sigma=guess",), "protocol.sigma: got 'guess'; allowed: known, estimate"),
+        (("stopping.sigma=estimate",), "stopping.sigma", "estimate", "", "protocol.sigma=estimate"),
+        (("stopping=auto_estimated",), "stopping.sigma", "estimate", "", "protocol.sigma=estimate"),
+        (("stopping.tau=-5",), "stopping.tau", -5, "", "> 0"),
+        (("stopping=stage_gain",), "stopping", "stage_gain", "protocol=recorrupted", "protocol.last_alpha=…"),
+        (("loss=perceptual",), "loss.name", "perceptual", "protocol=recorrupted", "mse"),
+        (("protocol.alpha=0",), "protocol.alpha", 0, "", ">= 0.001"),
+        (("protocol.last_alpha=1e9",), "protocol.last_alpha", 1e9, "", ""),
+        (("protocol.last_alpha=2", "scheduler.stages=1"), "protocol.last_alpha", 2, "scheduler.stages=1", "null"),
+        (("protocol.sigma=guess",), "protocol.sigma", "guess", "", "known, estimate"),
     ],
 )
-def test_what_recorruption_cannot_be_is_refused(composing: Compose, overrides: tuple[str, ...], says: str) -> None:
-    with pytest.raises(ConfigError, match=re.escape(says)):
+def test_what_recorruption_cannot_be_is_refused(
+    composing: Compose, overrides: tuple[str, ...], setting: str, got: object, problem: str, way: str
+) -> None:
+    with refused(ConfigError, setting, got=got, problem=problem, names=(way,)):
         parse(composing("protocol=recorrupted", *overrides))
     if overrides == ("stopping.sigma=estimate",):
         parse(composing("protocol=recorrupted", "protocol.sigma=estimate", *overrides))
@@ -182,18 +172,18 @@ def test_recorruption_rises_in_equal_ratios_and_one_alpha_is_one_stage(composing
 
 
 @pytest.mark.parametrize(
-    ("rule", "says"),
+    ("rule", "name", "got", "names"),
     [
-        ("{name: es_wmv, window: 1}", "readers.rules.mine.window: got 1"),
-        ("{name: none}", "readers.rules.mine: got the rule 'none'"),
-        ("{name: nothing}", "readers.rules.mine.name: got 'nothing'; allowed"),
-        ("{window: 3}", "readers.rules.mine.name: got None"),
-        ("{name: es_wmv, windows: 3}", "readers.rules.mine.windows: no such setting; allowed: name, window, patience"),
-        ("3", "readers.rules.mine.name: got None"),
+        ("{name: es_wmv, window: 1}", "mine.window", 1, (">= 2",)),
+        ("{name: none}", "mine", "none", ()),
+        ("{name: nothing}", "mine.name", "nothing", ("es_wmv",)),
+        ("{window: 3}", "mine.name", None, ()),
+        ("{name: es_wmv, windows: 3}", "mine.windows", ..., ("name, window, patience",)),
+        ("3", "mine.name", None, ()),
     ],
 )
-def test_a_bad_reader_is_named(composing: Compose, rule: str, says: str) -> None:
-    with pytest.raises(ConfigError, match=re.escape(says)):
+def test_a_bad_reader_is_named(composing: Compose, rule: str, name: str, got: object, names: tuple[str, ...]) -> None:
+    with refused(ConfigError, f"readers.rules.{name}", got=got, names=names):
         parse(composing(f"+readers.rules.mine={rule}"))
 
 
@@ -202,14 +192,16 @@ def test_a_logger_whose_extra_is_missing_says_what_to_install(
     composing: Compose, extra: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
-    with pytest.raises(ConfigError, match=rf"logger={extra} needs an extra: pip install 'dip_stages\[{extra}\]'"):
+    with refused(ConfigError, "logger", got=extra, names=(f"pip install 'dip_stages[{extra}]'",)):
         parse(composing(f"logger={extra}", "data=file", "data.path=x.png"))
 
 
 def test_mlflow_asks_where_its_server_is(composing: Compose, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda _: ModuleSpec("there", None))
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    with pytest.raises(ConfigError, match=r"logger\.tracking_uri: got None; allowed: a tracking server"):
+    with refused(
+        ConfigError, "logger.tracking_uri", got=None, names=("logger.tracking_uri=http", "MLFLOW_TRACKING_URI")
+    ):
         parse(composing("logger=mlflow"))
 
 
@@ -222,74 +214,81 @@ def test_every_option_file_opens_with_the_command_that_uses_it() -> None:
 
 
 @pytest.mark.parametrize(
-    ("override", "key", "got"),
+    ("override", "setting", "got"),
     [
-        ("noise.beta_max=0", "noise.beta_max", "0"),
-        ("noise.beta_max=1", "noise.beta_max", "1"),
-        ("noise.beta_max=-0.1", "noise.beta_max", "-0.1"),
-        ("noise.beta_max=nan", "noise.beta_max", "nan"),
-        ("noise.beta_max=high", "noise.beta_max", "high"),
-        ("noise.beta_max=0.00005", "scheduler.beta_start", "0.0001"),
-        ("scheduler.stages=0", "scheduler.stages", "0"),
-        ("scheduler.stages=2.5", "scheduler.stages", "2.5"),
+        ("noise.beta_max=0", "noise.beta_max", 0),
+        ("noise.beta_max=1", "noise.beta_max", 1),
+        ("noise.beta_max=-0.1", "noise.beta_max", -0.1),
+        ("noise.beta_max=nan", "noise.beta_max", float("nan")),
+        ("noise.beta_max=0.00005", "scheduler.beta_start", 0.0001),
+        ("scheduler.stages=0", "scheduler.stages", 0),
         ("scheduler.name=cosine", "scheduler.name", "cosine"),
-        ("budget.alpha=1.1", "budget.alpha", "1.1"),
-        ("budget.max_epochs=0", "budget.max_epochs", "0"),
-        ("budget.k=-1", "budget.k", "-1"),
+        ("budget.alpha=1.1", "budget.alpha", 1.1),
+        ("budget.max_epochs=0", "budget.max_epochs", 0),
+        ("budget.k=-1", "budget.k", -1),
         ("budget.name=linear", "budget.name", "linear"),
         ("protocol.name=leaky", "protocol.name", "leaky"),
         ("method.name=dip", "method.name", "dip"),
         ("method.input=picture", "method.input", "picture"),
         ("method.carry=both", "method.carry", "both"),
-        ("method.input_channels=0", "method.input_channels", "0"),
-        ("arch.width=0", "arch.width", "0"),
-        ("arch.width=wide", "arch.width", "wide"),
+        ("method.input_channels=0", "method.input_channels", 0),
+        ("arch.width=0", "arch.width", 0),
         ("arch.name=vgg", "arch.name", "vgg"),
         ("arch.upsampling=bicubic", "arch.upsampling", "bicubic"),
-        ("~arch", "arch", "None"),
+        ("~arch", "arch.name", None),
         ("loss.name=l1", "loss.name", "l1"),
-        ("trainer.iterations=0", "trainer.iterations", "0"),
-        ("trainer.iterations=many", "trainer.iterations", "many"),
-        ("trainer.lr=0", "trainer.lr", "0"),
-        ("average.decay=1", "average.decay", "1"),
-        ("trainer.chunk=0", "trainer.chunk", "0"),
+        ("trainer.iterations=0", "trainer.iterations", 0),
+        ("trainer.lr=0", "trainer.lr", 0),
+        ("average.decay=1", "average.decay", 1),
+        ("trainer.chunk=0", "trainer.chunk", 0),
         ("trainer.precision=float16", "trainer.precision", "float16"),
-        ("trainer.rollback.jump_db=0", "trainer.rollback.jump_db", "0"),
+        ("trainer.rollback.jump_db=0", "trainer.rollback.jump_db", 0),
         ("data.name=lena", "data.name", "lena"),
-        ("data.size=8", "data.size", "8"),
+        ("data.size=8", "data.size", 8),
         ("data.fit=stretch", "data.fit", "stretch"),
         ("data.source=hub", "data.source", "hub"),
         ("runtime.accelerator=tpu", "runtime.accelerator", "tpu"),
-        ("runtime.threads=0", "runtime.threads", "0"),
-        ("seed=-1", "seed", "-1"),
-        ("seed=1.5", "seed", "1.5"),
-        ("noise_seed=true", "noise_seed", "True"),
-        ("+trainer.momentum=0.9", "trainer.momentum", "iterations"),
+        ("runtime.threads=0", "runtime.threads", 0),
+        ("seed=-1", "seed", -1),
+        ("seed=1.5", "seed", 1.5),
+        ("noise_seed=true", "noise_seed", True),
     ],
 )
-def test_a_bad_setting_is_named_with_what_came(composing: Compose, override: str, key: str, got: str) -> None:
-    with pytest.raises(ConfigError) as caught:
+def test_a_bad_setting_is_named_with_what_came(composing: Compose, override: str, setting: str, got: object) -> None:
+    with refused(ConfigError, setting, got=got) as caught:
         parse(composing(override))
-    message = str(caught.value)
-    assert message.startswith(key)
-    assert got in message
-    assert len(message.splitlines()) == 1
+    assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "override", ["noise.beta_max=high", "scheduler.stages=2.5", "arch.width=wide", "trainer.iterations=many"]
+)
+def test_a_value_of_another_type_is_named(composing: Compose, override: str) -> None:
+    setting, _, value = override.partition("=")
+    with refused(ConfigError, setting, problem=f"Value '{value}'") as caught:
+        parse(composing(override))
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_setting_that_there_is_not_is_named_with_those_that_there_are(composing: Compose) -> None:
+    with refused(ConfigError, "trainer.momentum", names=("iterations",)):
+        parse(composing("+trainer.momentum=0.9"))
 
 
 def test_a_budget_without_any_iteration_is_refused(composing: Compose) -> None:
-    with pytest.raises(ConfigError, match="leaves no iteration"):
+    with refused(ConfigError, "budget", got="saturating", problem="alpha=1, k=0", names=("smaller alpha",)):
         parse(composing("budget.alpha=1", "budget.k=0"))
 
 
 def test_the_clean_reference_belongs_to_the_clean_protocol(composing: Compose) -> None:
     leaky = ("loss=perceptual", "loss.reference=clean")
     assert parse(composing("protocol=clean", *leaky)).loss.name == "perceptual"
-    with pytest.raises(ConfigError, match=r"loss\.reference: got 'clean' with protocol=renoised"):
+    with refused(ConfigError, "loss.reference", got="clean", problem="protocol=renoised", names=("target",)):
         parse(composing("protocol=renoised", *leaky))
 
 
 def test_a_missing_value_is_asked_for(composing: Compose) -> None:
-    with pytest.raises(ConfigError, match=r"data\.path: must be given"):
+    with refused(ConfigError, "data.path", problem="data.path=…"):
         parse(composing("data=file"))
 
 
@@ -316,16 +315,17 @@ def test_every_method_gets_the_same_number_of_iterations(composing: Compose) -> 
     ["arch.widht=3", "trainer.rolback.attempts=1", "data.nmae=rocket", "runtime.thread=2", "sweep.retry_faild=true"],
 )
 def test_an_unknown_setting_lists_the_known_ones(override: str) -> None:
-    with pytest.raises(ConfigError, match="no such setting; allowed: ") as caught:
+    section = override.partition(".")[0]
+    known = {"arch": "width", "trainer": "rollback", "data": "name", "runtime": "threads", "sweep": "retry_failed"}
+    with refused(ConfigError, override.partition("=")[0], names=(known[section],)):
         check_keys([override])
-    assert override.partition("=")[0] in str(caught.value)
 
 
 def test_an_unknown_group_lists_the_known_ones_unless_there_may_be_others() -> None:
-    with pytest.raises(ConfigError, match=r"sed: no such group or setting; allowed: arch, .*sweep, seed"):
+    with refused(ConfigError, "sed", names=("arch, ", "sweep, seed")):
         check_keys(["sed=1"])
     check_keys(["--config-dir", "mine", "sed=1"])
-    with pytest.raises(ConfigError, match="sed"):
+    with refused(ConfigError, "sed"):
         check_keys(["-c", "job", "sed=1"])
 
 
@@ -350,29 +350,31 @@ def test_plain_values_parse_as_what_hydra_composed(composing: Compose, overrides
 
 
 @pytest.mark.parametrize(
-    ("key", "value", "message"),
+    ("key", "value", "setting", "got", "problem", "way"),
     [
-        ("arch", {"name": "unet", "width": "wide"}, r"arch\.width: Value 'wide'"),
-        ("arch", {"name": "unet", "widht": 3}, r"arch\.widht: no such setting; allowed: name, width"),
-        ("arch", None, r"arch\.name: got None; allowed: unet"),
-        ("arch", {"name": ["unet"]}, r"arch\.name: got \['unet'\]; allowed: unet"),
-        ("trainer", 3, "trainer: got 3; allowed: a group with the settings rollback"),
-        ("noise", {"beta_max": "${nowhere}"}, r"noise\.beta_max: Interpolation key 'nowhere' not found"),
-        ("seed", "${nowhere}", "seed: Interpolation key 'nowhere' not found"),
-        ("seed", "1", "seed: got '1'; allowed: a whole number"),
-        ("data", {"source": "file", "path": "???"}, r"data\.path: must be given"),
+        ("arch", {"name": "unet", "width": "wide"}, "arch.width", ..., "Value 'wide'", ""),
+        ("arch", {"name": "unet", "widht": 3}, "arch.widht", ..., "", "name, width"),
+        ("arch", None, "arch.name", None, "", "unet"),
+        ("arch", {"name": ["unet"]}, "arch.name", ["unet"], "", "unet"),
+        ("trainer", 3, "trainer", 3, "", "rollback"),
+        ("noise", {"beta_max": "${nowhere}"}, "noise.beta_max", ..., "Interpolation key 'nowhere' not found", ""),
+        ("seed", "${nowhere}", "seed", ..., "Interpolation key 'nowhere' not found", ""),
+        ("seed", "1", "seed", "1", "", ">= 0"),
+        ("data", {"source": "file", "path": "???"}, "data.path", ..., "data.path=…", ""),
     ],
     ids=str,
 )
-def test_bad_plain_values_are_named_too(composing: Compose, key: str, value: object, message: str) -> None:
-    with pytest.raises(ConfigError, match=message):
+def test_bad_plain_values_are_named_too(
+    composing: Compose, key: str, value: object, setting: str, got: object, problem: str, way: str
+) -> None:
+    with refused(ConfigError, setting, got=got, problem=problem, names=(way,)):
         parse(as_plain(composing) | {key: value})
 
 
 def test_types_are_told_apart_where_python_takes_them_for_equal(composing: Compose) -> None:
     values = as_plain(composing)
     assert parse(values | {"runtime": {"threads": 1, "checkpoint_every": 1}}).runtime.threads == 1
-    with pytest.raises(ConfigError, match=r"runtime\.threads"):
+    with refused(ConfigError, "runtime.threads", problem="1.5"):
         parse(values | {"runtime": {"threads": 1.5, "checkpoint_every": 1}})
     assert parse(values | {"runtime": {"overwrite": True}}).runtime.overwrite is True
 
@@ -399,7 +401,7 @@ def test_a_logger_is_looked_for_in_each_configuration(composing: Compose, monkey
         values = as_plain(composing, "logger=wandb")
         assert parse(values).logger.name == "wandb"
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
-    with pytest.raises(ConfigError, match="logger=wandb needs an extra"):
+    with refused(ConfigError, "logger", got="wandb", names=("pip install 'dip_stages[wandb]'",)):
         parse(values)
 
 
@@ -415,24 +417,28 @@ def test_the_sweeps_own_settings(composing: Compose) -> None:
 
 
 @pytest.mark.parametrize(
-    ("override", "message"),
+    ("override", "got", "way"),
     [
-        ("sweep.name=null", r"sweep\.name: got None; allowed: letters"),
-        ("sweep.name=..", r"sweep\.name: got '\.\.'; allowed: letters"),
-        ("sweep.name=a/b", r"sweep\.name: got 'a/b'; allowed: letters"),
-        ("sweep.plan_only=yes_please", r"sweep\.plan_only: got 'yes_please'; allowed: true, false"),
-        ("sweep.retry_failed=1", r"sweep\.retry_failed: got 1; allowed: true, false"),
-        ("sweep.retries=-1", r"sweep\.retries: got -1; allowed: a whole number >= 0"),
-        ("sweep.retries=true", r"sweep\.retries: got True; allowed: a whole number >= 0"),
-        ("sweep.retries=1.5", r"sweep\.retries: got 1\.5; allowed: a whole number >= 0"),
-        ("sweep.on_interrupt=wait", r"sweep\.on_interrupt: got 'wait'; allowed: stop, leave"),
-        ("sweep.exclude=dncnn", r"sweep\.exclude: got 'dncnn'; allowed: a list of mappings"),
-        ("sweep.exclude=[dncnn]", r"sweep\.exclude: got \['dncnn'\]; allowed: a list of mappings"),
-        ("+sweep.exlude=[]", r"sweep\.exlude: no such setting; allowed: name, .*exclude, grids"),
-        ("sweep.name=${nowhere}", r"sweep\.name: Interpolation key 'nowhere' not found"),
-        ("~sweep.name", r"sweep\.name: got None"),
+        ("sweep.name=null", None, "letters"),
+        ("sweep.name=..", "..", "letters"),
+        ("sweep.name=a/b", "a/b", "letters"),
+        ("sweep.plan_only=yes_please", "yes_please", "true, false"),
+        ("sweep.retry_failed=1", 1, "true, false"),
+        ("sweep.retries=-1", -1, ">= 0"),
+        ("sweep.retries=true", True, ">= 0"),
+        ("sweep.retries=1.5", 1.5, ">= 0"),
+        ("sweep.on_interrupt=wait", "wait", "stop, leave"),
+        ("sweep.exclude=dncnn", "dncnn", "a list of mappings"),
+        ("sweep.exclude=[dncnn]", ["dncnn"], "a list of mappings"),
+        ("+sweep.exlude=[]", ..., "exclude, grids"),
+        ("~sweep.name", None, "letters"),
     ],
 )
-def test_a_bad_setting_of_a_sweep_is_named(composing: Compose, override: str, message: str) -> None:
-    with pytest.raises(ConfigError, match=message):
+def test_a_bad_setting_of_a_sweep_is_named(composing: Compose, override: str, got: object, way: str) -> None:
+    with refused(ConfigError, override.strip("+~").partition("=")[0], got=got, names=(way,)):
         parse_sweep(composing(override))
+
+
+def test_an_interpolation_of_a_sweep_that_leads_nowhere_is_named(composing: Compose) -> None:
+    with refused(ConfigError, "sweep.name", problem="'nowhere'"):
+        parse_sweep(composing("sweep.name=${nowhere}"))

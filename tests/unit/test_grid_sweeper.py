@@ -13,6 +13,7 @@ from hydra.types import HydraContext, RunMode
 from dip_stages.config import DDPMConfig
 from dip_stages.errors import ConfigError
 from hydra_plugins.dip_stages.grid_sweeper import GridSweeper
+from tests.raising import refused
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -120,7 +121,7 @@ def test_references_join_a_sweep_once_an_observation(planned: MakePlan) -> None:
 
 
 def test_a_reference_that_there_is_not_is_refused(planned: MakePlan) -> None:
-    with pytest.raises(ConfigError, match=r"sweep.references: got 'staged'; allowed: nlm, tv, bm3d, ddpm, ddpm_mean"):
+    with refused(ConfigError, "sweep.references", got="staged", allowed="nlm, tv, bm3d, ddpm, ddpm_mean"):
         planned("sweep.references=[staged]")
 
 
@@ -134,7 +135,7 @@ def test_references_take_settings_of_their_own(planned: MakePlan) -> None:
     method = plan.cells[2].cell.config.method
     assert isinstance(method, DDPMConfig)
     assert (method.training.iterations, method.training.pictures) == (7, ["chelsea", "coffee"])
-    with pytest.raises(ConfigError, match=r"sweep.references: got 'seed'; allowed: method, and settings such as"):
+    with refused(ConfigError, "sweep.references", got="seed", names=("method, ", "method.sigma")):
         planned("sweep=custom", "sweep.references=[{method:tv,seed:3}]")
 
 
@@ -162,25 +163,31 @@ def test_grids_take_file_names_that_hydras_grammar_would_not(planned: MakePlan, 
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("arguments", "setting", "got", "way"),
     [
-        (("sweep=custom", "sweep.grids=all"), "sweep.grids: got 'all'; allowed: a list"),
-        (("sweep=smoke", "sweep.name=null"), "sweep.name: got None; allowed: letters"),
-        (("sweep=smoke", "sweep.name='../up'"), "sweep.name: got '../up'; allowed: letters"),
-        (("runtime.threads=1,2",), "they are no axes"),
-        (("seed=range(0,3)", "trainer.lr=interval(0.1,0.2)"), "a continuous range; allowed: a list"),
-        (("arch=unet,vnet",), "Could not find 'arch/vnet'"),
+        (("sweep=custom", "sweep.grids=all"), "sweep.grids", "all", "a list"),
+        (("sweep=smoke", "sweep.name=null"), "sweep.name", None, "letters"),
+        (("sweep=smoke", "sweep.name='../up'"), "sweep.name", "../up", "letters"),
+        (("runtime.threads=1,2",), "runtime.threads", ..., ""),
+        (("seed=range(0,3)", "trainer.lr=interval(0.1,0.2)"), "trainer.lr", "interval(0.1,0.2)", "a=1,2,3"),
     ],
 )
-def test_a_sweep_that_cannot_be_is_refused(planned: MakePlan, arguments: tuple[str, ...], message: str) -> None:
-    with pytest.raises((HydraException, ConfigError)) as caught:
+def test_a_sweep_that_cannot_be_is_refused(
+    planned: MakePlan, arguments: tuple[str, ...], setting: str, got: object, way: str
+) -> None:
+    with refused(ConfigError, setting, got=got, names=(way,)):
         planned(*arguments)
-    assert message in str(caught.value)
+
+
+def test_what_hydra_cannot_find_is_refused_in_its_words(planned: MakePlan) -> None:
+    with pytest.raises(HydraException, match="Could not find 'arch/vnet'"):
+        planned("arch=unet,vnet")
 
 
 def test_a_bad_value_names_the_cell(planned: MakePlan) -> None:
-    with pytest.raises(ConfigError, match=r"noise\.beta_max: got 3\.0.*\n  in the cell: .*noise\.beta_max=3"):
+    with refused(ConfigError, "noise.beta_max", got=3) as caught:
         planned("noise.beta_max=0.01,3")
+    assert "noise.beta_max=3" in str(caught.value.cell)
 
 
 def test_rules_leave_out_combinations_in_every_grid(planned: MakePlan) -> None:
@@ -199,21 +206,20 @@ def test_a_grid_may_have_rules_of_its_own(planned: MakePlan) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("arguments", "setting", "got", "problem", "way"),
     [
-        (("sweep.exclude=[{arhc: dncnn}]",), "sweep.exclude: arhc: no such axis; allowed: arch, average, beta_max"),
-        (("sweep.exclude=[{noise_seed: 0}]",), "leaves out all 30 points"),
-        (("sweep.exclude=all",), "sweep.exclude: got 'all'; allowed: a list of mappings"),
-        (("sweep=custom", "sweep.grids=[{exclude: [3]}]"), "sweep.exclude: got [3]; allowed: a list of mappings"),
-        (("sweep.retries=many",), "sweep.retries: got 'many'; allowed: a whole number"),
+        (("sweep.exclude=[{arhc: dncnn}]",), "sweep.exclude: arhc", ..., "", "arch, average, beta_max"),
+        (("sweep.exclude=[{noise_seed: 0}]",), "sweep.exclude", ..., "all 30 points", ""),
+        (("sweep.exclude=all",), "sweep.exclude", "all", "", "a list of mappings"),
+        (("sweep=custom", "sweep.grids=[{exclude: [3]}]"), "sweep.exclude", [3], "", "a list of mappings"),
+        (("sweep.retries=many",), "sweep.retries", "many", "", ">= 0"),
     ],
 )
 def test_bad_rules_and_settings_are_refused_before_anything_is_composed(
-    planned: MakePlan, arguments: tuple[str, ...], message: str
+    planned: MakePlan, arguments: tuple[str, ...], setting: str, got: object, problem: str, way: str
 ) -> None:
-    with pytest.raises(ConfigError) as caught:
+    with refused(ConfigError, setting, got=got, problem=problem, names=(way,)):
         planned(*arguments)
-    assert message in str(caught.value)
 
 
 def test_a_big_sweep_is_planned_in_seconds(planned: MakePlan) -> None:
@@ -226,5 +232,6 @@ def test_a_big_sweep_is_planned_in_seconds(planned: MakePlan) -> None:
 
 
 def test_a_bad_value_deep_in_a_big_sweep_names_its_cell(planned: MakePlan) -> None:
-    with pytest.raises(ConfigError, match=r"seed: got -1.*\n  in the cell: .*method=staged arch=unet seed=-1"):
+    with refused(ConfigError, "seed", got=-1) as caught:
         planned("sweep=custom", "method=staged", "arch=unet,dncnn", "seed=range(20,-2,-1)")
+    assert "method=staged arch=unet seed=-1" in str(caught.value.cell)

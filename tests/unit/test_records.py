@@ -9,6 +9,7 @@ import pytest
 
 from dip_stages.errors import RecordError
 from dip_stages.records import RECORD, Record, read_json, read_record, set_aside, write_csv, write_json, write_record
+from tests.raising import refused
 
 
 def a_record(**changes: Any) -> Record:
@@ -43,7 +44,7 @@ def test_every_truncation_is_noticed(tmp_path: Path) -> None:
     whole = (tmp_path / RECORD).read_bytes()
     for length in range(len(whole) - 2):
         (tmp_path / RECORD).write_bytes(whole[:length])
-        with pytest.raises(RecordError, match="truncated"):
+        with refused(RecordError, tmp_path / RECORD, problem="truncated"):
             read_record(tmp_path)
 
 
@@ -52,7 +53,7 @@ def test_a_record_that_is_still_json_but_altered_is_noticed(tmp_path: Path) -> N
     whole = (tmp_path / RECORD).read_text()
     for altered in (whole.replace("0.01", "0.02"), whole.replace('"x"', '"y"'), whole + " ", whole[:-1]):
         (tmp_path / RECORD).write_text(altered)
-        with pytest.raises(RecordError, match="altered since it was written"):
+        with refused(RecordError, tmp_path / RECORD, problem="altered"):
             read_record(tmp_path)
 
 
@@ -65,20 +66,24 @@ def test_what_is_set_aside_replaces_what_was_before(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "message"),
+    ("changes", "got", "problem"),
     [
-        ({"schema": 99}, "got schema 99; allowed: 3"),
-        ({"extra": 1}, r"unknown \['extra'\]"),
-        ({"status": "half"}, "got status 'half'"),
-        ({"metrics": None}, "got status 'done'"),
-        ({"status": "failed"}, "got status 'failed'"),
+        ({"schema": 99}, 99, "schema"),
+        ({"extra": 1}, ..., "unknown ['extra']"),
+        ({"status": "half"}, "half", "status"),
+        ({"metrics": None}, "done", "status"),
+        ({"status": "failed"}, "failed", "status"),
     ],
 )
-def test_a_record_that_is_not_one_is_refused(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+def test_a_record_that_is_not_one_is_refused(
+    tmp_path: Path, changes: dict[str, Any], got: object, problem: str
+) -> None:
     write_record(tmp_path, a_record())
     values = json.loads((tmp_path / RECORD).read_text())
     (tmp_path / RECORD).write_text(json.dumps(values | changes))
-    with pytest.raises(RecordError, match=message):
+    with refused(
+        RecordError, tmp_path / RECORD, got=got, problem=problem, allowed="3" if problem == "schema" else None
+    ):
         read_record(tmp_path)
 
 
@@ -87,13 +92,13 @@ def test_a_missing_field_is_named(tmp_path: Path) -> None:
     values = json.loads((tmp_path / RECORD).read_text())
     del values["timing"]
     (tmp_path / RECORD).write_text(json.dumps(values))
-    with pytest.raises(RecordError, match=r"missing \['timing'\]"):
+    with refused(RecordError, tmp_path / RECORD, problem="missing ['timing']"):
         read_record(tmp_path)
 
 
 def test_json_that_is_no_object_is_refused(tmp_path: Path) -> None:
     (tmp_path / "x.json").write_text("[1]")
-    with pytest.raises(RecordError, match="got a JSON list; allowed: an object"):
+    with refused(RecordError, tmp_path / "x.json", problem="JSON list", allowed="an object"):
         read_json(tmp_path / "x.json")
 
 

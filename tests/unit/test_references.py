@@ -22,6 +22,7 @@ from dip_stages.records import read_record
 from dip_stages.report import compare, describe, effects, load, report_sweep
 from dip_stages.report.tables import comparison
 from dip_stages.runner import run_cell
+from tests.raising import refused
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -171,23 +172,22 @@ def test_a_sweep_of_references_alone_is_reported_and_compared(make_cell: MakeCel
 
 
 @pytest.mark.parametrize(
-    ("overrides", "said"),
+    ("overrides", "setting", "got", "way"),
     [
-        (("method=nlm", "method.sigma=guess"), "method.sigma: got 'guess'; allowed: known, estimate"),
-        (("method=nlm", "method.patch=0"), "method.patch: got 0; allowed: a number >= 1"),
-        (("method=ddpm", "method.training.crop=30"), "method.training.crop: got 30; allowed: a multiple of 4"),
-        (("method=ddpm", "method.training.width=12"), "method.training.width: got 12; allowed: a multiple of 8"),
-        (
-            ("method=ddpm", "method.training.sizes=[16]"),
-            r"sizes: got \[16\]; allowed: sides no smaller",
-        ),
-        (("method=ddpm", "method.training.pictures=[coffee]"), r"pictures: got \['coffee'\]; allowed: 2 pictures"),
-        (("method=ddpm", "method.training.pictures=[coffee,coffee]"), "allowed: 2 pictures or more"),
-        (("method=ddpm", "method.training.source=folder"), "method.training.path: must be given"),
+        (("method=nlm", "method.sigma=guess"), "method.sigma", "guess", "known, estimate"),
+        (("method=nlm", "method.patch=0"), "method.patch", 0, "a number >= 1"),
+        (("method=ddpm", "method.training.crop=30"), "method.training.crop", 30, "a multiple of 4"),
+        (("method=ddpm", "method.training.width=12"), "method.training.width", 12, "a multiple of 8"),
+        (("method=ddpm", "method.training.sizes=[16]"), "method.training.sizes", [16], "32"),
+        (("method=ddpm", "method.training.pictures=[coffee]"), "method.training.pictures", ["coffee"], "2"),
+        (("method=ddpm", "method.training.pictures=[coffee,coffee]"), "method.training.pictures", ["coffee"] * 2, "2"),
+        (("method=ddpm", "method.training.source=folder"), "method.training.path", ..., ""),
     ],
 )
-def test_bad_settings_are_named(make_cell: MakeCell, overrides: tuple[str, ...], said: str) -> None:
-    with pytest.raises(ConfigError, match=said):
+def test_bad_settings_are_named(
+    make_cell: MakeCell, overrides: tuple[str, ...], setting: str, got: object, way: str
+) -> None:
+    with refused(ConfigError, setting, got=got, names=(way,)):
         make_cell(*overrides)
 
 
@@ -197,13 +197,13 @@ def test_a_missing_extra_is_named_with_the_command_that_installs_it(
 ) -> None:
     there = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == package else there(name))
-    with pytest.raises(ConfigError, match=rf"method={method} needs {package}.*pip install 'dip_stages\[{method}\]'"):
+    with refused(ConfigError, "method", got=method, problem=package, names=(f"pip install 'dip_stages[{method}]'",)):
         make_cell(f"method={method}")
     make_cell("method=nlm")
 
 
 def test_a_model_may_not_have_learnt_from_the_picture_that_it_is_to_denoise(make_cell: MakeCell) -> None:
-    with pytest.raises(ConfigError, match=r"coffee\.png, is among those that the model learns from"):
+    with refused(ConfigError, "method.training", problem="coffee.png"):
         check_inputs(make_cell("method=ddpm", "data.name=coffee"))
     check_inputs(make_cell("method=ddpm", "data.name=coffee", "method.training.pictures=[astronaut,chelsea]"))
 
@@ -214,25 +214,27 @@ def test_a_folder_with_too_few_or_broken_pictures_is_refused(make_cell: MakeCell
         (tmp_path / name).mkdir()
         Image.new("RGB", (40, 40), "red").save(tmp_path / name / "a.png")
     (tmp_path / "few" / "copy.png").write_bytes((tmp_path / "few" / "a.png").read_bytes())
-    with pytest.raises(ConfigError, match="with fewer than 2 different pictures"):
+    with refused(ConfigError, "method.training.path", got=str(tmp_path / "few"), problem="fewer than 2 "):
         make_cell(*training, f"method.training.path={tmp_path / 'few'}")
     (tmp_path / "broken" / "b.png").write_bytes(b"no picture")
-    with pytest.raises(PictureError, match=r"b\.png"):
+    with refused(PictureError, tmp_path / "broken" / "b.png"):
         check_inputs(make_cell(*training, f"method.training.path={tmp_path / 'broken'}"))
 
 
 def test_noise_beyond_the_models_last_step_is_refused(make_cell: MakeCell) -> None:
     short = ("method=ddpm", "method.training.timesteps=100", "method.training.beta_end=0.001")
-    with pytest.raises(ConfigError, match=r"its noise ends at sigma 0\.119 on \[0, 1\], the picture's is 0\.141"):
+    with refused(
+        ConfigError, "method.training", problem="sigma 0.119 on [0, 1], the picture's is 0.141", names=("beta_end",)
+    ):
         check_inputs(make_cell(*short, "beta_max=b0.02"))
     check_inputs(make_cell(*short, "beta_max=b0.01"))
 
 
 def test_a_model_of_another_setting_is_refused_before_any_compute(make_cell: MakeCell, tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="holds no trained model"):
+    with refused(ModelError, tmp_path, problem="no trained model"):
         check_inputs(make_cell("method=ddpm", f"method.model={tmp_path}"))
     (tmp_path / MODEL).write_text('{"settings": {"width": 8}}')
-    with pytest.raises(ModelError, match=r"a model of another setting: .*width: got 8, wanted 24"):
+    with refused(ModelError, tmp_path, problem="width: got 8, wanted 24", names=("method.model=null",)):
         check_inputs(make_cell("method=ddpm", f"method.model={tmp_path}"))
 
 

@@ -59,9 +59,9 @@ def test_too_many_in_a_row_fail_and_say_where_the_last_good_state_is() -> None:
     rollback.accepts(10, 0.1)
     assert not rollback.accepts(20, math.nan)
     assert not rollback.accepts(20, math.nan)
-    with pytest.raises(DivergenceError, match=r"iteration 20 .*last good state, iteration 10") as caught:
+    with pytest.raises(DivergenceError) as caught:
         rollback.accepts(20, math.nan)
-    assert caught.value.last_good == 10
+    assert (caught.value.iteration, caught.value.last_good) == (20, 10)
 
 
 def test_a_good_chunk_starts_the_count_of_attempts_anew() -> None:

@@ -7,6 +7,7 @@ import pytest
 from dip_stages import report
 from dip_stages.errors import RecordError
 from dip_stages.report.changes import compare, compared
+from tests.raising import refused
 from tests.unit.report.test_report import Sweep, axes
 
 if TYPE_CHECKING:
@@ -72,5 +73,5 @@ def test_cells_of_another_state_and_of_one_sweep_alone_are_listed(first: Sweep, 
 
 def test_a_folder_that_is_no_sweeps_is_named(first: Sweep, tmp_path: Path) -> None:
     first.add(axes("baseline"), 25.0)
-    with pytest.raises(RecordError, match="nowhere"):
+    with refused(RecordError, tmp_path / "nowhere"):
         compare(first.root, tmp_path / "nowhere")

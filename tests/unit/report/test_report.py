@@ -16,6 +16,7 @@ from dip_stages.records import Record, write_csv, write_json, write_record
 from dip_stages.report.charts import plot_grid
 from dip_stages.report.plots import _curve, _liveliest, _panels
 from dip_stages.report.tables import comparison, grid, protocols, reported, to_html, to_latex, to_markdown
+from tests.raising import refused
 
 
 def axes(method: str, **changes: Any) -> dict[str, Any]:
@@ -125,7 +126,7 @@ def test_failed_missing_and_unreadable_cells_are_rows_too_and_strangers_are_apar
 
 def test_a_folder_without_a_sweep_is_refused(tmp_path: Path) -> None:
     for folder in (tmp_path, tmp_path / "nowhere"):
-        with pytest.raises(RecordError, match=r"neither plan\.json nor"):
+        with refused(RecordError, folder, problem="plan.json"):
             report.load(folder)
 
 

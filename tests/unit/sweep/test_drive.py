@@ -253,7 +253,7 @@ def test_a_broken_record_is_named_set_aside_and_done_again(plan: Plan, capsys: p
     capsys.readouterr()
     assert drive(plan, launcher) == 0
     assert launcher.batches == [(0, 1)]
-    assert f"{path}: got status 'gone'" in capsys.readouterr().err
+    assert f"{path}: got 'gone'" in capsys.readouterr().err
     assert path.with_name(f"{RECORD}.broken").exists()
     assert json.loads(path.read_text())["metrics"] == whole["metrics"]
 

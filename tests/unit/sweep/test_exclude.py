@@ -7,6 +7,7 @@ import pytest
 from dip_stages.errors import ConfigError
 from dip_stages.sweep.exclude import Rule, points_left
 from tests.planning import a_composer
+from tests.raising import refused
 
 if TYPE_CHECKING:
     from tests.conftest import Compose
@@ -86,32 +87,31 @@ def test_a_grids_rules_are_its_own(composing: Compose) -> None:
 
 
 @pytest.mark.parametrize(
-    ("axes", "message"),
+    ("axes", "got", "names"),
     [
-        (
-            {"arhc": "unet"},
-            r"sweep\.exclude: arhc: no such axis; allowed: arch, average, beta_max, .*seed, noise_seed, and sett",
-        ),
-        ({"arch": "dncn"}, r"sweep\.exclude: arch: got 'dncn'; allowed: dncnn, resnet, unet"),
-        ({"arch.widht": 3}, r"sweep\.exclude: arch\.widht: no such setting; allowed: name, width"),
-        ({"network.width": 3}, r"sweep\.exclude: network\.width: no such axis; allowed: arch"),
-        ({"sweep": "smoke"}, "no such axis"),
-        ({"hydra.job.name": "x"}, "no such axis"),
-        ({"beta_max": "b3"}, r"beta_max: got 'b3'; allowed: b0\.01, b0\.02"),
-        ({}, "empty rule"),
+        ({"arhc": "unet"}, ..., ("arch, average, beta_max, ", "seed, noise_seed, and sett")),
+        ({"arch": "dncn"}, "dncn", ("dncnn, resnet, unet",)),
+        ({"arch.widht": 3}, ..., ("name, width",)),
+        ({"network.width": 3}, ..., ("arch, ", "arch.width")),
+        ({"sweep": "smoke"}, ..., ("arch, ", "arch.width")),
+        ({"hydra.job.name": "x"}, ..., ("arch, ", "arch.width")),
+        ({"beta_max": "b3"}, "b3", ("b0.01, b0.02",)),
+        ({}, {}, ()),
     ],
     ids=str,
 )
-def test_a_rule_about_nothing_is_refused(composing: Compose, axes: dict[str, Any], message: str) -> None:
+def test_a_rule_about_nothing_is_refused(
+    composing: Compose, axes: dict[str, Any], got: object, names: tuple[str, ...]
+) -> None:
     del composing
     composer, _ = a_composer([POINT])
-    with pytest.raises(ConfigError, match=message):
+    with refused(ConfigError, ": ".join(("sweep.exclude", *axes)), got=got, names=names):
         Rule(axes, composer)
 
 
 def test_leaving_out_everything_is_refused(composing: Compose) -> None:
     del composing
     composer, _ = a_composer([("arch=unet",)])
-    with pytest.raises(ConfigError, match="leaves out all 2 points"):
+    with refused(ConfigError, "sweep.exclude", problem="all 2 points"):
         points_left([{"arch": ["arch=unet", "arch=dncnn"]}], {}, [[{"seed": 0}]], composer)
     assert points_left([], {}, [], composer) == []
