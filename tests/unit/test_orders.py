@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import grimp
-import pytest
 
 from dip_stages import orders
 from dip_stages.errors import DriftError, PictureError
