@@ -61,7 +61,7 @@ def test_a_worker_is_a_child_of_the_server_with_a_session_environment_and_folder
     process = server.start({**ENVIRONMENT, "CUDA_VISIBLE_DEVICES": "7"}, 1)
     until(lambda: process.pid, "the start")
     assert parent_of(process.pid) == server.pid
-    assert os.getsid(process.pid) == process.pid
+    until(lambda: os.getsid(process.pid) == process.pid, "the session")
     until(lambda: Path(f"/proc/{process.pid}/cwd").resolve() == tmp_path, "the folder")
     assert process.poll() is None
     assert ended(process) == 0
