@@ -52,7 +52,7 @@ def test_the_wheel_holds_conf_sweeps_and_plugin_and_the_sdist_no_outputs(built: 
 def wanted(root: Distribution) -> dict[str, Distribution]:
     """Return the installed distributions that one asks for, and those that these ask for, by name."""
     found: dict[str, Distribution] = {}
-    seen = set()
+    seen: set[tuple[str, str]] = set()
     left = [(root, "")]
     while left:
         one, extra = left.pop()
@@ -87,7 +87,7 @@ def test_the_wheel_works_in_an_empty_folder_and_an_environment(built: Path, tmp_
     call(sys.executable, "-m", "venv", "--without-pip", environment, cwd=work)
     python = environment / "bin" / "python"
     (wheel,) = built.glob("*.whl")
-    options = ["-q", *os.environ.get("PIP_OPTIONS", "").split(), "-c", ROOT / "constraints.txt"]
+    options = ["-q", *os.environ.get("PIP_OPTIONS", "").split(), "-c", str(ROOT / "constraints.txt")]
     options += [] if resolved else ["--no-deps"]
     call(sys.executable, "-m", "pip", "--python", python, "install", *options, wheel, cwd=work)
     if not resolved:

@@ -51,7 +51,7 @@ def imports() -> dict[str, set[str]]:
     A module that is not installed is taken to be called like its distribution.
     """
     distributions = packages_distributions()
-    found = defaultdict(set)
+    found: defaultdict[str, set[str]] = defaultdict(set)
     for path in sorted(path for folder in OURS for path in (ROOT / folder).rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
