@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_OPTIONS) -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help install report report-paper sweep stopping ddpm-demo test test-slow test-browser test-cluster faults bench-sweep bench bench-guard check clean
+.PHONY: help install report report-paper sweep stopping ddpm-demo test test-slow chromium test-browser test-cluster release-check faults bench-sweep bench bench-guard check clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,17 +39,22 @@ ddpm-demo: $(VENV)/.ddpm ## trains a small DDPM, draws samples, denoises with it
 	$(BIN)/python -m dip_stages -m sweep=references preset=quick $(ARGS)
 
 test: $(VENV)/.dev ## the tests, in a few minutes
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal -m "not slow and not browser and not cluster" $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal -m "not slow and not browser and not cluster and not release" $(ARGS)
 
-test-slow: $(VENV)/.dev ## trainings, an installation from the wheel, the README's commands
+test-slow: $(VENV)/.dev ## trainings, the wheel, the commands of README and docs
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadgroup -m slow $(ARGS)
 
-test-browser: $(VENV)/.dev ## the report's page in a real Chromium, which is installed if it is not there (as root, on Debian)
-	command -v chromium && command -v chromedriver || { apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium chromium-driver; }
+chromium: # installed if it is not there
+	command -v chromium && command -v chromedriver || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium chromium-driver; }
+
+test-browser: $(VENV)/.dev chromium ## the report's page in a real Chromium, which is installed if it is not there (as root, on Debian)
 	$(BIN)/python -m pytest -q -m browser tests/browser $(ARGS)
 
 test-cluster: $(VENV)/.cluster ## sweeps on a real Slurm and a real Ray, which are installed if they are not there (as root, on Debian 12)
 	$(BIN)/python -m pytest -q -n 2 --dist loadgroup -m cluster tests/cluster $(ARGS)
+
+release-check: $(VENV)/.dev ## the wheel, installed into an empty environment with all that it asks for, and run: before a release
+	$(BIN)/python -m pytest -q -m release tests/end_to_end/test_installation.py $(ARGS)
 
 faults: $(VENV)/.dev ## the fault campaign: 200 kills and 140 other faults, the better part of an hour; as root, for its small disk
 	$(BIN)/python -m tests.faults.campaign --kills 200 --each 20 --lanes 3 --table docs/faults.md $(ARGS)
@@ -89,6 +94,6 @@ $(VENV)/.ddpm: $(VENV)/.run
 	$(PIP) -e ".[ddpm]"
 	@touch $@
 
-$(VENV)/.cluster: $(VENV)/.dev
+$(VENV)/.cluster: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(PIP) -e ".[dev,slurm,ray,joblib]"
-	@touch $@
+	@touch $@ $(VENV)/.dev $(VENV)/.run

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,12 +10,23 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.cluster.sweeps import ENVIRONMENT
+from tests.cluster.sweeps import ENVIRONMENT, LONG, metrics_in, sweep
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ADDRESS = "127.0.0.1:6399"
+
+
+@pytest.fixture(scope="session")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
+    """The metrics of two long cells, computed by the local launcher, once for all processes that test."""
+    root = tmp_path_factory.getbasetemp()
+    folder = (root.parent if "PYTEST_XDIST_WORKER" in os.environ else root) / "undisturbed"
+    folder.mkdir(exist_ok=True)
+    code, said = sweep(folder, *LONG, "seed=0,1")  # of two that run it at once, each waits for the other's cells
+    assert code == 0, said
+    return metrics_in(folder)
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # A real Slurm of one node on this machine: Debian 12, as root, without systemd, loopback only, with accounting and two
-# stand-in GPUs. Safe to run again. `slurm_down.sh` ends it.
+# stand-in GPUs. Safe to run again. `slurm_down.sh` ends it. With --install-only it is not started.
 set -euo pipefail
 export DEBIAN_FRONTEND=noninteractive
 if ! command -v slurmdbd >/dev/null || ! command -v mariadbd >/dev/null; then
@@ -8,6 +8,7 @@ if ! command -v slurmdbd >/dev/null || ! command -v mariadbd >/dev/null; then
   apt-get install -y -qq --no-install-recommends slurm-wlm slurmdbd munge mariadb-server >/tmp/slurm-apt.log 2>&1 \
     || { tail -20 /tmp/slurm-apt.log >&2; exit 1; }
 fi
+[ "${1:-}" != --install-only ] || exit 0
 cpus=$(nproc)
 memory=$(awk '/MemTotal/{print int($2/1024*0.9)}' /proc/meminfo)
 for i in 0 1; do [ -e /dev/fakegpu$i ] || mknod -m 666 /dev/fakegpu$i c 1 3; done

@@ -15,10 +15,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-__all__ = ["checkpointed", "metrics_in", "module", "running", "start", "sweep", "until"]
+__all__ = ["LONG", "checkpointed", "metrics_in", "module", "running", "start", "sweep", "until"]
 
 # Ray asks for a token once a local cluster has left one in the home folder, and only some of its commands read it.
 RAY_ALONE = {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
+LONG = ("sweep=custom", "preset=smoke", "method=baseline", "trainer.iterations=2000", "runtime.checkpoint_every=1")
+"""Some 10 seconds a cell: it is still running when a test has found it to be."""
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", **RAY_ALONE}
 
 

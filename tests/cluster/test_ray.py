@@ -10,7 +10,7 @@ import pytest
 from dip_stages.claims import holder
 from dip_stages.records import read_record
 from tests.cluster.conftest import ADDRESS
-from tests.cluster.sweeps import checkpointed, metrics_in, start, sweep, until
+from tests.cluster.sweeps import LONG, checkpointed, metrics_in, start, sweep, until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("ray")]
 
 RAY = ("hydra/launcher=ray", f"hydra.launcher.address={ADDRESS}")
-LONG = ("sweep=custom", "preset=smoke", "method=baseline", "trainer.iterations=2000", "runtime.checkpoint_every=1")
 
 
 def task_of(cell: Path) -> psutil.Process:
@@ -43,18 +42,15 @@ def test_a_sweep_has_the_records_of_the_local_launcher(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("ray_cluster")
-def test_a_killed_task_is_run_again_and_the_sweep_ends_complete(tmp_path: Path) -> None:
-    for where in ("local", "ray"):
-        (tmp_path / where).mkdir()
-    assert sweep(tmp_path / "local", *LONG, "seed=0,1")[0] == 0
-    process = start(tmp_path / "ray", *LONG, "seed=0,1", *RAY)
-    until(lambda: checkpointed(tmp_path / "ray"), "a cell to have a checkpoint")
-    cell = checkpointed(tmp_path / "ray")[0]
+def test_a_killed_task_is_run_again_and_the_sweep_ends_complete(tmp_path: Path, undisturbed: dict[str, object]) -> None:
+    process = start(tmp_path, *LONG, "seed=0,1", *RAY)
+    until(lambda: checkpointed(tmp_path), "a cell to have a checkpoint")
+    cell = checkpointed(tmp_path)[0]
     task_of(cell).kill()
     said, _ = process.communicate(timeout=400)
     assert process.returncode == 0, said
     assert "2 done of 2 cells" in said
-    assert metrics_in(tmp_path / "ray") == metrics_in(tmp_path / "local")
+    assert metrics_in(tmp_path) == undisturbed
     assert read_record(cell).iterations["resumed_at"], "the killed cell went on from its checkpoint"
 
 

@@ -36,6 +36,8 @@ ON_CLUSTERS = sorted({command for command in EVERY if re.search(r"hydra/launcher
 APART = {*ON_CLUSTERS, *commands(NEW_AXIS)}
 OURS = sorted({command for command in EVERY if command.startswith("python -m dip_stages")} - APART)
 ON_SWEEPS = [command for command in OURS if re.match(r"python -m dip_stages\.(report|status)", command)]
+TEXTS = [document.read_text() for document in DOCUMENTS if document != NEW_AXIS]
+ON_FOLDERS = [code for text in TEXTS for code in re.findall(PYTHON, re.sub(PRINTING, "", text, flags=re.S), flags=re.S)]
 PRINTED = [found for document in DOCUMENTS for found in re.findall(PRINTING, document.read_text(), flags=re.S)]
 MAKES = sorted({command for command in EVERY if command.startswith("make")})
 
@@ -47,16 +49,61 @@ SMALL_TRAINING = [
     "method.training.batch=2",
 ]
 SMALL_REFERENCE = f"{{method:ddpm,{','.join(SMALL_TRAINING).replace('=', ':')}}}"
+TOGETHER = [
+    "{beta_max: 0.01, scheduler: scaled_linear}",
+    "{beta_max: 0.02, scheduler: linear}",
+    "{beta_max: 0.01, loss: perceptual}",
+    "{beta_max: 0.02, loss: mse}",
+]
+"""Leaves of the course report's combinations those of all first and of all second values."""
+
+
+def without(*rules: str) -> str:
+    return f"sweep.exclude=[{', '.join(rules)}]"
+
+
 SMALLER = {
-    "sweep=stopping": ["data.name=camera"],
-    "sweep=claims": ["data.name=camera", "beta_max=0.01", "seed=0"],
+    "sweep=full_grid": [without(*TOGETHER, "{beta_max: 0.01, arch: dncnn}", "{beta_max: 0.02, arch: [unet, resnet]}")],
+    "sweep=report_table": [without(*TOGETHER)],
+    "sweep=smoke": [without("{method: staged, seed: [1, 3]}")],
+    "sweep=stopping": [
+        "data.name=camera",
+        without("{seed: 0, beta_max: 0.038446752}", "{seed: 1, beta_max: [0.003460208, 0.009611688, 0.019930796]}"),
+    ],
+    "sweep=claims": [
+        "data.name=camera",
+        without(
+            *("{beta_max: 0.01, seed: 1}", "{beta_max: 0.01, protocol: renoised}", "{beta_max: 0.01, arch: dncnn}"),
+            *("{beta_max: 0.02, seed: 0}", "{beta_max: 0.02, protocol: clean}", "{beta_max: 0.02, arch: resnet}"),
+        ),
+    ],
     "sweep=references": [f"sweep.references=[nlm,tv,{SMALL_REFERENCE}]", "data.name=camera", "beta_max=0.01"],
+    "data.name=rocket,retina,hubble_deep_field": [
+        without(
+            *("{beta_max: 0.01, seed: 1}", "{beta_max: 0.02, seed: 0}"),
+            *("{method: baseline, data.name: [retina, hubble_deep_field]}", "{method: staged, data.name: rocket}"),
+        )
+    ],
     "method=ddpm": SMALL_TRAINING,
 }
+"""What is added to a command that has an argument. A sweep keeps every value of its axes, less most of its pictures."""
+
+
+def made_small(arguments: list[str]) -> list[str]:
+    """Return the arguments of a command as they are run here: with a tiny picture and few iterations."""
+    of_a_sweep = "-m" in arguments
+    named = [*arguments, "sweep=full_grid"] if of_a_sweep and "sweep=" not in " ".join(arguments) else arguments
+    small = [part for part in arguments if not part.startswith(("preset=", "data.size=", "arch.width="))]
+    small += [smaller for part in named for smaller in SMALLER.get(part, [])]
+    small += ["hydra.launcher.workers=1"] if of_a_sweep and "workers" not in " ".join(arguments) else []
+    rules = [part.partition("=")[2][1:-1] for part in small if part.startswith("sweep.exclude=")]
+    small = [part for part in small if not part.startswith("sweep.exclude=")] + ([without(*rules)] if rules else [])
+    return [*small, "preset=smoke", "data.size=32", "trainer.iterations=2", "arch.width=4"]
 
 
 def test_the_documentation_has_commands_and_each_is_of_a_kind_that_is_tested() -> None:
     assert len(OURS) >= 8
+    assert len(ON_FOLDERS) >= 2
     assert len(PRINTED) >= 2
     assert {"make report", "make test"} <= set(MAKES)
     others = {command.split()[0] for command in EVERY} - {"python", "make", "git", "cd", "pip"}
@@ -87,16 +134,18 @@ def sweeps(tmp_path_factory: pytest.TempPathFactory) -> Sweeps:
     def put(name: str, folder: Path) -> None:
         if name not in made:
             made[name] = tmp_path_factory.mktemp(name)
-            done = command_line(made[name])("-m", f"sweep={name}", "preset=smoke", "trainer.iterations=2", "arch=unet")
+            done = command_line(made[name])(*made_small(["-m", f"sweep={name}"]))
             assert done.returncode == 0, done.stderr
         shutil.copytree(made[name] / "outputs" / name, folder / "outputs" / name)
 
     return put
 
 
-@pytest.mark.slow
-@pytest.mark.xdist_group("sweeps")  # which share what is computed
-@pytest.mark.parametrize("command", ON_SWEEPS)
+ON_MADE = [pytest.mark.slow, pytest.mark.xdist_group("sweeps")]
+"""Of the tests that share what `sweeps` computes."""
+
+
+@pytest.mark.parametrize("command", [pytest.param(command, marks=ON_MADE) for command in ON_SWEEPS])
 def test_every_command_about_sweeps_runs(sweeps: Sweeps, run: CommandLine, tmp_path: Path, command: str) -> None:
     module, *arguments = shlex.split(command)[2:]
     for folder in (argument for argument in arguments if argument.startswith("outputs/")):
@@ -108,7 +157,7 @@ def test_every_command_about_sweeps_runs(sweeps: Sweeps, run: CommandLine, tmp_p
 @pytest.mark.slow
 @pytest.mark.parametrize("command", [command for command in OURS if command not in ON_SWEEPS])
 def test_every_command_runs_when_made_small(run: CommandLine, tmp_path: Path, command: str) -> None:
-    """With a tiny picture and few iterations, a sweep in one process: two tests run at once."""
+    """A sweep in one process: two tests run at once."""
     (tmp_path / "pictures").mkdir()
     files = {"picture": "coffee", "pictures/a": "coffee", "pictures/b": "astronaut", "pictures/c": "chelsea"}
     for file, picture in files.items():
@@ -121,31 +170,26 @@ def test_every_command_runs_when_made_small(run: CommandLine, tmp_path: Path, co
     elif "--help" in arguments or "--cfg" in arguments:
         done = run(*arguments)
     else:
-        kept = [argument for argument in arguments if not argument.startswith(("preset=", "data.size=", "arch.width="))]
-        kept += [smaller for named in kept for smaller in SMALLER.get(named, [])]
-        kept += ["hydra.launcher.workers=1"] if "-m" in arguments and "workers" not in command else []
-        done = run(*kept, "preset=smoke", "data.size=32", "trainer.iterations=2", "arch.width=4")
+        done = run(*made_small(arguments))
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.slow
-def test_the_python_of_the_documentation_runs(run: CommandLine, tmp_path: Path) -> None:
-    for document in set(DOCUMENTS) - {NEW_AXIS}:
-        for code in re.findall(PYTHON, re.sub(PRINTING, "", document.read_text(), flags=re.S), flags=re.S):
-            for sweep in re.findall(r'"outputs/(\w+)"', code):
-                smaller = [*SMALLER.get(f"sweep={sweep}", []), "preset=smoke", "trainer.iterations=2", "arch.width=4"]
-                made = run("-m", f"sweep={sweep}", *smaller)
-                assert made.returncode == 0, made.stderr
-            done = subprocess.run(
-                [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
-            )
-            assert done.returncode == 0, f"{document.name}: {done.stderr}"
+@pytest.mark.parametrize("code", [pytest.param(code, marks=ON_MADE) for code in ON_FOLDERS])
+def test_the_python_of_the_documentation_runs(sweeps: Sweeps, tmp_path: Path, code: str) -> None:
+    for name in set(re.findall(r'"outputs/(\w+)"', code)):
+        sweeps(name, tmp_path)
+    python(code, tmp_path)
 
 
 @pytest.mark.parametrize(("code", "printed"), PRINTED)
 def test_python_that_is_said_to_print_something_prints_it(code: str, printed: str) -> None:
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert done.stdout == printed
+    assert python(code, ROOT) == printed
+
+
+def python(code: str, folder: Path) -> str:
+    done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 @pytest.mark.slow
@@ -161,12 +205,11 @@ def test_the_new_axis_is_there_once_its_files_are(tmp_path: Path) -> None:
         apply_changes(changes, tmp_path)
     environment = {**os.environ, "PYTHONPATH": str(tmp_path), "OMP_NUM_THREADS": "1"}
     (sweep,) = (command for command in commands(NEW_AXIS) if command.startswith("python -m dip_stages"))
-    small = ["preset=smoke", "trainer.iterations=2"]
     (make,) = (command for command in commands(NEW_AXIS) if command.startswith("make test"))
     tested = shlex.split(make)[2].removeprefix("ARGS=").split()
     for arguments in (
-        [*shlex.split(sweep)[1:], *small],
-        ["-m", "pytest", "-q", "-p", "no:cacheprovider", *tested],
+        ["-m", "dip_stages", *made_small(shlex.split(sweep)[3:])],
+        ["-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "deep_decoder", *tested],  # the others' are run anyway
         ["-m", "dip_stages", "arch=deep_decoder", "arch.scales=9"],
     ):
         done = subprocess.run(

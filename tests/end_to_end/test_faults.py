@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -54,9 +55,12 @@ OTHERS = [
 )
 def test_a_short_campaign_loses_and_doubles_nothing(kinds: list[str]) -> None:
     wanted = dict.fromkeys(kinds, 1)
-    struck, broken = campaign(wanted, seed=int(time.time()), lanes=min(2, len(kinds)), minutes=8, in_a_row=1)
-    assert not any(broken.values()), dict(broken)
-    assert all(struck[kind] >= 1 for kind in wanted), struck
+    seed, lanes = int(time.time()), min(2, len(kinds))
+    struck, broken = campaign(wanted, seed=seed, lanes=lanes, minutes=8, in_a_row=1)
+    again = f"--seed {seed} --lanes {lanes} --kills 1 --each 1 --in-a-row 1 --only {shlex.join(kinds)}"
+    again = f"to repeat it, run python -m tests.faults.campaign {again}"
+    assert not any(broken.values()), f"{dict(broken)}; {again}"
+    assert all(struck[kind] >= 1 for kind in wanted), f"{struck}; {again}"
 
 
 @pytest.mark.slow

@@ -385,13 +385,20 @@ def main() -> None:
     parser.add_argument("--each", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--lanes", type=int, default=2, help="sweeps disturbed at a time")
+    parser.add_argument("--in-a-row", type=int, default=10, help="kills of one sweep before it may finish")
     parser.add_argument("--only", nargs="*", default=list(KINDS), choices=list(KINDS))
     parser.add_argument("--minutes", type=float, default=1e9, help="begin no further sweep after that")
     parser.add_argument("--table", type=Path, help="a Markdown file, in which the table is replaced")
     arguments = parser.parse_args()
     wanted = {kind: math.ceil(arguments.kills * SHARES.get(kind, 0)) or arguments.each for kind in arguments.only}
     begun = time.monotonic()
-    struck, broken = campaign(wanted, seed=arguments.seed, lanes=arguments.lanes, minutes=arguments.minutes)
+    struck, broken = campaign(
+        wanted,
+        seed=arguments.seed,
+        lanes=arguments.lanes,
+        minutes=arguments.minutes,
+        in_a_row=arguments.in_a_row,
+    )
     text = table(struck, broken, wanted)
     sys.stdout.write(f"{text}\n{(time.monotonic() - begun) / 60:.0f} minutes\n")
     if arguments.table:
