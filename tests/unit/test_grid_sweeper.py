@@ -6,13 +6,13 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 from hydra.types import HydraContext, RunMode
 
 from dip_stages.config import DDPMConfig
 from dip_stages.errors import ConfigError
 from hydra_plugins.dip_stages.grid_sweeper import GridSweeper
+from tests.planning import a_counting_loader
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,12 +30,11 @@ def planned(composing: Compose, tmp_path: Path) -> MakePlan:
     del composing  # what it keeps initialised is used below
 
     def plan(*arguments: str) -> Plan:
-        hydra = GlobalHydra.instance().hydra
-        assert hydra is not None
+        loader = a_counting_loader()
         every = [f"outputs={tmp_path}", *arguments]
         sweeper = GridSweeper()
-        sweeper.config = hydra.compose_config("config", every, RunMode.MULTIRUN, with_log_configuration=False)
-        sweeper.hydra_context = HydraContext(config_loader=hydra.config_loader, callbacks=None)  # type: ignore[arg-type]
+        sweeper.config = loader.loader.load_configuration("config", every, RunMode.MULTIRUN)
+        sweeper.hydra_context = HydraContext(config_loader=loader, callbacks=None)  # type: ignore[arg-type]
         return sweeper._plan(every)
 
     return plan
