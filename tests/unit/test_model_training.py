@@ -31,6 +31,7 @@ TINY = (
     "method.training.width=8",
     "method.training.crop=16",
     "method.training.sizes=[32]",
+    "method.training.pictures=[astronaut,chelsea]",
     "method.training.batch=2",
     "method.training.timesteps=40",
     "method.training.beta_end=0.1",

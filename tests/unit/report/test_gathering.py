@@ -23,7 +23,8 @@ def test_a_report_is_written_again_once_records_or_plan_have_changed(
 
 
 @pytest.mark.parametrize(
-    "source", ["figures.py", "cell.py", "config/schema.py", "report/tables.py", "report/page.html.j2", "report/reported.csv"]
+    "source",
+    ["figures.py", "cell.py", "config/schema.py", "report/tables.py", "report/page.html.j2", "report/reported.csv"],
 )
 def test_a_report_is_of_its_sources_wherever_they_are_in_the_package(tmp_path: Path, source: str) -> None:
     package = shutil.copytree(Path(dip_stages.__file__).parent, tmp_path / "dip_stages")
