@@ -21,6 +21,7 @@ from dip_stages.sweep.sources import reading_once
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from hydra._internal.defaults_list import DefaultsList
     from hydra._internal.hydra import Hydra
     from hydra.core.config_loader import ConfigLoader
     from hydra.core.override_parser.types import Override
@@ -75,12 +76,20 @@ class CountingLoader:
     def __getattr__(self, name: str) -> object:
         return getattr(self.loader, name)
 
+    def compute_defaults_list(self, config_name: str, overrides: list[str], run_mode: RunMode) -> DefaultsList:
+        key = (config_name, tuple(overrides), run_mode)
+        if key not in self._known:
+            self._known[key] = self.loader.compute_defaults_list(config_name, overrides, run_mode)
+        found: DefaultsList = self._known[key]
+        return found
+
     def load_sweep_config(self, master: DictConfig, overrides: list[str]) -> DictConfig:
         key = (tuple(master.hydra.overrides.hydra), tuple(overrides))
         if key not in self._known:
             self._known[key] = self.loader.load_sweep_config(master, overrides)
-        self.composed[key[1]] = self._known[key]
-        return self._known[key]
+        config: DictConfig = self._known[key]
+        self.composed[tuple(overrides)] = config
+        return config
 
 
 def shared_hydra() -> Hydra:

@@ -24,14 +24,20 @@ if TYPE_CHECKING:
     MakePlan = Callable[..., Plan]
 
 
+@pytest.fixture(scope="module")
+def outputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One folder for all plans, none of which is written: what is composed for one is composed for all."""
+    return tmp_path_factory.mktemp("outputs")
+
+
 @pytest.fixture
-def planned(composing: Compose, tmp_path: Path) -> MakePlan:
+def planned(composing: Compose, outputs: Path) -> MakePlan:
     """Plan a sweep as ``python -m dip_stages -m <arguments>`` does."""
     del composing  # what it keeps initialised is used below
 
     def plan(*arguments: str) -> Plan:
         loader = a_counting_loader()
-        every = [f"outputs={tmp_path}", *arguments]
+        every = [f"outputs={outputs}", *arguments]
         sweeper = GridSweeper()
         sweeper.config = loader.loader.load_configuration("config", every, RunMode.MULTIRUN)
         sweeper.hydra_context = HydraContext(config_loader=loader, callbacks=None)  # type: ignore[arg-type]
@@ -45,9 +51,9 @@ def axis(plan: Plan, *names: str) -> list[Any]:
     return [value[0] for value in values] if len(names) == 1 else values
 
 
-def test_the_default_sweep_is_the_full_grid_of_30_cells(planned: MakePlan, tmp_path: Path) -> None:
+def test_the_default_sweep_is_the_full_grid_of_30_cells(planned: MakePlan, outputs: Path) -> None:
     plan = planned()
-    assert (plan.name, plan.root) == ("full_grid", tmp_path / "full_grid")
+    assert (plan.name, plan.root) == ("full_grid", outputs / "full_grid")
     assert collections.Counter(axis(plan, "method", "arch")) == {
         (method, arch): count
         for method, count in (("baseline", 2), ("staged", 8))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import shutil
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -15,8 +16,8 @@ def test_a_report_is_written_again_once_records_or_plan_have_changed(
 ) -> None:
     (tmp_path / "report").mkdir()
     (tmp_path / "cell").mkdir()
-    written: list[Path] = []
-    monkeypatch.setattr(write, "report_sweep", lambda root: written.append(root) or f"report {len(written)}")
+    reports = (f"report {number}" for number in count(1))
+    monkeypatch.setattr(write, "report_sweep", lambda _: next(reports))
     for times, change in enumerate(("cell/record.json", "plan.json", "cell/record.json"), start=1):
         (tmp_path / change).write_text(f"{times}")
         assert gather(tmp_path) == gather(tmp_path) == f"report {times}"
