@@ -51,8 +51,8 @@ _BLANK = {
 }
 
 
-def _leave_blank(figure: Figure, path: Path) -> None:
-    del figure
+def _leave_blank(figure: Figure, path: Path, **how: object) -> None:
+    del figure, how
     path.write_bytes(_BLANK[path.suffix])
 
 
