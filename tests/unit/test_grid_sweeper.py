@@ -11,11 +11,12 @@ from hydra.types import HydraContext, RunMode
 
 from dip_stages.config import DDPMConfig
 from dip_stages.errors import ConfigError
+from dip_stages.sweep.compose import Composer
 from hydra_plugins.dip_stages.grid_sweeper import GridSweeper
 from tests.planning import a_counting_loader
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from dip_stages.sweep.plan import Plan
@@ -31,9 +32,14 @@ def outputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def planned(composing: Compose, outputs: Path) -> MakePlan:
-    """Plan a sweep as ``python -m dip_stages -m <arguments>`` does."""
+def planned(composing: Compose, outputs: Path, monkeypatch: pytest.MonkeyPatch) -> MakePlan:
+    """Plan a sweep as ``python -m dip_stages -m <arguments>`` does.
+
+    It is to be verified, which test_compose.py tries: by Hydra, which takes three times what all the rest does.
+    """
     del composing  # what it keeps initialised is used below
+    verified: list[Sequence[tuple[str, ...]]] = []
+    monkeypatch.setattr(Composer, "verify", lambda _, points: verified.append(points))
 
     def plan(*arguments: str) -> Plan:
         loader = a_counting_loader()
@@ -41,7 +47,9 @@ def planned(composing: Compose, outputs: Path) -> MakePlan:
         sweeper = GridSweeper()
         sweeper.config = loader.loader.load_configuration("config", every, RunMode.MULTIRUN)
         sweeper.hydra_context = HydraContext(config_loader=loader, callbacks=None)  # type: ignore[arg-type]
-        return sweeper._plan(every)
+        plan = sweeper._plan(every)
+        assert {planned.overrides for planned in plan.cells} <= set(verified.pop())
+        return plan
 
     return plan
 
