@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import copy
 import gc
 import importlib
@@ -12,19 +13,22 @@ import subprocess
 import sys
 import weakref
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
-from hydra import compose, initialize_config_dir
+from hydra import initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.plugins import Plugins
 from hypothesis import settings
+from matplotlib.figure import Figure
 
 import dip_stages.cli  # noqa: F401 - registers the sweeps and the resolver
+from dip_stages import figures
 from dip_stages.cell import Cell, cell_of
 from dip_stages.config import CONF_DIR, parse
+from tests.planning import Composing, shared_hydra
 
 # A shared machine stalls now and then: a test that took long once is not a failure.
 settings.register_profile("patient", deadline=None)
@@ -46,11 +50,63 @@ class CommandLine(Protocol):
     def __call__(self, *arguments: str, module: str = "dip_stages") -> subprocess.CompletedProcess[str]: ...
 
 
+_SAVE, _PLOT_CURVE = figures.save, figures.plot_curve
+_BLANK = {
+    ".png": base64.b64decode(
+        "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGP4DwABAQEAsTj2FAAAAABJRU5ErkJggg=="
+    ),
+    ".svg": b'<svg xmlns="http://www.w3.org/2000/svg"/>\n',
+}
+
+
+def _leave_blank(figure: Figure, path: Path, **how: object) -> None:
+    del figure, how
+    path.write_bytes(_BLANK[path.suffix])
+
+
+@pytest.fixture(scope="session", autouse=True)
+def blank() -> Iterator[None]:
+    """Leave figures blank, which take longer to draw than a tiny fit; ``drawn`` is for the tests that look at them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(figures, "save", _leave_blank)
+        patch.setattr("dip_stages.runner.plot_curve", lambda path, *_: _leave_blank(Figure(), path))
+        yield
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draw figures as they are."""
+    monkeypatch.setattr(figures, "save", _SAVE)
+    monkeypatch.setattr("dip_stages.runner.plot_curve", _PLOT_CURVE)
+
+
+@pytest.fixture
+def unplotted(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+    """Leave the blank figures of a report without even composing them, which takes longer than all the rest."""
+    from dip_stages.report import write
+
+    def left_blank(*arguments: Any) -> bool:
+        figures.publish(Figure(), arguments[-1])
+        return True
+
+    if "drawn" not in request.fixturenames:
+        for name in ("plot_curves", "plot_details", "plot_gaps", "plot_sheet", "plot_grid", "plot_effects"):
+            monkeypatch.setattr(write, name, left_blank)
+
+
+@pytest.fixture
+def text_alone(unplotted: None, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+    """Write no page either, for tests of what a sweep does and says."""
+    del unplotted  # in force while this is
+    if "drawn" not in request.fixturenames:
+        monkeypatch.setattr("dip_stages.report.write.write_page", lambda _root, _frame, path, **_: path.touch())
+
+
 @pytest.fixture(scope="session")
 def composing() -> Iterator[Compose]:
     """Compose as the command line does."""
     with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
-        yield lambda *overrides: compose("config", overrides=list(overrides))
+        yield Composing(shared_hydra().config_loader)
 
 
 @pytest.fixture(scope="session")

@@ -85,7 +85,7 @@ def test_axes_that_the_baseline_ignores_do_not_count(make_cell: MakeCell, overri
     assert baseline.axes["scheduler"] is None
 
 
-TINY = ("trainer.iterations=9", "trainer.chunk=3", "scheduler.stages=3")
+TINY = ("trainer.iterations=9", "trainer.chunk=3", "scheduler.stages=3", "arch.scales=2")
 IGNORED = {
     # What makes it ignored, and the settings that then are.
     "carry with fixed noise": (("method.input=fixed_noise",), ("method.carry=average",)),

@@ -36,7 +36,8 @@ class EachEdge(Checkpointer):
 
 @pytest.fixture(scope="module")
 def cell(make_cell: MakeCell) -> Cell:
-    return make_cell("trainer.iterations=16", "trainer.chunk=4", "scheduler.stages=2", "budget=constant")
+    few = ("trainer.iterations=16", "trainer.chunk=4", "scheduler.stages=2", "budget=constant", "arch.scales=2")
+    return make_cell(*few)
 
 
 @pytest.fixture(scope="module")

@@ -69,5 +69,4 @@ def test_bm3d_takes_the_channels_of_colour_together() -> None:
     together = classical.bm3d(observed, SIGMA)
     np.testing.assert_allclose(together, authors.bm3d_rgb(observed, SIGMA), atol=1e-5)
     np.testing.assert_array_equal(together, classical.bm3d(observed, SIGMA))  # the same bits each time
-    each = np.stack([authors.bm3d(observed[..., channel], SIGMA) for channel in range(3)], axis=-1)
-    assert np.abs(together - each).mean() > 0.001
+    assert np.abs(together[..., 0] - authors.bm3d(observed[..., 0], SIGMA)).mean() > 0.001  # not one by one

@@ -136,16 +136,31 @@ def test_the_command_fits_what_it_is_told_to(tmp_path: Path) -> None:
     ("name", "grey", "depth"), [("a (1) = ö.png", False, 8), ("grey.tif", True, 16), ("deep.png", False, 16)]
 )
 def test_a_file_keeps_its_size_depth_and_colours(
-    run: CommandLine, tmp_path: Path, name: str, depth: int, *, grey: bool
+    run: CommandLine,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    depth: int,
+    *,
+    grey: bool,
 ) -> None:
+    """The first in a process of its own, which takes seconds to begin."""
     _, picture = noisy_picture(40)
     picture = np.ascontiguousarray(picture[:, :36, :1] if grey else picture[:, :36])
     write_picture(tmp_path / name, picture, depth)
     result = "result" + (tmp_path / name).suffix
-    done = run(name, result, TINY[0], "--tile", "64", *TINY[1:], module="dip_stages.denoise")
-    assert done.returncode == 0, done.stderr
-    assert f"36×40, {depth} bits, sigma" in done.stderr
-    assert "estimated; 1 tile of at most 4 iterations" in done.stderr
+    command = (name, result, TINY[0], "--tile", "64", *TINY[1:])
+    if name.startswith("a"):
+        done = run(*command, module="dip_stages.denoise")
+        assert done.returncode == 0, done.stderr
+        said = done.stderr
+    else:
+        monkeypatch.chdir(tmp_path)
+        module.main(command)
+        said = capsys.readouterr().err
+    assert f"36×40, {depth} bits, sigma" in said
+    assert "estimated; 1 tile of at most 4 iterations" in said
     assert depth_of_file(tmp_path / result) == depth
     assert read_picture(tmp_path / result).shape == picture.shape
     assert {path.name for path in tmp_path.iterdir()} == {name, result}

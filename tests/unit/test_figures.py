@@ -14,6 +14,7 @@ ROWS = [
 ]
 
 
+@pytest.mark.usefixtures("drawn")
 @pytest.mark.parametrize(
     ("stopping", "said"),
     [

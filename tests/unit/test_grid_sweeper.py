@@ -6,17 +6,18 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 from hydra.types import HydraContext, RunMode
 
 from dip_stages.config import DDPMConfig
 from dip_stages.errors import ConfigError
+from dip_stages.sweep.compose import Composer
 from hydra_plugins.dip_stages.grid_sweeper import GridSweeper
+from tests.planning import a_counting_loader
 from tests.raising import refused
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from dip_stages.sweep.plan import Plan
@@ -25,19 +26,31 @@ if TYPE_CHECKING:
     MakePlan = Callable[..., Plan]
 
 
+@pytest.fixture(scope="module")
+def outputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One folder for all plans, none of which is written: what is composed for one is composed for all."""
+    return tmp_path_factory.mktemp("outputs")
+
+
 @pytest.fixture
-def planned(composing: Compose, tmp_path: Path) -> MakePlan:
-    """Plan a sweep as ``python -m dip_stages -m <arguments>`` does."""
+def planned(composing: Compose, outputs: Path, monkeypatch: pytest.MonkeyPatch) -> MakePlan:
+    """Plan a sweep as ``python -m dip_stages -m <arguments>`` does.
+
+    It is to be verified, which test_compose.py tries: by Hydra, which takes three times what all the rest does.
+    """
     del composing  # what it keeps initialised is used below
+    verified: list[Sequence[tuple[str, ...]]] = []
+    monkeypatch.setattr(Composer, "verify", lambda _, points: verified.append(points))
 
     def plan(*arguments: str) -> Plan:
-        hydra = GlobalHydra.instance().hydra
-        assert hydra is not None
-        every = [f"outputs={tmp_path}", *arguments]
+        loader = a_counting_loader()
+        every = [f"outputs={outputs}", *arguments]
         sweeper = GridSweeper()
-        sweeper.config = hydra.compose_config("config", every, RunMode.MULTIRUN, with_log_configuration=False)
-        sweeper.hydra_context = HydraContext(config_loader=hydra.config_loader, callbacks=None)  # type: ignore[arg-type]
-        return sweeper._plan(every)
+        sweeper.config = loader.loader.load_configuration("config", every, RunMode.MULTIRUN)
+        sweeper.hydra_context = HydraContext(config_loader=loader, callbacks=None)  # type: ignore[arg-type]
+        plan = sweeper._plan(every)
+        assert {planned.overrides for planned in plan.cells} <= set(verified.pop())
+        return plan
 
     return plan
 
@@ -47,9 +60,9 @@ def axis(plan: Plan, *names: str) -> list[Any]:
     return [value[0] for value in values] if len(names) == 1 else values
 
 
-def test_the_default_sweep_is_the_full_grid_of_30_cells(planned: MakePlan, tmp_path: Path) -> None:
+def test_the_default_sweep_is_the_full_grid_of_30_cells(planned: MakePlan, outputs: Path) -> None:
     plan = planned()
-    assert (plan.name, plan.root) == ("full_grid", tmp_path / "full_grid")
+    assert (plan.name, plan.root) == ("full_grid", outputs / "full_grid")
     assert collections.Counter(axis(plan, "method", "arch")) == {
         (method, arch): count
         for method, count in (("baseline", 2), ("staged", 8))

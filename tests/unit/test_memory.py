@@ -14,7 +14,7 @@ if sys.argv[1] == "kept":
     keep_freed_memory()
 
 def allocate():
-    for _ in range(20):
+    for _ in range(4):
         b"x" * (48 * 2**20)  # more than glibc keeps of itself
 
 def faults_of(work):

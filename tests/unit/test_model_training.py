@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -31,6 +32,7 @@ TINY = (
     "method.training.width=8",
     "method.training.crop=16",
     "method.training.sizes=[32]",
+    "method.training.pictures=[astronaut,chelsea]",
     "method.training.batch=2",
     "method.training.timesteps=40",
     "method.training.beta_end=0.1",
@@ -52,6 +54,12 @@ def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
     return one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
 
 
+@pytest.fixture(scope="module")
+def whole(make_cell: MakeCell, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a training that nothing interrupted."""
+    return trained(method_of(make_cell), 3, tmp_path_factory.mktemp("whole"), accelerator="cpu")[1]
+
+
 def test_a_model_is_trained_once_and_found_again(make_cell: MakeCell, tmp_path: Path) -> None:
     told: list[int] = []
     settings: dict[str, Any] = {"accelerator": "cpu", "tell": lambda iteration, *_: told.append(iteration)}
@@ -66,9 +74,10 @@ def test_a_model_is_trained_once_and_found_again(make_cell: MakeCell, tmp_path: 
 
 
 @pytest.mark.parametrize("after", [0, 1, 5])
-def test_an_interrupted_training_goes_on_to_the_same_weights(make_cell: MakeCell, tmp_path: Path, after: int) -> None:
+def test_an_interrupted_training_goes_on_to_the_same_weights(
+    make_cell: MakeCell, whole: Path, tmp_path: Path, after: int
+) -> None:
     method = method_of(make_cell)
-    _, whole = trained(method, 3, tmp_path / "whole", accelerator="cpu")
     left = iter(range(after))
     with pytest.raises(Interrupted):
         trained(method, 3, tmp_path / "parts", accelerator="cpu", stopping=lambda: next(left, None) is None)
@@ -92,10 +101,9 @@ def test_a_spoilt_checkpoint_is_set_aside(make_cell: MakeCell, tmp_path: Path) -
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_leaves_a_checkpoint_of_whole_iterations(
-    make_cell: MakeCell, tmp_path: Path, number: signal.Signals, request: pytest.FixtureRequest
+    make_cell: MakeCell, whole: Path, tmp_path: Path, number: signal.Signals, request: pytest.FixtureRequest
 ) -> None:
-    method = method_of(make_cell, iterations=40)
-    _, whole = trained(method, 3, tmp_path / "whole", accelerator="cpu")
+    method = method_of(make_cell)
     # In the middle of an iteration, after its loss.
     asked = iter(range(5))
 
@@ -138,8 +146,8 @@ def test_sampling_stops_when_asked(make_cell: MakeCell, tmp_path: Path) -> None:
         run_cell(cell, tmp_path / "sweep" / cell.folder, threads=1, stopping=lambda: next(left, None) is None)
 
 
-def test_altered_weights_are_no_model(make_cell: MakeCell, tmp_path: Path) -> None:
-    _, folder = trained(method_of(make_cell), 3, tmp_path, accelerator="cpu")
+def test_altered_weights_are_no_model(make_cell: MakeCell, whole: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(whole, tmp_path / whole.name)
     content = bytearray((folder / TRAINED).read_bytes())
     content[len(content) // 2] ^= 1
     (folder / TRAINED).write_bytes(content)

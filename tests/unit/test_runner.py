@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from tests.conftest import MakeCell
 
 
+@pytest.mark.usefixtures("drawn")
 def test_a_cell_leaves_record_curves_pictures_and_plot(make_cell: MakeCell, tmp_path: Path) -> None:
     cell = make_cell("loss=perceptual", "scheduler.stages=3", "budget=constant")
     record = run_cell(cell, tmp_path / "cell", threads=1)
@@ -30,6 +31,8 @@ def test_a_cell_leaves_record_curves_pictures_and_plot(make_cell: MakeCell, tmp_
     for name in ("clean", "observed", "output", "average"):
         with Image.open(tmp_path / "cell" / f"{name}.png") as picture:
             assert picture.size == (32, 32)
+    with Image.open(tmp_path / "cell" / "curve.png") as figure:
+        assert figure.width > 1000
     assert (tmp_path / "cell" / "logs" / "metrics.csv").is_file()
     assert record.status == "done"
     assert record.cell["id"] == cell.id

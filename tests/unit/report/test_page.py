@@ -13,6 +13,8 @@ from tests.unit.report.test_report import Sweep, axes
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.usefixtures("unplotted")
+
 
 @pytest.fixture
 def sweep(tmp_path: Path) -> Sweep:

@@ -130,6 +130,7 @@ def test_a_folder_without_a_sweep_is_refused(tmp_path: Path) -> None:
             report.load(folder)
 
 
+@pytest.mark.usefixtures("unplotted")
 def test_holes_say_why_where_there_is_a_reason(sweep: Sweep) -> None:
     sweep.add(axes("baseline"), 25.0)
     sweep.add(axes("staged"), missing=True)
@@ -138,6 +139,7 @@ def test_holes_say_why_where_there_is_a_reason(sweep: Sweep) -> None:
     assert f"- {sweep.cells[2]['folder']}: failed, diverged\n" in report.report_sweep(sweep.root)
 
 
+@pytest.mark.usefixtures("unplotted")
 def test_single_cells_are_reported_without_a_plan(sweep: Sweep) -> None:
     sweep.add(axes("baseline"), 25.0, planned=False)
     (sweep.root / "plan.json").unlink()
@@ -193,6 +195,7 @@ def test_ours_stand_beside_the_reported_figures_baselines_first(sweep: Sweep) ->
     assert pd.isna(table["PSNR reported"][2])
 
 
+@pytest.mark.usefixtures("unplotted")
 def test_the_difference_is_shown_on_the_reports_picture_alone(sweep: Sweep) -> None:
     sweep.add(axes("baseline"), 25.0)
     assert "PSNR diff." not in comparison(report.load(sweep.root), "none")
@@ -242,6 +245,7 @@ def test_records_from_before_there_was_an_axis_are_read(sweep: Sweep) -> None:
     assert comparison(frame, "none")["PSNR reported"].tolist() == [26.8612]
 
 
+@pytest.mark.usefixtures("unplotted")
 def test_the_frame_has_the_same_types_in_every_sweep_and_comes_back_from_parquet(sweep: Sweep) -> None:
     sweep.add(axes("baseline"), 25.0)
     lone = report.load(sweep.root)
@@ -351,6 +355,7 @@ def test_a_baseline_stands_in_the_curves_of_every_protocol_and_pictures_are_not_
     assert _row(frame)["staged, renoised"][0] == first.name
 
 
+@pytest.mark.usefixtures("drawn")
 def test_figures_cover_networks_seeds_and_holes(sweep: Sweep) -> None:
     for arch in ("unet", "dncnn"):
         for beta_max in (0.01, 0.02):
@@ -374,6 +379,7 @@ def test_the_part_that_is_enlarged_is_where_the_picture_varies_most() -> None:
     assert columns.start <= 16 < 24 <= columns.stop
 
 
+@pytest.mark.usefixtures("drawn")
 def test_the_heat_map_names_kinds_by_what_tells_them_apart(sweep: Sweep) -> None:
     for picture in ("rocket", "coffee"):
         sweep.add(axes("baseline", picture=picture), 25.0)

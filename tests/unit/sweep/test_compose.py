@@ -6,12 +6,13 @@ import re
 from typing import TYPE_CHECKING
 
 import pytest
+from hydra import compose
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.config_repository import ConfigRepository
 from hydra._internal.utils import create_automatic_config_search_path
 from hydra.errors import HydraException
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from dip_stages.config import parse
 from dip_stages.sweep.compose import Composer, select
@@ -27,6 +28,35 @@ if TYPE_CHECKING:
     from tests.conftest import Compose
 
 SEEDS = tuple((f"seed={seed}",) for seed in range(5))
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        (),
+        ("preset=smoke", "trainer.lr=0.2", "seed=3", "arch=dncnn", "arch.depth=3"),
+        ("trainer={lr: 0.5}", "trainer.lr=0.3", "arch={width: 7}", "arch=resnet", "arch.width=${trainer.chunk}"),
+        ("~trainer.lr", "+trainer.momentum=0.9", "++seed=2", "~logger", "data.name='a b'", "data.size=null"),
+        ("hydra/launcher=basic", "hydra.verbose=true", "sweep=smoke", "sweep.exclude=[{a: b}]"),
+    ],
+    ids=" ".join,
+)
+def test_what_tests_compose_is_what_hydra_composes(composing: Compose, overrides: tuple[str, ...]) -> None:
+    expected = compose("config", overrides=list(overrides))
+    for _ in range(2):  # the second time, of what is kept
+        config = composing(*overrides)
+        assert OmegaConf.to_yaml(config) == OmegaConf.to_yaml(expected)
+        assert OmegaConf.is_struct(config)
+        assert config._metadata.flags == expected._metadata.flags
+        config.outputs = config.arch.name = "of this test alone"
+
+
+def test_what_hydra_refuses_tests_are_refused_in_its_words(composing: Compose) -> None:
+    for refused in ("arch=vnet", "arch.widht=3", "seed=1,2", "seed"):
+        with pytest.raises(HydraException) as theirs:
+            compose("config", overrides=[refused])
+        with pytest.raises(HydraException, match=re.escape(str(theirs.value))):
+            composing(refused)
 
 
 def product(*axes: tuple[str, ...]) -> list[tuple[str, ...]]:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
     from tests.conftest import Compose
 
+pytestmark = pytest.mark.usefixtures("text_alone")
+
 COMMAND = "python -m dip_stages -m sweep=test"
 
 
@@ -64,6 +66,7 @@ def drive(plan: Plan, launcher: Launcher, **options: Any) -> int:
     return run_plan(plan, launcher, Options(command=COMMAND, wait=0.05, **options))
 
 
+@pytest.mark.usefixtures("drawn")
 def test_the_same_sweep_again_runs_nothing(plan: Plan, capsys: pytest.CaptureFixture[str]) -> None:
     launcher = Launcher()
     assert drive(plan, launcher) == 0
@@ -71,6 +74,8 @@ def test_the_same_sweep_again_runs_nothing(plan: Plan, capsys: pytest.CaptureFix
     first = capsys.readouterr()
     assert "4 cells to run" in first.err
     assert "[4/4]" in first.err
+    assert "index.html, report.md, tables, curves.png, pictures.png, details.png, grid.png" in first.out
+    assert (plan.root / "report" / "curves.png").stat().st_size > 10_000
     assert not list((plan.root / RUNS).iterdir())
     assert drive(plan, launcher) == 0
     assert launcher.batches == [(0, 4)]
@@ -147,15 +152,17 @@ def test_what_waits_in_a_clusters_queue_is_not_launched_again_while_something_el
 ) -> None:
     """The stand-in for Slurm's queue has two cells for a while, in which a third is lost and launched again."""
     queued = [planned.folder.name for planned in plan.cells[:2]]
-    until = time.monotonic() + 6
+    launcher = Launcher(broken=(0,))
     answers: list[dict[str, str]] = []
+    asked_since = 0
 
     def cells(_: object) -> dict[str, str]:
-        answers.append(dict.fromkeys(queued, "Slurm job 7, PENDING") if time.monotonic() < until else {})
+        nonlocal asked_since
+        asked_since += len(launcher.batches) > 1
+        answers.append(dict.fromkeys(queued, "Slurm job 7, PENDING") if asked_since < 20 else {})
         return answers[-1]
 
     monkeypatch.setattr(Queue, "cells", property(cells))
-    launcher = Launcher(broken=(0,))
     assert drive(plan, launcher) == 0
     assert "2 cells are in the queue of the cluster, the first as Slurm job 7, PENDING" in capsys.readouterr().err
     assert launcher.batches == [(0, 2), (0, 2), (0, 2)], "two that are lost, the same again, and the two of the queue"

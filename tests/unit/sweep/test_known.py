@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from tests.conftest import Compose
 
+pytestmark = pytest.mark.usefixtures("text_alone")
+
 MADE = "all that it was made from"
 
 

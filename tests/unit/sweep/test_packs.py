@@ -14,6 +14,8 @@ import pytest
 from dip_stages.claims import Claim
 from dip_stages.orders import Order
 from dip_stages.records import CHECKPOINT, read_record
+from dip_stages.states import Look, look
+from dip_stages.sweep import packs
 from dip_stages.sweep.packs import Pack, packed
 from dip_stages.worker import Stopper, carry_out
 
@@ -62,15 +64,27 @@ def test_a_pack_of_a_run_that_was_stopped_begins_nothing(written: list[str], tmp
     assert not list(tmp_path.glob("cell*/"))
 
 
-def test_a_cell_that_a_dying_job_still_has_is_waited_for(written: list[str], tmp_path: Path) -> None:
+def test_a_cell_that_a_dying_job_still_has_is_waited_for(
+    written: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One look comes before a worker meets the claim, and the others after: the job is gone at the fourth."""
     (tmp_path / "cell0").mkdir()
     claim = Claim(tmp_path / "cell0")
+    seen: list[str] = []
+
+    def looked(folder: Path, identity: str) -> Look:
+        found = look(folder, identity)
+        seen.append(found.state)
+        if len(seen) == 4:
+            claim.__exit__(None, None, None)
+        return found
+
+    monkeypatch.setattr(packs, "look", looked)
+    monkeypatch.setattr(packs, "_LOOK", 0.01)
     with claim:
-        begun = time.monotonic()
-        threading.Timer(10, lambda: claim.__exit__(None, None, None)).start()
         outcomes = packed(written[:1], 1, 1)[0]()
     assert outcomes["cell0"]["status"] == "done"
-    assert time.monotonic() - begun > 9
+    assert [state == "running" for state in seen] == [True] * 4 + [False]
 
 
 def test_before_a_job_goes_back_into_the_queue_its_cells_leave_checkpoints(

@@ -49,9 +49,9 @@ def test_states_are_read_from_disk(composing: Compose, tmp_path: Path) -> None:
     plan = a_plan(
         composing,
         tmp_path,
-        ("method=baseline",),
-        ("method.input_scale=1e39", "method=baseline"),
-        ("arch=unet",),
+        ("method=baseline", "trainer.iterations=4"),
+        ("method.input_scale=1e39", "method=baseline", "trainer.iterations=4"),
+        ("arch=unet", "trainer.iterations=4"),
         ("seed=1",),
     )
     done, failed, truncated, _ = plan.cells
