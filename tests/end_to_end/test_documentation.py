@@ -38,6 +38,7 @@ OURS = sorted({command for command in EVERY if command.startswith("python -m dip
 ON_SWEEPS = [command for command in OURS if re.match(r"python -m dip_stages\.(report|status)", command)]
 TEXTS = [document.read_text() for document in DOCUMENTS if document != NEW_AXIS]
 ON_FOLDERS = [code for text in TEXTS for code in re.findall(PYTHON, re.sub(PRINTING, "", text, flags=re.S), flags=re.S)]
+COLD = {(command.split()[2], " -m " in command[7:]): command for command in reversed(OURS)}.values()
 PRINTED = [found for document in DOCUMENTS for found in re.findall(PRINTING, document.read_text(), flags=re.S)]
 MAKES = sorted({command for command in EVERY if command.startswith("make")})
 
@@ -145,18 +146,27 @@ ON_MADE = [pytest.mark.slow, pytest.mark.xdist_group("sweeps")]
 """Of the tests that share what `sweeps` computes."""
 
 
+@pytest.fixture
+def started(request: pytest.FixtureRequest, command: str) -> CommandLine:
+    """Run the first command of each entry point, and the first sweep, in a process of its own, the others in this."""
+    started: CommandLine = request.getfixturevalue("run" if command in COLD else "command_in_process")
+    return started
+
+
+@pytest.mark.usefixtures("drawn")
 @pytest.mark.parametrize("command", [pytest.param(command, marks=ON_MADE) for command in ON_SWEEPS])
-def test_every_command_about_sweeps_runs(sweeps: Sweeps, run: CommandLine, tmp_path: Path, command: str) -> None:
+def test_every_command_about_sweeps_runs(sweeps: Sweeps, started: CommandLine, tmp_path: Path, command: str) -> None:
     module, *arguments = shlex.split(command)[2:]
     for folder in (argument for argument in arguments if argument.startswith("outputs/")):
         sweeps(Path(folder).name, tmp_path)
-    done = run(*arguments, module=module)
+    done = started(*arguments, module=module)
     assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("drawn")
 @pytest.mark.parametrize("command", [command for command in OURS if command not in ON_SWEEPS])
-def test_every_command_runs_when_made_small(run: CommandLine, tmp_path: Path, command: str) -> None:
+def test_every_command_runs_when_made_small(started: CommandLine, tmp_path: Path, command: str) -> None:
     """A sweep in one process: two tests run at once."""
     (tmp_path / "pictures").mkdir()
     files = {"picture": "coffee", "pictures/a": "coffee", "pictures/b": "astronaut", "pictures/c": "chelsea"}
@@ -164,13 +174,13 @@ def test_every_command_runs_when_made_small(run: CommandLine, tmp_path: Path, co
         (tmp_path / f"{file}.png").write_bytes(bundled_path(picture).read_bytes())
     module, *arguments = shlex.split(command)[2:]
     if module == "dip_stages.train":
-        done = run(*arguments, *SMALL_TRAINING, module=module)
+        done = started(*arguments, *SMALL_TRAINING, module=module)
     elif module == "dip_stages.denoise":
-        done = run(*arguments, "arch.width=4", "trainer.iterations=2", module=module)
+        done = started(*arguments, "arch.width=4", "trainer.iterations=2", module=module)
     elif "--help" in arguments or "--cfg" in arguments:
-        done = run(*arguments)
+        done = started(*arguments)
     else:
-        done = run(*made_small(arguments))
+        done = started(*made_small(arguments))
     assert done.returncode == 0, done.stderr
 
 

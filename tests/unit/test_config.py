@@ -6,6 +6,7 @@ from importlib.machinery import ModuleSpec
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hydra import compose
 from omegaconf import OmegaConf
 
 from dip_stages.config import (
@@ -30,6 +31,21 @@ def test_the_defaults_are_the_documented_ones(composing: Compose) -> None:
     config = parse(composing())
     assert (config.method.name, config.arch.name, config.protocol.name) == ("staged", "unet", "renoised")
     assert (config.data.name, config.noise.beta_max, config.trainer.iterations) == ("rocket", 0.01, 1500)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        (),
+        ("preset=smoke", "arch=dncnn", "seed=3", "trainer.rollback.attempts=0"),
+        ("seed=3", "arch={width: 7}", "arch=resnet", "preset=quick", "arch.width=5"),
+        ("+trainer.momentum=0.9", "~trainer.lr", "data.path='a b'"),
+        ("arch.width=${trainer.chunk}", "trainer.chunk=5", "++trainer.lr=0.7", "~logger"),
+    ],
+    ids=" ".join,
+)
+def test_what_tests_compose_is_what_hydra_composes(composing: Compose, overrides: tuple[str, ...]) -> None:
+    assert composing(*overrides) == composing(*overrides) == compose("config", overrides=list(overrides))
 
 
 EXTRAS = ("tensorboard", "wandb", "mlflow")
