@@ -54,7 +54,7 @@ test-cluster: $(VENV)/.cluster ## sweeps on a real Slurm and a real Ray, which a
 	$(BIN)/python -m pytest -q -n 2 --dist loadgroup -m cluster tests/cluster $(ARGS)
 
 release-check: $(VENV)/.dev ## the wheel, installed into an empty environment with all that it asks for, and run: before a release
-	$(BIN)/python -m pytest -q -m release tests/end_to_end/test_installation.py $(ARGS)
+	$(BIN)/python -m pytest -q -m release --timeout 3600 tests/end_to_end/test_installation.py $(ARGS)
 
 faults: $(VENV)/.dev ## the fault campaign: 200 kills and 140 other faults, the better part of an hour; as root, for its small disk
 	$(BIN)/python -m tests.faults.campaign --kills 200 --each 20 --lanes 3 --table docs/faults.md $(ARGS)
