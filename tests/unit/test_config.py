@@ -39,7 +39,7 @@ def test_the_defaults_are_the_documented_ones(composing: Compose) -> None:
         (),
         ("preset=smoke", "arch=dncnn", "seed=3", "trainer.rollback.attempts=0"),
         ("seed=3", "arch={width: 7}", "arch=resnet", "preset=quick", "arch.width=5"),
-        ("+trainer.momentum=0.9", "~trainer.lr", "data.path='a b'"),
+        ("+trainer.momentum=0.9", "~trainer.lr", "data.name='a b'"),
         ("arch.width=${trainer.chunk}", "trainer.chunk=5", "++trainer.lr=0.7", "~logger"),
     ],
     ids=" ".join,
