@@ -19,31 +19,35 @@ LAUNCHERS = ("basic", "joblib", "local", "submitit_local")
 TINY = ("preset=smoke", "trainer.iterations=8")
 
 
-def test_without_m_one_cell_is_run_and_found_again(run: CommandLine, tmp_path: Path) -> None:
+def test_without_m_one_cell_is_run_and_found_again(
+    run: CommandLine, command_in_process: CommandLine, tmp_path: Path
+) -> None:
     first = run(*TINY)
     assert first.returncode == 0, first.stderr
     assert re.search(r"output +PSNR +\d+\.\d+ dB +SSIM 0\.\d+ +after 8 iterations", first.stdout)
     (folder,) = (tmp_path / "outputs" / "single").iterdir()
     assert str(folder) in first.stdout
     assert read_record(folder).status == "done"
-    again = run(*TINY)
+    again = command_in_process(*TINY)
     assert again.stdout == first.stdout
     assert "computed before" in again.stderr
     assert len(list((tmp_path / "outputs" / "single").iterdir())) == 1
 
 
-def test_the_smoke_sweep_runs_reports_and_is_not_run_twice(run: CommandLine, tmp_path: Path) -> None:
+def test_the_smoke_sweep_runs_reports_and_is_not_run_twice(
+    run: CommandLine, command_in_process: CommandLine, tmp_path: Path
+) -> None:
     first = run("-m", "sweep=smoke", "trainer.iterations=8")
     assert first.returncode == 0, first.stderr
     assert "8 done of 8 cells" in first.stdout
     assert "SEES THE CLEAN PICTURE" in first.stdout
     assert "[8/8]" in first.stderr
     assert "Traceback" not in first.stderr
-    again = run("-m", "sweep=smoke", "trainer.iterations=8")
+    again = command_in_process("-m", "sweep=smoke", "trainer.iterations=8")
     assert again.returncode == 0
     assert "nothing to do: all 8 cells" in again.stderr
     assert again.stdout == first.stdout
-    report = run("outputs/smoke", module="dip_stages.report")
+    report = command_in_process("outputs/smoke", module="dip_stages.report")
     assert report.returncode == 0
     assert report.stdout == first.stdout
     assert (tmp_path / "outputs" / "smoke" / "report" / "pictures.png").is_file()
@@ -67,15 +71,15 @@ def test_every_launcher_gives_the_same_bits(run: CommandLine, tmp_path: Path) ->
     assert all(found == metrics[0] for found in metrics)
 
 
-def test_a_cell_that_fails_shows_and_the_others_finish(run: CommandLine, tmp_path: Path) -> None:
-    swept = run("-m", "sweep=custom", *TINY, "method=baseline", "method.input_scale=1e39,0.1")
+def test_a_cell_that_fails_shows_and_the_others_finish(command_in_process: CommandLine, tmp_path: Path) -> None:
+    swept = command_in_process("-m", "sweep=custom", *TINY, "method=baseline", "method.input_scale=1e39,0.1")
     assert swept.returncode == 1
     assert "1 failed, 1 done of 2 cells" in swept.stdout
     assert "1 of 2 cells failed" in swept.stderr
     assert "diverged" in swept.stderr
     statuses = sorted(read_record(path.parent).status for path in tmp_path.glob("outputs/custom/*/record.json"))
     assert statuses == ["done", "failed"]
-    again = run("-m", "sweep=custom", *TINY, "method=baseline", "method.input_scale=1e39,0.1")
+    again = command_in_process("-m", "sweep=custom", *TINY, "method=baseline", "method.input_scale=1e39,0.1")
     assert again.returncode == 1
     assert "nothing to do" in again.stderr
 
@@ -101,8 +105,8 @@ def test_a_picture_that_vanishes_during_a_sweep_loses_its_own_cells_alone(run: C
     assert "Traceback" not in swept.stderr
 
 
-def test_a_cell_that_fails_alone_exits_with_1_and_no_traceback(run: CommandLine) -> None:
-    single = run(*TINY, "method=baseline", "method.input_scale=1e39")
+def test_a_cell_that_fails_alone_exits_with_1_and_no_traceback(command_in_process: CommandLine) -> None:
+    single = command_in_process(*TINY, "method=baseline", "method.input_scale=1e39")
     assert single.returncode == 1
     assert "diverged" in single.stdout
     assert "Traceback" not in single.stderr
@@ -116,16 +120,16 @@ def test_a_folder_that_cannot_be_made_is_named(command_in_process: CommandLine) 
         assert "Traceback" not in slip.stderr
 
 
-def test_a_plan_lists_every_cell_and_runs_and_writes_nothing(run: CommandLine, tmp_path: Path) -> None:
-    plan = run("-m", "sweep=smoke", "sweep.plan_only=true", "sweep.exclude=[{arch: dncnn}]")
+def test_a_plan_lists_every_cell_and_runs_and_writes_nothing(command_in_process: CommandLine, tmp_path: Path) -> None:
+    plan = command_in_process("-m", "sweep=smoke", "sweep.plan_only=true", "sweep.exclude=[{arch: dncnn}]")
     assert plan.returncode == 0, plan.stderr
     assert "7 cells: 7 to do" in plan.stdout
     assert "GFLOP" in plan.stdout
     assert not list(tmp_path.glob("outputs/*"))
 
 
-def test_help_is_for_people(run: CommandLine) -> None:
-    text = run("--help").stdout
+def test_help_is_for_people(command_in_process: CommandLine) -> None:
+    text = command_in_process("--help").stdout
     commands = re.findall(r"^  python -m dip_stages.*", text, flags=re.M)
     assert len(commands) == 5
     for group in (
@@ -171,10 +175,10 @@ def test_a_bad_picture_is_refused_before_anything_is_written(command_in_process:
     assert not (tmp_path / "outputs").exists()
 
 
-def test_ones_own_picture_is_fitted(run: CommandLine, tmp_path: Path) -> None:
+def test_ones_own_picture_is_fitted(command_in_process: CommandLine, tmp_path: Path) -> None:
     with Image.open(bundled_path("coffee")) as picture:
         picture.resize((70, 50)).save(tmp_path / "my (1).png")
-    single = run(*TINY, "data=file", "data.path='my (1).png'", "data.size=40", "data.fit=inside")
+    single = command_in_process(*TINY, "data=file", "data.path='my (1).png'", "data.size=40", "data.fit=inside")
     assert single.returncode == 0, single.stderr
     (record,) = tmp_path.glob("outputs/single/*/record.json")
     observation = json.loads(record.read_text())["observation"]
@@ -182,8 +186,8 @@ def test_ones_own_picture_is_fitted(run: CommandLine, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_noise_level_may_be_typed_as_a_number(run: CommandLine, tmp_path: Path) -> None:
-    swept = run("-m", "sweep=custom", *TINY, "method=baseline", "beta_max=0.005,0.05")
+def test_a_noise_level_may_be_typed_as_a_number(command_in_process: CommandLine, tmp_path: Path) -> None:
+    swept = command_in_process("-m", "sweep=custom", *TINY, "method=baseline", "beta_max=0.005,0.05")
     assert swept.returncode == 0, swept.stderr
     betas = sorted(
         read_record(path.parent).observation["beta_max"] for path in tmp_path.glob("outputs/custom/*/record.json")
