@@ -3,7 +3,7 @@
 .. code-block:: text
 
     driver ── request: environment, folder, file descriptors ──► fork server ── fork ──► worker, worker, …
-           ◄───────── pid, and later the exit code, on a pipe of each worker ─────────┘
+           ◄── pid and handle, later the exit code, on a socket of each worker ──┘
 
 The server forks while it has one thread and has not touched a GPU, which is what makes a fork safe. It ends when the
 driver does; workers do not need it once they run. The standard library's fork server cannot be used here: it runs the
@@ -25,6 +25,7 @@ import struct
 import subprocess
 import sys
 import threading
+import time
 import traceback
 import weakref
 from contextlib import suppress
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 
 __all__ = ["UNKNOWN", "ForkServer", "ForkedProcess", "import_ahead", "start_worker"]
 
-UNKNOWN = 255
+UNKNOWN = 256
 """Exit code of a process whose fork server was gone before it ended."""
 
 _NUMBER = struct.Struct("i")
@@ -125,12 +126,14 @@ class ForkServer:
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         self._control, theirs = socket.socketpair(type=socket.SOCK_SEQPACKET)
-        # Arrow's allocator, which pandas brings along, would start a thread.
-        self._environment = {"JE_ARROW_MALLOC_CONF": "background_thread:false", **environment}
+        # Arrow's allocator, which pandas brings along, and numpy's linear algebra would start threads.
+        alone = {"JE_ARROW_MALLOC_CONF": "background_thread:false", "OPENBLAS_NUM_THREADS": "1"}
+        self._environment = {**environment, **alone}
         with theirs:
             self._process = subprocess.Popen(  # noqa: S603 - this Python, and a number
                 [sys.executable, "-m", "dip_stages.fork_server", str(theirs.fileno())],
                 stdin=subprocess.DEVNULL,
+                stdout=2,  # what a library prints is no part of the driver's output
                 env=self._environment,
                 pass_fds=[theirs.fileno()],
                 start_new_session=True,  # Ctrl-C in a terminal is the driver's alone
@@ -144,7 +147,7 @@ class ForkServer:
     @property
     def ended(self) -> bool:
         """Whether it can start nothing any more."""
-        return self._process.poll() is not None
+        return _readable(self._control.fileno(), 0) or self._process.poll() is not None  # it never says anything
 
     def start(self, environment: Mapping[str, str], together: int) -> ForkedProcess:
         """Ask for a worker; return before it is there, which it is once the server has imported what cells need."""
@@ -152,13 +155,18 @@ class ForkServer:
         changed = {name: environment.get(name) for name in before.keys() | environment.keys()}
         changed = {name: value for name, value in changed.items() if value != before.get(name)}
         request = {"changed": changed, "folder": str(Path.cwd()), "together": together}
-        stdin, stdout, status = os.pipe(), os.pipe(), os.pipe()
-        theirs = [stdin[0], stdout[1], 2, status[1]]
-        with suppress(ConnectionError):  # of a server that is gone, the ends of the pipes say so
-            socket.send_fds(self._control, [json.dumps(request).encode()], theirs)
-        for descriptor in (stdin[0], stdout[1], status[1]):
-            os.close(descriptor)
-        return ForkedProcess(self, stdin[1], stdout[0], status[0])
+        ours, theirs = socket.socketpair(type=socket.SOCK_SEQPACKET)
+        stdin, stdout = os.pipe(), os.pipe()
+        process = ForkedProcess(self, stdin[1], stdout[0], ours)
+        with theirs:
+            try:  # of a server that is gone, the ends of the pipes say so
+                with suppress(ConnectionError):
+                    given = [stdin[0], stdout[1], 2, theirs.fileno()]
+                    socket.send_fds(self._control, [json.dumps(request).encode()], given)
+            finally:
+                os.close(stdin[0])
+                os.close(stdout[1])
+        return process
 
     def kill(self) -> None:
         """End it at once, and with it the requests that it has not met; workers that run go on."""
@@ -178,14 +186,14 @@ class ForkedProcess:
         server: The fork server.
         stdin: Descriptor of the pipe to the process's standard input.
         stdout: Descriptor of the pipe from its standard output.
-        status: Descriptor of the pipe on which the server writes the pid, and later the exit code.
+        status: Where the server says the pid, with a handle, and later the exit code.
 
     Attributes:
         returncode: None while it runs, or has not started; then its exit code, the negative number of the signal that
             killed it, or :data:`UNKNOWN`.
     """
 
-    def __init__(self, server: ForkServer, stdin: int, stdout: int, status: int) -> None:
+    def __init__(self, server: ForkServer, stdin: int, stdout: int, status: socket.socket) -> None:
         self.stdin = os.fdopen(stdin, "w", encoding="utf-8")
         self.stdout = os.fdopen(stdout, encoding="utf-8")
         self.returncode: int | None = None
@@ -193,7 +201,7 @@ class ForkedProcess:
         self._pid: int | None = None
         self._handle: int | None = None  # names the process, where a pid may have become another's
         self._lock = threading.Lock()
-        weakref.finalize(self, os.close, status)
+        weakref.finalize(self, status.close).atexit = False
 
     @property
     def pid(self) -> int:
@@ -213,11 +221,12 @@ class ForkedProcess:
         Raises:
             subprocess.TimeoutExpired: If it does not end within ``timeout`` seconds.
         """
-        if not self._starts_within(timeout) or not (self._handle is None or _readable(self._handle, timeout)):
+        end = None if timeout is None else time.monotonic() + timeout
+        if not self._starts_within(timeout) or not (self._handle is None or _readable(self._handle, _left(end))):
             raise subprocess.TimeoutExpired("dip_stages.worker", timeout or 0)
         with self._lock:
             if self.returncode is None:
-                code = self._read()
+                code, _ = self._read()
                 self.returncode = UNKNOWN if code is None else code
             return self.returncode
 
@@ -231,26 +240,31 @@ class ForkedProcess:
         """End the process at once. One that has not started takes its server along, which is still importing."""
         if not self.pid:
             self._server.kill()
+            with suppress(OSError):  # should it have been forked in that instant
+                self.stdin.close()
         self.send_signal(signal.SIGKILL)
 
     def _starts_within(self, timeout: float | None) -> bool:
         """Wait until the server has started the process, or ended before; return whether either is so."""
-        if self._pid is None and self.returncode is None and not _readable(self._status, timeout):
+        if self._pid is None and self.returncode is None and not _readable(self._status.fileno(), timeout):
             return False
         with self._lock:
             if self._pid is None and self.returncode is None:
-                self._pid = self._read()
+                self._pid, self._handle = self._read()
                 if self._pid is None:
                     self.returncode = UNKNOWN
-                else:
-                    with suppress(ProcessLookupError):  # it has ended already
-                        self._handle = os.pidfd_open(self._pid)
-                        weakref.finalize(self, os.close, self._handle)
             return True
 
-    def _read(self) -> int | None:
-        content = os.read(self._status, _NUMBER.size)
-        return _NUMBER.unpack(content)[0] if content else None
+    def _read(self) -> tuple[int | None, int | None]:
+        """Read what the server says next: a number, and the handle that comes with the first; nothing if it is gone."""
+        content, handles, _, _ = socket.recv_fds(self._status, _NUMBER.size, 1)
+        for handle in handles:
+            weakref.finalize(self, os.close, handle).atexit = False
+        return (_NUMBER.unpack(content)[0], handles[0] if handles else None) if content else (None, None)
+
+
+def _left(end: float | None) -> float | None:
+    return None if end is None else max(0.0, end - time.monotonic())
 
 
 def _readable(descriptor: int, timeout: float | None) -> bool:
@@ -262,6 +276,7 @@ def _readable(descriptor: int, timeout: float | None) -> bool:
 def main() -> None:
     """Be a fork server for whoever holds the other end of the socket whose descriptor is the argument."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # how children end is wanted, whatever the caller ignores
     signal.pthread_sigmask(signal.SIG_BLOCK, worker.HEARD)  # a worker hears them once it can leave a checkpoint
     worker.import_all()
     gc.freeze()  # so that workers share with this process what it has made
@@ -289,15 +304,26 @@ class _Serving:
         content, descriptors, _, _ = socket.recv_fds(self._control, _REQUEST, 4)
         if not content:
             return False
+        try:
+            pid = self._start(json.loads(content), *descriptors)
+            handle = os.pidfd_open(pid)
+        except (OSError, TypeError):  # no process, no memory or too few descriptors are left
+            traceback.print_exc()
+            for descriptor in descriptors:
+                os.close(descriptor)
+            return True
+        for number in signal.sigpending() & set(worker.HEARD):  # they were for it too
+            os.kill(pid, number)
         *streams, status = descriptors
-        pid = self._start(json.loads(content), streams)
-        _say(status, pid)
         for descriptor in streams:
             os.close(descriptor)
-        self._selector.register(os.pidfd_open(pid), selectors.EVENT_READ, (pid, status))
+        said = socket.socket(fileno=status)
+        with suppress(ConnectionError):  # nobody is there who wants to know
+            socket.send_fds(said, [_NUMBER.pack(pid)], [handle])
+        self._selector.register(handle, selectors.EVENT_READ, (pid, said))
         return True
 
-    def _start(self, request: dict[str, Any], streams: list[int]) -> int:
+    def _start(self, request: dict[str, Any], stdin: int, stdout: int, stderr: int, status: int) -> int:
         given = {**os.environ, **request["changed"]}
         environment = {name: value for name, value in given.items() if value is not None}
         if len(list(Path("/proc/self/task").iterdir())) > 1:  # which a fork would not survive
@@ -305,9 +331,9 @@ class _Serving:
                 _cold_worker(request["together"]),
                 cwd=request["folder"],
                 env=environment,
-                stdin=streams[0],
-                stdout=streams[1],
-                stderr=streams[2],
+                stdin=stdin,
+                stdout=stdout,
+                stderr=stderr,
                 start_new_session=True,
             )
             process.returncode = 0  # it is waited for by its pid, like those that are forked
@@ -316,21 +342,22 @@ class _Serving:
         if pid:
             return pid
         try:
-            self._become_worker(environment, request["folder"], request["together"], streams)
+            os.close(status)
+            for number, descriptor in enumerate((stdin, stdout, stderr)):
+                os.dup2(descriptor, number)
+                os.close(descriptor)
+            self._become_worker(environment, request["folder"], request["together"])
         except BaseException:
             traceback.print_exc()
         finally:
             os._exit(1)
 
-    def _become_worker(self, environment: dict[str, str], folder: str, together: int, streams: list[int]) -> None:
+    def _become_worker(self, environment: dict[str, str], folder: str, together: int) -> None:
         os.setsid()
-        for number, descriptor in enumerate(streams):
-            os.dup2(descriptor, number)
-            os.close(descriptor)
         for key in list(self._selector.get_map().values()):
             os.close(key.fd)
             if key.data is not None:
-                os.close(key.data[1])
+                key.data[1].close()
         self._selector.close()
         os.environ.clear()
         os.environ.update(environment)
@@ -338,17 +365,12 @@ class _Serving:
         sys.argv = ["dip_stages.worker", str(together)]
         worker.main()
 
-    def _report_end(self, handle: int, pid: int, status: int) -> None:
+    def _report_end(self, handle: int, pid: int, said: socket.socket) -> None:
         _, code = os.waitpid(pid, 0)
-        _say(status, os.waitstatus_to_exitcode(code))
+        with said, suppress(ConnectionError):
+            said.send(_NUMBER.pack(os.waitstatus_to_exitcode(code)))
         self._selector.unregister(handle)
         os.close(handle)
-        os.close(status)
-
-
-def _say(status: int, number: int) -> None:
-    with suppress(BrokenPipeError):  # nobody is there who wants to know
-        os.write(status, _NUMBER.pack(number))
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from dip_stages.data import to_tensor
 from dip_stages.errors import CheckpointError, ClaimError, Interrupted, ModelError
 from dip_stages.figures import plot_losses
 from dip_stages.models import MODEL, TRAINED, check_model, model_folder, training_pictures, training_settings
-from dip_stages.orders import fingerprint
+from dip_stages.orders import check_code, fingerprint
 from dip_stages.pictures import fit_to, read_picture, sha256
 from dip_stages.records import set_aside, write_csv, write_json
 from dip_stages.trainers import fitting, trainer_of
@@ -114,6 +114,7 @@ def _loaded(folder: Path, training: TrainingConfig, channels: int, accelerator: 
 def _ddpm(training: TrainingConfig, channels: int, pictures: Sequence[Tensor] = ()) -> DDPM:
     from dip_stages.modules.ddpm import DDPM, DDPMSettings  # diffusers, which takes seconds to import
 
+    check_code()
     own = DDPMSettings.__dataclass_fields__.keys() & vars(training).keys()
     return DDPM(DDPMSettings(channels=channels, **{key: getattr(training, key) for key in own}), pictures)
 

@@ -20,7 +20,7 @@ from dip_stages.records import Record, read_json
 if TYPE_CHECKING:
     from dip_stages.config import Config
 
-__all__ = ["Order", "fingerprint", "plain", "read_order"]
+__all__ = ["Order", "check_code", "fingerprint", "plain", "read_order"]
 
 _COMPUTES = (
     "archs", "averages", "budgets", "build", "callbacks", "cell", "checkpoint", "classical", "config", "data",
@@ -29,6 +29,13 @@ _COMPUTES = (
     "trainers", "weights",
 )  # fmt: skip
 """Modules and packages that a result depends on: what they say is the code of a plan and of a checkpoint."""
+
+
+_DRIFT = (
+    "the code of dip_stages, or torch, changed between the plan and this worker's start; "
+    "the same command plans anew, with the code that is there now"
+)
+_PACKAGE = Path(__file__).resolve().parent
 
 
 @dataclass(frozen=True)
@@ -71,10 +78,7 @@ class Order:
             DriftError: If code or inputs are not those of the plan.
         """
         if self.code != fingerprint():
-            raise DriftError(
-                "the code of dip_stages, or torch, changed between the plan and this worker's start; "
-                "the same command plans anew, with the code that is there now"
-            )
+            raise DriftError(_DRIFT)
         try:
             cell = cell_of(parse(self.config))
             check_inputs(cell)
@@ -128,7 +132,17 @@ def plain(config: Config) -> dict[str, Any]:
 @functools.cache
 def fingerprint() -> str:
     """Return a hash of the sources that compute and of torch's version, as this process started with them."""
-    return _hash_of_sources(Path(__file__).resolve().parent)
+    return _hash_of_sources(_PACKAGE)
+
+
+def check_code() -> None:
+    """Check, after a module was imported late, that it is of the code that this process started with.
+
+    Raises:
+        DriftError: If sources have changed since.
+    """
+    if _hash_of_sources(_PACKAGE) != fingerprint():
+        raise DriftError(_DRIFT)
 
 
 def _hash_of_sources(package: Path) -> str:

@@ -20,7 +20,7 @@ from dip_stages.callbacks import CURVE_COLUMNS
 from dip_stages.checkpoint import Attempts, made_with, resume_from, write_checkpoint, write_tensors
 from dip_stages.config import DDPMConfig
 from dip_stages.data import Observation, to_array
-from dip_stages.errors import DipStagesError, DivergenceError, Interrupted
+from dip_stages.errors import DipStagesError, DivergenceError, DriftError, Interrupted
 from dip_stages.figures import plot_curve
 from dip_stages.fits import Fits
 from dip_stages.metrics import quality
@@ -243,6 +243,8 @@ class _Run:
 
     def _is_lost(self, error: BaseException) -> bool:
         """Return whether it was not the cell that failed, so that the same command runs it again."""
+        if isinstance(error, DriftError):
+            return True
         if isinstance(error, OSError):
             return error.errno in _STORAGE_FAULTS
         # Of a GPU that others use from the same process, an error may be theirs, and full memory is.

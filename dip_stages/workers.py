@@ -171,15 +171,19 @@ class Workplace:
             order, "WorkerError", "two workers in a row died before they began; see their standard error"
         )
 
+    def begin_nothing(self) -> None:
+        """Give no further cell to a worker."""
+        self._closing = True
+
     def ask_to_stop(self) -> None:
         """Ask the worker to leave a checkpoint and end."""
-        self._closing = True
+        self.begin_nothing()
         for worker in self._workers:
             worker.ask_to_stop()
 
     def kill(self) -> None:
         """End the worker at once."""
-        self._closing = True
+        self.begin_nothing()
         for worker in self._workers:
             worker.kill()
 

@@ -82,7 +82,7 @@ def _connect(init: Mapping[str, Any]) -> None:
     try:
         ray.init(**init)
     except (ConnectionError, ValueError, RuntimeError, TypeError, ray.exceptions.RayError) as error:
-        raise LaunchError(f", where no cluster is: {error}", setting=_ADDRESS, got=init.get("address")) from error
+        raise LaunchError(f"with {dict(init)}, Ray does not start: {error}", setting="hydra/launcher=ray") from error
     finally:
         for number, handler in before.items():  # Ray takes SIGTERM, which is the driver's
             signal.signal(number, handler)

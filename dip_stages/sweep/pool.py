@@ -90,6 +90,8 @@ class Pool:
         if self._stopped_at is None:
             self._stopped_at = now
             for place in self._places:
+                place.begin_nothing()  # all of them first: the end of one may be seen by another
+            for place in self._places:
                 place.ask_to_stop()
         elif now - self._stopped_at > grace:
             for place in self._places:
@@ -106,7 +108,7 @@ class Pool:
         return any(thread.is_alive() for thread in self._threads)
 
     def _serve(self, place: Workplace) -> None:
-        # A worker inherits this; it hears them as soon as it can leave a checkpoint, where they would end it before.
+        # What starts a worker inherits this; a worker hears them as soon as it can leave a checkpoint.
         signal.pthread_sigmask(signal.SIG_BLOCK, HEARD)
         while self._stopped_at is None:
             try:

@@ -64,8 +64,6 @@ class GridSweeper(Sweeper):
             code = run_known(known, options) if known else None
             if code is not None:
                 sys.exit(code)
-            if not self.config.sweep.plan_only and hasattr(self.launcher, "import_ahead"):
-                self.launcher.import_ahead()
             plan = self._plan(arguments, made)
         except (DipStagesError, HydraException) as error:
             sys.stderr.write(f"{error}\n")
@@ -128,7 +126,10 @@ class GridSweeper(Sweeper):
         for axis, values in given.items():
             if len(values) > 1 and axis.split(".")[0] in ("sweep", "outputs", "runtime"):
                 raise ConfigError("no axis: sweep, outputs and runtime take one value each", setting=axis)
-        given.setdefault("runtime.threads", ["runtime.threads=1"])
+        if "runtime.threads" not in given:
+            given["runtime.threads"] = ["runtime.threads=1"]
+            if not options.plan_only and hasattr(self.launcher, "import_ahead"):
+                self.launcher.import_ahead(threads=1)
         grids = self._grids()
         excludes = [(*options.exclude, *parse_exclude(grid.pop("exclude", None))) for grid in grids]
         axes = [self._axes(_overrides(grid)) for grid in grids]

@@ -23,11 +23,11 @@ class LocalLauncher(_orders.OrdersLauncher):
         self.together = _orders.whole("together", together)
         self.gpus = None if gpus is None else [str(gpu) for gpu in gpus]
 
-    def import_ahead(self) -> None:
-        """Let what workers need be imported while their cells are planned."""
+    def import_ahead(self, threads: int) -> None:
+        """Let what workers with a number of threads need be imported while their cells are planned."""
         from dip_stages.fork_server import import_ahead
 
-        import_ahead(self.config.runtime.threads or 1)  # a cell of a sweep has one unless told otherwise
+        import_ahead(threads)
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Compute the cells of these jobs and return what came of each."""

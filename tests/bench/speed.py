@@ -89,12 +89,10 @@ def sweep(size: int, width: int, iterations: int, seed: int, *, together: int) -
         given = [*settings(size, width, iterations, "auto"), seeds, f"hydra.launcher.together={together}"]
         measured(["dip_stages", "-m", "sweep=custom", *given], folder)
         found = records(folder)
-    begun, ended = (
-        pick(datetime.fromisoformat(record.timing[key]) for record in found)
-        for key, pick in (("started", min), ("finished", max))
-    )
+        ends = [path.stat().st_mtime for path in sorted(folder.rglob("record.json"))]
     assert len(found) == CELLS
-    return figures(found) | {"rate": CELLS * iterations / (ended - begun).total_seconds()}
+    begun = min(end - record.timing["seconds"] for end, record in zip(ends, found, strict=True))
+    return figures(found) | {"rate": CELLS * iterations / (max(ends) - begun)}
 
 
 def settings(size: int, width: int, iterations: int, precision: str) -> list[str]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+import dip_stages
 from dip_stages.fork_server import UNKNOWN, ForkedProcess, ForkServer
 from dip_stages.orders import Order
 from dip_stages.records import CHECKPOINT, read_record
@@ -120,15 +121,45 @@ def test_a_worker_that_is_asked_for_while_the_server_imports_can_be_given_up_at_
 
 
 @pytest.mark.slow
-def test_where_an_import_leaves_a_thread_workers_start_anew() -> None:
-    """Arrow's allocator has one, if it is allowed to: a fork would not survive it."""
-    server = ForkServer({**ENVIRONMENT, "JE_ARROW_MALLOC_CONF": "background_thread:true"})
+@pytest.mark.parametrize("threads", ["2", None])
+def test_workers_are_forked_whatever_their_number_of_threads(threads: str | None) -> None:
+    environment = {name: value for name, value in os.environ.items() if not name.endswith("_NUM_THREADS")}
+    environment |= {"OMP_NUM_THREADS": threads} if threads else {}
+    server = ForkServer(environment)
+    process = server.start(environment, 1)
+    until(lambda: process.pid, "the start")
+    assert len(list(Path(f"/proc/{server.pid}/task").iterdir())) == 1
+    assert b"dip_stages.fork_server" in Path(f"/proc/{process.pid}/cmdline").read_bytes()
+    assert ended(process) == 0
+    server.close()
+
+
+@pytest.mark.slow
+def test_where_an_import_leaves_a_thread_workers_start_anew(tmp_path: Path) -> None:
+    """A fork would not survive it."""
+    code = "import threading, time\nthreading.Thread(target=time.sleep, args=(1000,), daemon=True).start()\n"
+    (tmp_path / "sitecustomize.py").write_text(code)
+    path = os.pathsep.join([str(tmp_path), str(Path(dip_stages.__file__).parents[1])])
+    server = ForkServer({**ENVIRONMENT, "PYTHONPATH": path})
     process = server.start(ENVIRONMENT, 1)
     until(lambda: process.pid, "the start")
-    assert len(list(Path(f"/proc/{server.pid}/task").iterdir())) > 1
     assert parent_of(process.pid) == server.pid
     assert b"dip_stages.worker" in Path(f"/proc/{process.pid}/cmdline").read_bytes()
     assert ended(process) == 0
+    server.close()
+
+
+@pytest.mark.slow
+def test_a_start_that_fails_costs_the_server_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    server = ForkServer(ENVIRONMENT)
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    failing = server.start(ENVIRONMENT, 1)
+    (tmp_path / "gone").rmdir()
+    monkeypatch.chdir(tmp_path)
+    assert ended(failing) not in (0, UNKNOWN), "there is no such folder"
+    assert ended(server.start(ENVIRONMENT, 1)) == 0
+    assert not server.ended
     server.close()
 
 

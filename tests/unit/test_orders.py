@@ -16,6 +16,8 @@ from dip_stages.worker import Stopper, carry_out
 from tests.raising import refused
 
 if TYPE_CHECKING:
+    import pytest
+
     from tests.conftest import MakeCell
 
 
@@ -37,6 +39,20 @@ def test_other_code_than_the_plans_is_drift_and_the_cell_says_so(make_cell: Make
     assert record.lost
     assert record.error is not None
     assert "the same command plans anew" in record.error["message"]
+
+
+def test_a_module_of_other_code_that_is_imported_late_is_drift_and_the_cell_is_lost(
+    make_cell: MakeCell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planned = fingerprint()
+    monkeypatch.setattr(orders, "_hash_of_sources", lambda _: "edited since")
+    assert fingerprint() == planned
+    cell = make_cell("method=ddpm", "method.training.iterations=1", "method.training.width=8")
+    assert carry_out(Order.of(cell, tmp_path / "sweep" / cell.folder), Stopper()).spoilt
+    record = read_record(tmp_path / "sweep" / cell.folder)
+    assert record.lost
+    assert record.error is not None
+    assert record.error["type"] == "DriftError"
 
 
 def test_another_picture_than_the_plans_is_drift(make_cell: MakeCell, tmp_path: Path) -> None:
