@@ -64,6 +64,11 @@ def _leave_blank(figure: Figure, path: Path, **how: object) -> None:
     path.write_bytes(_BLANK[path.suffix])
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let what takes longest begin first, so that it does not go on alone when all else has ended."""
+    items.sort(key=lambda item: not any(mark.kwargs.get("first") for mark in item.iter_markers("slow")))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def blank() -> Iterator[None]:
     """Leave figures blank, which take longer to draw than a tiny fit; ``drawn`` is for the tests that look at them."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from PIL import Image
 
 from dip_stages.pictures import bundled_path
 from tests.conftest import command_line
@@ -171,7 +172,8 @@ def test_every_command_runs_when_made_small(started: CommandLine, tmp_path: Path
     (tmp_path / "pictures").mkdir()
     files = {"picture": "coffee", "pictures/a": "coffee", "pictures/b": "astronaut", "pictures/c": "chelsea"}
     for file, picture in files.items():
-        (tmp_path / f"{file}.png").write_bytes(bundled_path(picture).read_bytes())
+        with Image.open(bundled_path(picture)) as whole:
+            whole.resize((180, 150)).save(tmp_path / f"{file}.png")
     module, *arguments = shlex.split(command)[2:]
     if module == "dip_stages.train":
         done = started(*arguments, *SMALL_TRAINING, module=module)

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from tests.conftest import CommandLine
+
 SWEEP = ("-m", "sweep=custom", "preset=smoke", "method=baseline", "seed=0,1,2", "trainer.iterations=40")
 
 
@@ -51,7 +53,7 @@ KINDS = [
 ]
 
 
-@pytest.mark.slow
+@pytest.mark.slow(first=True)
 def test_a_short_campaign_loses_and_doubles_nothing() -> None:
     seed = int(time.time())
     struck, broken = campaign(dict.fromkeys(KINDS, 1), seed=seed, lanes=2, minutes=8, in_a_row=1)
@@ -139,7 +141,9 @@ def test_status_shows_a_running_sweep_and_one_that_was_interrupted(tmp_path: Pat
 @pytest.mark.slow
 @pytest.mark.parametrize("members", [1, 2])
 @pytest.mark.parametrize("signals", [["SIGINT"], ["SIGINT", "SIGINT"], ["SIGKILL"]], ids="then".join)
-def test_a_single_cell_that_is_interrupted_goes_on(tmp_path: Path, signals: list[str], members: int) -> None:
+def test_a_single_cell_that_is_interrupted_goes_on(
+    tmp_path: Path, command_in_process: CommandLine, signals: list[str], members: int
+) -> None:
     arguments = ["preset=smoke", "trainer.iterations=150", "trainer.chunk=3", "runtime.checkpoint_every=0"]
     arguments += [f"ensemble.members={members}", f"runtime.members_together={members}"]
     process = start(tmp_path, arguments)
@@ -155,8 +159,7 @@ def test_a_single_cell_that_is_interrupted_goes_on(tmp_path: Path, signals: list
     if signals != ["SIGKILL"]:
         assert process.returncode == 130, said
         assert "the same command goes on" in said
-    again = start(tmp_path, arguments)
-    said, _ = again.communicate(timeout=120)
-    assert again.returncode == 0, said
+    again = command_in_process(*arguments)
+    assert again.returncode == 0, again.stderr
     (path,) = tmp_path.glob("outputs/single/*/record.json")
     assert read_record(path.parent).iterations["resumed_at"][0] > 0
