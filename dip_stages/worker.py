@@ -3,7 +3,7 @@
 ``python -m dip_stages.worker`` reads orders from its standard input, a JSON object a line, and answers each on its
 standard output with an :class:`Outcome`. It is a process of its own under every launcher but Hydra's ``basic``, because
 that is what a killed cell, one that runs out of memory or one that leaves the process may take with it, and no more.
-When its input ends, whoever started it is gone: it leaves a checkpoint and ends too. :mod:`dip_stages.fork_server`
+When its input ends, whoever started it is gone: it leaves a checkpoint and ends too. :mod:`dip_stages.processes`
 starts it where it can, already with all that a cell needs.
 """
 

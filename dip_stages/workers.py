@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 
 from dip_stages.claims import Claim, holder
 from dip_stages.errors import ClaimError
-from dip_stages.fork_server import UNKNOWN, start_worker
+from dip_stages.processes import UNKNOWN, start_worker
 from dip_stages.records import PROGRESS, write_record
 from dip_stages.states import recorded
 from dip_stages.worker import GRACE, Outcome

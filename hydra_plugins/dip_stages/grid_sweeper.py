@@ -64,6 +64,9 @@ class GridSweeper(Sweeper):
             code = run_known(known, options) if known else None
             if code is not None:
                 sys.exit(code)
+            ahead = getattr(self.launcher, "import_ahead", None)
+            if ahead and not self.config.sweep.plan_only and "runtime.threads" not in " ".join(arguments):
+                ahead(threads=1)
             plan = self._plan(arguments, made)
         except (DipStagesError, HydraException) as error:
             sys.stderr.write(f"{error}\n")
@@ -126,10 +129,7 @@ class GridSweeper(Sweeper):
         for axis, values in given.items():
             if len(values) > 1 and axis.split(".")[0] in ("sweep", "outputs", "runtime"):
                 raise ConfigError("no axis: sweep, outputs and runtime take one value each", setting=axis)
-        if "runtime.threads" not in given:
-            given["runtime.threads"] = ["runtime.threads=1"]
-            if not options.plan_only and hasattr(self.launcher, "import_ahead"):
-                self.launcher.import_ahead(threads=1)
+        given.setdefault("runtime.threads", ["runtime.threads=1"])
         grids = self._grids()
         excludes = [(*options.exclude, *parse_exclude(grid.pop("exclude", None))) for grid in grids]
         axes = [self._axes(_overrides(grid)) for grid in grids]

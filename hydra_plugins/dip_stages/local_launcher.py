@@ -25,7 +25,7 @@ class LocalLauncher(_orders.OrdersLauncher):
 
     def import_ahead(self, threads: int) -> None:
         """Let what workers with a number of threads need be imported while their cells are planned."""
-        from dip_stages.fork_server import import_ahead
+        from dip_stages.processes import import_ahead
 
         import_ahead(threads)
 

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 import dip_stages
-from dip_stages.fork_server import UNKNOWN, ForkedProcess, ForkServer
 from dip_stages.orders import Order
+from dip_stages.processes import UNKNOWN, ForkedProcess, ForkServer
 from dip_stages.records import CHECKPOINT, read_record
 from dip_stages.states import look
 from dip_stages.workers import Worker
