@@ -8,6 +8,7 @@ seconds to import, is imported for a picture that has not been fetched before, a
 from __future__ import annotations
 
 import functools
+import gc
 import hashlib
 import itertools
 import os
@@ -161,6 +162,8 @@ def _fetched(dataset: str, split: str, column: str, rows: range, *, streaming: b
             allowed=f"a machine that reaches the hub, once, since what it has fetched is kept; {cached}"
             f"{key}.dataset=FOLDER, a copy of it; {folder}, others",
         ) from error
+    finally:
+        gc.collect()  # a stream that is not closed reads on in threads, which abort a process that ends meanwhile
     if column not in pictures:
         there = ", ".join(pictures) or "none"
         raise ConfigError(

@@ -165,7 +165,6 @@ def test_every_command_about_sweeps_runs(sweeps: Sweeps, started: CommandLine, t
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("drawn")
 @pytest.mark.parametrize("command", [command for command in OURS if command not in ON_SWEEPS])
 def test_every_command_runs_when_made_small(started: CommandLine, tmp_path: Path, command: str) -> None:
     """A sweep in one process: two tests run at once."""
