@@ -83,7 +83,7 @@ class DipStagesError(Exception):
         self.allowed = allowed
 
     def __str__(self) -> str:
-        got = "" if self.got is ... else f"got {self.got!r}" if isinstance(self.got, str) else f"got {self.got}"
+        got = "" if self.got is ... else f"got {_typed(self.got)}"
         sentence = ": ".join(part for part in (self.setting, got + self.problem) if part)
         allowed = "" if self.allowed is None else f"; allowed: {self.allowed}"
         cell = "" if self.cell is None else f"\n  in the cell: {self.cell}"
@@ -91,6 +91,13 @@ class DipStagesError(Exception):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({str(self)!r})"  # Hydra shows it of an error in a launcher's constructor
+
+
+def _typed(value: object) -> str:
+    """Return a value as it is typed."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return repr(value) if isinstance(value, str) else str(value)
 
 
 class ConfigError(DipStagesError, ValueError):
