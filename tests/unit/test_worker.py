@@ -18,7 +18,7 @@ from dip_stages.orders import Order
 from dip_stages.records import CHECKPOINT, read_record, write_record
 from dip_stages.states import look
 from dip_stages.sweep.pool import Pool, visible_gpus
-from dip_stages.worker import Stopper, carry_out
+from dip_stages.worker import Outcome, Stopper, carry_out
 from dip_stages.workers import Worker, note_failure
 
 if TYPE_CHECKING:
@@ -194,3 +194,20 @@ def test_a_failure_is_not_noted_over_a_result(cell: Cell, tmp_path: Path) -> Non
     assert look(tmp_path).state == "done"
     write_record(tmp_path, order.failure("SIGKILL", "gone", lost=True))
     assert look(tmp_path).state == "lost"
+
+
+def test_a_worker_that_takes_too_long_to_stop_is_killed_when_asked_again(make_cell: MakeCell, tmp_path: Path) -> None:
+    pool = Pool([Order.of(make_cell(*LONG), tmp_path)], workers=1, gpus=[])
+    outcomes: list[Outcome] = []
+    thread = threading.Thread(target=lambda: outcomes.extend(pool.run()))
+    thread.start()
+    wait_for(tmp_path / "progress.json")
+    (process,) = pool._places[0]._workers
+    os.kill(process.pid, signal.SIGSTOP)  # it hears nothing
+    pool.stop()
+    assert not outcomes
+    pool.stop(grace=0)
+    thread.join(20)
+    assert [(outcome.status, outcome.message) for outcome in outcomes] == [
+        ("interrupted", "did not stop in time and was killed")
+    ]

@@ -308,3 +308,12 @@ def test_jobs_on_a_cluster_are_left_alone_on_request(plan: Plan, capsys: pytest.
     (run,) = (plan.root / RUNS).iterdir()
     assert not (run / "stop").exists()
     assert len(list(run.glob("*.json"))) == 4
+
+
+def test_a_report_that_cannot_be_written_is_named_and_costs_no_cell(
+    plan: Plan, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan.root.joinpath("report").write_text("a file where a folder is to be")
+    drive(plan, Launcher())
+    assert "no report could be written: " in capsys.readouterr().err
+    assert all(planned.look().state == "done" for planned in plan.cells)
