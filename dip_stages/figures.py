@@ -71,10 +71,8 @@ def plot_curve(
         stopping: The record's, for the iteration that a rule kept; None where the fit did not end.
     """
     with style():
-        figure = Figure(figsize=(8, 3.2))
-        figure.subplots_adjust(
-            left=0.085, right=0.99, bottom=0.16, top=0.88, wspace=0.24
-        )  # a layout costs what cells do
+        figure = Figure(figsize=(8, 3.2))  # one a cell: finding out the margins would take as long as all the rest
+        figure.subplots_adjust(left=0.085, right=0.99, bottom=0.16, top=0.88, wspace=0.24)
         for axes, metric, unit in zip(figure.subplots(1, 2), ("psnr", "ssim"), ("PSNR (dB)", "SSIM"), strict=True):
             _shade(axes, [int(stage["budget"]) for stage in stages])
             iterations = [row["iteration"] for row in rows]

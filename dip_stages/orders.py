@@ -30,7 +30,6 @@ _COMPUTES = (
 )  # fmt: skip
 """Modules and packages that a result depends on: what they say is the code of a plan and of a checkpoint."""
 
-
 _DRIFT = (
     "the code of dip_stages, or torch, changed between the plan and this worker's start; "
     "the same command plans anew, with the code that is there now"

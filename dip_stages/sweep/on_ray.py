@@ -82,7 +82,8 @@ def _connect(init: Mapping[str, Any]) -> None:
     try:
         ray.init(**init)
     except (ConnectionError, ValueError, RuntimeError, TypeError, ray.exceptions.RayError) as error:
-        raise LaunchError(f"with {dict(init)}, Ray does not start: {error}", setting="hydra/launcher=ray") from error
+        problem = f", which does not start with {dict(init)}: {error}"
+        raise LaunchError(problem, setting="hydra/launcher", got="ray") from error
     finally:
         for number, handler in before.items():  # Ray takes SIGTERM, which is the driver's
             signal.signal(number, handler)

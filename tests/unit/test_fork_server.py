@@ -19,9 +19,10 @@ from dip_stages.processes import UNKNOWN, ForkedProcess, ForkServer
 from dip_stages.records import CHECKPOINT, read_record
 from dip_stages.states import look
 from dip_stages.workers import Worker
+from tests.cluster.sweeps import until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from tests.conftest import MakeCell
 
@@ -34,13 +35,6 @@ def server() -> Iterator[ForkServer]:
     server = ForkServer(ENVIRONMENT)
     yield server
     server.close()
-
-
-def until(true: Callable[[], object], what: str, seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline, f"waited {seconds} seconds for {what}"
-        time.sleep(0.01)
 
 
 def ended(process: ForkedProcess) -> int:
