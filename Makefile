@@ -22,7 +22,7 @@ report: $(VENV)/.run ## the report's table beside ours, on a small picture: 18 c
 	$(BIN)/python -m dip_stages -m sweep=report_table preset=quick $(ARGS)
 
 report-paper: $(VENV)/.run ## the same on the report's own picture where it can be had, 512x512, published width, for a GPU (see the README)
-	data=data=butterflies; $(BIN)/python -m dip_stages.sources || data=; \
+	data=data=butterflies; $(BIN)/python -m dip_stages.images.sources || data=; \
 	$(BIN)/python -m dip_stages -m sweep=report_table preset=paper outputs=outputs/paper hydra.launcher.workers=1 \
 	  $(if $(filter data=%,$(ARGS)),,$$data) $(ARGS)
 

@@ -8,27 +8,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import hydra
-from hydra.core.config_store import ConfigStore
-from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from dip_stages.cell import Cell, cell_of, check_inputs
-from dip_stages.config import CONF_DIR, SWEEPS_DIR, check_keys, parse
+from dip_stages.cells.identity import Cell, cell_of, check_inputs
+from dip_stages.config import CONF_DIR, parse
+from dip_stages.config.overrides import check_keys, register_sweeps, value_override
 from dip_stages.errors import ConfigError, DipStagesError, LaunchError
-from dip_stages.records import RECORD, digest, read_record
-from dip_stages.states import recorded
-from dip_stages.sweep.grids import value_override
+from dip_stages.store.records import RECORD, digest, read_record
+from dip_stages.store.states import recorded
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from dip_stages.workers.main import Outcome
 
-    from dip_stages.worker import Outcome
-
-__all__ = ["Preparation", "compose_apart", "main", "task"]
+__all__ = ["Preparation", "main", "task"]
 
 
 def cell_folder(*, _root_: DictConfig) -> str:
@@ -51,7 +46,7 @@ class Preparation(Callback):
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         """End the program where the launcher's package is not installed, before Hydra fails to find its class."""
-        from dip_stages.sweep.extras import check_launcher
+        from dip_stages.config.extras import check_launcher
 
         try:
             check_launcher(str(config.hydra.launcher.get("_target_", "")))
@@ -75,7 +70,7 @@ def task(composed: DictConfig) -> dict[str, Any] | None:
     """Run the composed cell in Hydra's output folder; in a sweep, the cell that was planned for that folder.
 
     Returns:
-        In a sweep, the fields of the cell's :class:`~dip_stages.worker.Outcome`.
+        In a sweep, the fields of the cell's :class:`~dip_stages.workers.main.Outcome`.
 
     Raises:
         DipStagesError: If an input has changed since it was checked.
@@ -91,10 +86,10 @@ def task(composed: DictConfig) -> dict[str, Any] | None:
 
 def _run_in_sweep(composed: DictConfig, folder: Path, root: Path, *, in_process: bool) -> Outcome:
     """Carry out the order of a cell, on a worker process of this job unless the launcher runs jobs in the driver."""
-    from dip_stages.orders import Order, read_order
-    from dip_stages.sweep.runs import order_path
-    from dip_stages.worker import Outcome, Stopper, carry_out
-    from dip_stages.workers import own_workplace
+    from dip_stages.workers.jobs import Order, read_order
+    from dip_stages.workers.main import Outcome, Stopper, carry_out
+    from dip_stages.workers.process import own_workplace
+    from dip_stages.workers.run_folder import order_path
 
     token = OmegaConf.select(composed, "sweep.run")
     if token is None:  # another sweeper's job
@@ -116,7 +111,7 @@ def _run_single(cell: Cell, folder: Path) -> None:
 
     sys.stderr.writelines(f"{said}\n" for said in cell.config.unmet)
     if cell.config.runtime.overwrite or recorded(folder, cell.id).state != "done":
-        from dip_stages.single import run_single
+        from dip_stages.sweep.foreground import run_single
 
         known = run_single(cell, folder)
     else:
@@ -127,36 +122,8 @@ def _run_single(cell: Cell, folder: Path) -> None:
         sys.exit(1)
 
 
-def compose_apart(overrides: Sequence[str]) -> DictConfig:
-    """Return the configuration that the command line composes from overrides; for commands that are no Hydra jobs.
-
-    Args:
-        overrides: As they are typed.
-
-    Raises:
-        ConfigError: If there is no such setting or option.
-    """
-    typed = [value_override(override) for override in overrides]
-    check_keys(typed)
-    around, GlobalHydra.instance().hydra = GlobalHydra.instance().hydra, None  # of an application that calls this
-    try:
-        with hydra.initialize_config_dir(str(CONF_DIR), version_base="1.3"):
-            return hydra.compose("config", overrides=typed)
-    except HydraException as error:
-        raise ConfigError(str(error).splitlines()[0]) from error
-    finally:
-        GlobalHydra.instance().hydra = around
-
-
-def _register() -> None:
-    OmegaConf.register_new_resolver("cell_folder", cell_folder, replace=True)
-    for file in sorted(SWEEPS_DIR.glob("*.yaml")):
-        ConfigStore.instance().store(
-            group="sweep", name=file.stem, node=OmegaConf.load(file), package="_global_", provider="sweeps"
-        )
-
-
-_register()
+OmegaConf.register_new_resolver("cell_folder", cell_folder, replace=True)
+register_sweeps()
 _hydra_main = hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="config")(task)
 
 

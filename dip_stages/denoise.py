@@ -12,16 +12,16 @@ import dataclasses
 import sys
 import threading
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dip_stages.encoding import check_encoding, depth_of_file, write_picture
-from dip_stages.errors import ConfigError, DipStagesError, Interrupted, PictureError, check_range
-from dip_stages.memory import keep_freed_memory
-from dip_stages.pictures import MIN_SIDE, read_picture
+from dip_stages.cells.allocator import keep_freed_memory
+from dip_stages.cells.tiling import ramp, tiles
+from dip_stages.errors import ConfigError, DipStagesError, Interrupted, PictureError
+from dip_stages.images.encoding import check_encoding, depth_of_file, write_picture
+from dip_stages.images.reading import read_picture
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -30,52 +30,11 @@ if TYPE_CHECKING:
 
     from dip_stages.config import Config
 
-__all__ = ["Tile", "compose_config", "denoise", "main", "noise_level", "tiles"]
+__all__ = ["compose_config", "denoise", "main", "noise_level"]
 
 
 _NO_NOISE = 0.25 / 255
 """An estimate that is not even what rounding to 8 bits leaves."""
-
-
-@dataclass(frozen=True)
-class Tile:
-    """A part of a picture: its rows ``top`` to ``bottom`` and columns ``left`` to ``right``, both ends exclusive."""
-
-    top: int
-    bottom: int
-    left: int
-    right: int
-
-
-def tiles(height: int, width: int, size: int, overlap: int) -> list[Tile]:
-    """Return tiles that cover a picture, of at most ``size`` pixels a side, each overlapping the next.
-
-    Tiles are equally large along each side, and neighbours share at least ``overlap`` pixels.
-
-    Args:
-        height: Of the picture.
-        width: Of the picture.
-        size: Pixels.
-        overlap: Pixels, at most half of ``size``.
-
-    Raises:
-        ConfigError: If size or overlap is out of range.
-    """
-    check_range("tile", size, at_least=4 * MIN_SIDE)
-    check_range("overlap", overlap, at_least=0, at_most=size // 2)
-    return [
-        Tile(top, bottom, left, right)
-        for top, bottom in _spans(height, size, overlap)
-        for left, right in _spans(width, size, overlap)
-    ]
-
-
-def _spans(length: int, size: int, overlap: int) -> list[tuple[int, int]]:
-    if length <= size:
-        return [(0, length)]
-    count = -(-(length - overlap) // (size - overlap))
-    starts = [round(index * (length - size) / (count - 1)) for index in range(count)]
-    return [(start, start + size) for start in starts]
 
 
 def denoise(
@@ -114,7 +73,7 @@ def denoise(
     for number, part in enumerate(tiles(height, width, tile, overlap), 1):
         here = np.s_[part.top : part.bottom, part.left : part.right]
         fitted = _fitted(np.ascontiguousarray(picture[here]), config, number, progress)
-        weight = _ramp(part.top, part.bottom, height, overlap)[:, None] * _ramp(part.left, part.right, width, overlap)
+        weight = ramp(part.top, part.bottom, height, overlap)[:, None] * ramp(part.left, part.right, width, overlap)
         total[here] += fitted * weight[..., None]
         weights[here] += weight[..., None]
     return (total / weights).astype(np.float32)
@@ -129,23 +88,12 @@ def noise_level(picture: NDArray[np.float32]) -> float:
     Raises:
         PictureError: If there is none to speak of.
     """
-    from dip_stages.noise import estimate_sigma
+    from dip_stages.dip.noise import estimate_sigma
 
     sigma = estimate_sigma(picture)
     if not sigma > _NO_NOISE:
         raise PictureError("no noise is found in the picture", allowed="noise.beta_max=…, its variance on [0, 1]")
     return sigma
-
-
-def _ramp(start: int, stop: int, length: int, overlap: int) -> NDArray[np.float64]:
-    """Return a tile's weights along a side: rising over the overlap with a neighbour, falling likewise, else 1."""
-    weights = np.ones(stop - start)
-    rise = (np.arange(overlap) + 1) / (overlap + 1)
-    if start > 0 and overlap:
-        weights[:overlap] *= rise
-    if stop < length and overlap:
-        weights[-overlap:] *= rise[::-1]
-    return weights
 
 
 def _fitted(
@@ -154,13 +102,13 @@ def _fitted(
     """Fit each member of the ensemble to a tile and return the mean of what they come to; or let a reference do it."""
     import torch
 
-    from dip_stages.build import build_accelerator, build_module, build_plan
-    from dip_stages.callbacks import Steps
-    from dip_stages.data import Observation, to_array, to_tensor
-    from dip_stages.lanes import in_lanes
-    from dip_stages.references import refer
-    from dip_stages.stages import Chunks
-    from dip_stages.trainers import fit, trainer_of
+    from dip_stages.cells.build import build_accelerator, build_module, build_plan
+    from dip_stages.cells.threads import in_lanes
+    from dip_stages.denoisers.run import refer
+    from dip_stages.dip.callbacks import Steps
+    from dip_stages.dip.lightning import fit, trainer_of
+    from dip_stages.dip.observation import Observation, to_array, to_tensor
+    from dip_stages.dip.stages import Chunks
 
     if config.runtime.threads is not None:
         torch.set_num_threads(config.runtime.threads)
@@ -214,9 +162,8 @@ def compose_config(path: Path, overrides: Sequence[str]) -> tuple[Config, bool]:
     Raises:
         ConfigError: If one is unknown or out of range, or about what the command itself settles.
     """
-    from dip_stages.cli import compose_apart
     from dip_stages.config import FileData, parse
-    from dip_stages.sweep.grids import value_override
+    from dip_stages.config.overrides import compose_apart, value_override
 
     typed = [value_override(override) for override in overrides]
     keys = {override.partition("=")[0] for override in typed}
@@ -256,7 +203,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _denoise_file(given: argparse.Namespace) -> None:
     from dip_stages.config import DDPMConfig
-    from dip_stages.models import check_ddpm
+    from dip_stages.denoisers.model_store import check_ddpm
 
     config, known = compose_config(given.noisy, given.settings)
     picture = read_picture(given.noisy)

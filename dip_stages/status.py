@@ -16,10 +16,10 @@ from rich.live import Live
 from rich.text import Text
 
 from dip_stages.errors import DipStagesError, RecordError
-from dip_stages.progress import Speed, duration, figures
-from dip_stages.queues import Queue
-from dip_stages.records import PLAN, RECORD, read_json
-from dip_stages.states import STATES, Look, look
+from dip_stages.store.records import PLAN, RECORD, read_json
+from dip_stages.store.states import STATES, Look, look
+from dip_stages.sweep.progress import Speed, duration, figures
+from dip_stages.workers.slurm_queue import Queue
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,8 +13,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dip_stages.cells.allocator import keep_freed_memory
 from dip_stages.errors import ConfigError, DipStagesError, Interrupted
-from dip_stages.memory import keep_freed_memory
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,10 +48,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _train_and_draw(overrides: Sequence[str]) -> None:
-    from dip_stages.cell import picture_shape
-    from dip_stages.cli import compose_apart
+    from dip_stages.cells.identity import picture_shape
     from dip_stages.config import DDPMConfig, parse
-    from dip_stages.models import check_model, check_training, training_settings
+    from dip_stages.config.overrides import compose_apart
+    from dip_stages.denoisers.model_store import check_model, check_training, training_settings
 
     composed = compose_apart(["method=ddpm", *overrides])
     config = parse(composed)
@@ -64,10 +64,10 @@ def _train_and_draw(overrides: Sequence[str]) -> None:
     # Nothing above took the time that torch and diffusers take.
     import torch
 
-    from dip_stages.build import build_accelerator
-    from dip_stages.figures import plot_samples
-    from dip_stages.model_training import trained
-    from dip_stages.noise import generator
+    from dip_stages.cells.build import build_accelerator
+    from dip_stages.denoisers.ddpm_training import trained
+    from dip_stages.dip.noise import generator
+    from dip_stages.plotting import plot_samples
 
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     if config.runtime.threads is not None:

@@ -25,8 +25,8 @@ from hypothesis import settings
 from matplotlib.figure import Figure
 
 import dip_stages.cli  # noqa: F401 - registers the sweeps and the resolver
-from dip_stages import figures
-from dip_stages.cell import Cell, cell_of
+from dip_stages import plotting
+from dip_stages.cells.identity import Cell, cell_of
 from dip_stages.config import CONF_DIR, parse
 from tests.planning import Composing, shared_hydra
 
@@ -50,7 +50,7 @@ class CommandLine(Protocol):
     def __call__(self, *arguments: str, module: str = "dip_stages") -> subprocess.CompletedProcess[str]: ...
 
 
-_SAVE, _PLOT_CURVE = figures.save, figures.plot_curve
+_SAVE, _PLOT_CURVE = plotting.save, plotting.plot_curve
 _BLANK = {
     ".png": base64.b64decode(
         "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGP4DwABAQEAsTj2FAAAAABJRU5ErkJggg=="
@@ -73,16 +73,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def blank() -> Iterator[None]:
     """Leave figures blank, which take longer to draw than a tiny fit; ``drawn`` is for the tests that look at them."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(figures, "save", _leave_blank)
-        patch.setattr("dip_stages.runner.plot_curve", lambda path, *_: _leave_blank(Figure(), path))
+        patch.setattr(plotting, "save", _leave_blank)
+        patch.setattr("dip_stages.cells.runner.plot_curve", lambda path, *_: _leave_blank(Figure(), path))
         yield
 
 
 @pytest.fixture
 def drawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Draw figures as they are."""
-    monkeypatch.setattr(figures, "save", _SAVE)
-    monkeypatch.setattr("dip_stages.runner.plot_curve", _PLOT_CURVE)
+    monkeypatch.setattr(plotting, "save", _SAVE)
+    monkeypatch.setattr("dip_stages.cells.runner.plot_curve", _PLOT_CURVE)
 
 
 @pytest.fixture
@@ -91,7 +91,7 @@ def unplotted(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -
     from dip_stages.report import write
 
     def left_blank(*arguments: Any) -> bool:
-        figures.publish(Figure(), arguments[-1])
+        plotting.publish(Figure(), arguments[-1])
         return True
 
     if "drawn" not in request.fixturenames:

@@ -16,7 +16,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from dip_stages.sweep.compose import Composer
-from dip_stages.sweep.sources import reading_once
+from dip_stages.sweep.config_cache import reading_once
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

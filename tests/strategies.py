@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from hypothesis import strategies as st
 
-from dip_stages.archs import ARCHS
-from dip_stages.budgets import BUDGETS
-from dip_stages.schedules import SCHEDULES
-from dip_stages.stages import INPUTS, PROTOCOLS
+from dip_stages.dip.archs.registry import ARCHS
+from dip_stages.dip.budgets import BUDGETS
+from dip_stages.dip.schedules import SCHEDULES
+from dip_stages.dip.stages import INPUTS, PROTOCOLS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

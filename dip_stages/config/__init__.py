@@ -5,20 +5,9 @@ the ``name`` of its schema; a key that no schema has, a value of the wrong type 
 :class:`~dip_stages.errors.ConfigError` that says what is allowed.
 """
 
-from dip_stages.config.options import SweepOptions, parse_exclude, parse_sweep, typed_value
-from dip_stages.config.parsing import check_keys, parse
+from dip_stages.config.denoisers import REFERENCES, DDPMConfig, ReferenceConfig, TrainingConfig
+from dip_stages.config.parsing import parse
 from dip_stages.config.paths import CONF_DIR, SWEEPS_DIR
-from dip_stages.config.reading import (
-    AverageConfig,
-    DiscrepancyConfig,
-    HeldOutConfig,
-    NoStoppingConfig,
-    OracleConfig,
-    ResidualConfig,
-    StoppingConfig,
-    SureConfig,
-)
-from dip_stages.config.references import REFERENCES, DDPMConfig, ReferenceConfig, TrainingConfig
 from dip_stages.config.schema import (
     ArchConfig,
     BundledData,
@@ -31,6 +20,17 @@ from dip_stages.config.schema import (
     LossConfig,
     PerceptualConfig,
 )
+from dip_stages.config.stopping import (
+    AverageConfig,
+    DiscrepancyConfig,
+    HeldOutConfig,
+    NoStoppingConfig,
+    OracleConfig,
+    ResidualConfig,
+    StoppingConfig,
+    SureConfig,
+)
+from dip_stages.config.sweep import SweepOptions, parse_exclude, parse_sweep, typed_value
 
 __all__ = [
     "CONF_DIR",
@@ -58,7 +58,6 @@ __all__ = [
     "SureConfig",
     "SweepOptions",
     "TrainingConfig",
-    "check_keys",
     "parse",
     "parse_exclude",
     "parse_sweep",

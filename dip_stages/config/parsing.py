@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import functools
 import json
-import re
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from dip_stages.config.options import SweepOptions
-from dip_stages.config.paths import CONF_DIR
-from dip_stages.config.reading import AVERAGES, STOPPING, AutoConfig, ReadersConfig, StoppingConfig
 from dip_stages.config.schema import (
     ARCHS,
     LOSSES,
@@ -29,12 +25,14 @@ from dip_stages.config.schema import (
     SchedulerConfig,
     TrainerConfig,
 )
+from dip_stages.config.stopping import AVERAGES, STOPPING, AutoConfig, ReadersConfig, StoppingConfig
+from dip_stages.config.sweep import SweepOptions
 from dip_stages.errors import ConfigError, check_choice
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Collection, Mapping
 
-__all__ = ["check_keys", "parse"]
+__all__ = ["SETTINGS", "parse"]
 
 _SECTIONS: dict[str, Collection[type]] = {
     "method": dict.fromkeys(METHODS.values()),
@@ -53,10 +51,11 @@ _SECTIONS: dict[str, Collection[type]] = {
     "runtime": [RuntimeConfig],
 }
 _PARTS = (*_SECTIONS, "readers", "seed", "noise_seed")
-_SETTINGS: dict[str, dict[str, None]] = {
+SETTINGS: dict[str, dict[str, None]] = {
     section: dict.fromkeys(field.name for schema in schemas for field in fields(schema))
     for section, schemas in _SECTIONS.items()
 } | {"sweep": dict.fromkeys((*(field.name for field in fields(SweepOptions)), "grids")), "readers": {"rules": None}}
+"""Settings of each section of a configuration, and those of the sweep."""
 
 
 def parse(composed: DictConfig | Mapping[str, Any]) -> Config:
@@ -89,35 +88,6 @@ def parse(composed: DictConfig | Mapping[str, Any]) -> Config:
         seed=_seed(config, "seed"),
         noise_seed=_seed(config, "noise_seed"),
     )
-
-
-def check_keys(overrides: Iterable[str]) -> None:
-    """Look at the keys of overrides such as ``arch.width=32``, before Hydra does: its own message lists nothing.
-
-    Args:
-        overrides: Command-line arguments. Flags, overrides that begin with ``+``, ``~`` or ``hydra``, and top-level
-            keys beside a config folder of the user's own are left to Hydra.
-
-    Raises:
-        ConfigError: If there is no such setting; the message says which there are.
-    """
-    overrides = tuple(overrides)
-    own_folder = any(argument.startswith(("--config-", "-cd", "-cp", "-cn")) for argument in overrides)
-    for override in overrides:
-        key, equals, _ = override.partition("=")
-        section, dot, name = key.partition(".")
-        if not equals or not re.fullmatch(r"[A-Za-z_][\w.]*", key) or section == "hydra":
-            continue
-        if not dot:
-            if not own_folder and key not in (allowed := _top_level()):
-                raise ConfigError("no such group or setting", setting=key, allowed=", ".join(allowed))
-        elif section in _SETTINGS and name.partition(".")[0] not in _SETTINGS[section]:
-            raise ConfigError("no such setting", setting=key, allowed=", ".join(_SETTINGS[section]))
-
-
-def _top_level() -> list[str]:
-    groups = sorted(folder.name for folder in CONF_DIR.iterdir() if folder.is_dir() and folder.name != "hydra")
-    return [*groups, "sweep", "seed", "noise_seed", "outputs"]
 
 
 def _resolved(composed: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,8 +12,8 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dip_stages.budgets import BUDGETS, allocate
-from dip_stages.config.reading import (
+from dip_stages.config.denoisers import REFERENCES, ReferenceConfig
+from dip_stages.config.stopping import (
     SIGMAS,
     AverageConfig,
     HeldOutConfig,
@@ -24,11 +24,11 @@ from dip_stages.config.reading import (
     StoppingConfig,
     SureConfig,
 )
-from dip_stages.config.references import REFERENCES, ReferenceConfig
+from dip_stages.dip.budgets import BUDGETS, allocate
+from dip_stages.dip.schedules import SCHEDULES, beta_schedule
 from dip_stages.errors import ConfigError, check_choice, check_range
-from dip_stages.pictures import BUNDLED, FITS, MIN_SIDE, bundled_path
-from dip_stages.schedules import SCHEDULES, beta_schedule
-from dip_stages.sources import REPORTS_PICTURE, picture_in_folder, picture_of_dataset
+from dip_stages.images.reading import BUNDLED, FITS, MIN_SIDE, bundled_path
+from dip_stages.images.sources import REPORTS_PICTURE, picture_in_folder, picture_of_dataset
 
 __all__ = [
     "ARCHS",
@@ -63,7 +63,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class UNetConfig:
-    """See :class:`dip_stages.archs.UNet`."""
+    """See :class:`dip_stages.dip.archs.unet.UNet`."""
 
     name: str = "unet"
     width: int = 64
@@ -82,7 +82,7 @@ class UNetConfig:
 
 @dataclass(frozen=True)
 class DnCNNConfig:
-    """See :class:`dip_stages.archs.DnCNN`."""
+    """See :class:`dip_stages.dip.archs.dncnn.DnCNN`."""
 
     name: str = "dncnn"
     width: int = 64
@@ -95,7 +95,7 @@ class DnCNNConfig:
 
 @dataclass(frozen=True)
 class ResNetConfig:
-    """See :class:`dip_stages.archs.ResNet`."""
+    """See :class:`dip_stages.dip.archs.resnet.ResNet`."""
 
     name: str = "resnet"
     width: int = 64
@@ -140,7 +140,7 @@ _INPUTS = ("previous_output", "fixed_noise", "noise_and_previous", "observed")
 
 @dataclass(frozen=True)
 class SchedulerConfig:
-    """The noise schedule; see :func:`dip_stages.schedules.beta_schedule`, which checks it."""
+    """The noise schedule; see :func:`dip_stages.dip.schedules.beta_schedule`, which checks it."""
 
     name: str = "linear"
     beta_start: float = 0.0001
@@ -152,7 +152,7 @@ class SchedulerConfig:
 
 @dataclass(frozen=True)
 class BudgetConfig:
-    """Iterations per stage; see :mod:`dip_stages.budgets`, which checks it."""
+    """Iterations per stage; see :mod:`dip_stages.dip.budgets`, which checks it."""
 
     name: str = "saturating"
     max_epochs: int = 3000
@@ -166,7 +166,7 @@ class BudgetConfig:
 
 @dataclass(frozen=True)
 class ProtocolConfig:
-    """What the stage targets are made from, and how; see :func:`dip_stages.stages.staged_plan`."""
+    """What the stage targets are made from, and how; see :func:`dip_stages.dip.stages.staged_plan`."""
 
     name: str = "renoised"
     alpha: float = 0.5
@@ -183,14 +183,14 @@ class ProtocolConfig:
 
 @dataclass(frozen=True)
 class MSEConfig:
-    """See :class:`dip_stages.losses.MSELoss`."""
+    """See :class:`dip_stages.dip.losses.MSELoss`."""
 
     name: str = "mse"
 
 
 @dataclass(frozen=True)
 class PerceptualConfig:
-    """See :class:`dip_stages.losses.PerceptualLoss`."""
+    """See :class:`dip_stages.dip.losses.PerceptualLoss`."""
 
     name: str = "perceptual"
     weight: float = 0.1
@@ -208,7 +208,7 @@ class PerceptualConfig:
 
 @dataclass(frozen=True)
 class NoiseConfig:
-    """The observation's noise: its variance on the [0, 1] scale, and which; see :func:`dip_stages.noise.corrupted`."""
+    """The observation's noise: its variance on the [0, 1] scale, and which (:func:`dip_stages.dip.noise.corrupted`)."""
 
     beta_max: float = 0.01
     name: str = field(default="gaussian", metadata={"neutral": "gaussian"})
@@ -275,7 +275,7 @@ class _IndexedData(_SizedData):
 
 @dataclass(frozen=True)
 class FolderData(_IndexedData):
-    """A clean picture of a folder; see :func:`dip_stages.sources.picture_in_folder`."""
+    """A clean picture of a folder; see :func:`dip_stages.images.sources.picture_in_folder`."""
 
     source: str = "folder"
     path: str = "???"
@@ -293,7 +293,7 @@ class FolderData(_IndexedData):
 
 @dataclass(frozen=True)
 class ButterfliesData(_IndexedData):
-    """A picture of the course report's data set, or of another; see :func:`dip_stages.sources.picture_of_dataset`."""
+    """A picture of the course report's data set or another (:func:`~dip_stages.images.sources.picture_of_dataset`)."""
 
     source: str = "butterflies"
     dataset: str = REPORTS_PICTURE["dataset"]
@@ -324,7 +324,7 @@ class EnsembleConfig:
 
 @dataclass(frozen=True)
 class RollbackConfig:
-    """See :class:`dip_stages.modules.rollback.Rollback`."""
+    """See :class:`dip_stages.dip.rollback.Rollback`."""
 
     jump_db: float = 5.0
     attempts: int = 5
@@ -336,7 +336,7 @@ class RollbackConfig:
 
 @dataclass(frozen=True)
 class TrainerConfig:
-    """See :class:`dip_stages.modules.FitSettings`."""
+    """See :class:`dip_stages.dip.settings.FitSettings`."""
 
     rollback: RollbackConfig
     iterations: int = 1500

@@ -14,12 +14,12 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dip_stages.report.changes import compare
-    from dip_stages.report.claims import verdicts
+    from dip_stages.report.cache import gather
+    from dip_stages.report.comparison import compare
+    from dip_stages.report.course_claims import verdicts
     from dip_stages.report.frame import load, write_cells
-    from dip_stages.report.gathering import gather
-    from dip_stages.report.pairs import effects
-    from dip_stages.report.readings import load_readings
+    from dip_stages.report.paired_effects import effects
+    from dip_stages.report.stopping import load_readings
     from dip_stages.report.write import describe, report_sweep
 
 __all__ = [
@@ -35,14 +35,14 @@ __all__ = [
 ]
 
 _ROOMS = {
-    "compare": "changes",
+    "compare": "comparison",
     "describe": "write",
-    "effects": "pairs",
-    "gather": "gathering",
+    "effects": "paired_effects",
+    "gather": "cache",
     "load": "frame",
-    "load_readings": "readings",
+    "load_readings": "stopping",
     "report_sweep": "write",
-    "verdicts": "claims",
+    "verdicts": "course_claims",
     "write_cells": "frame",
 }
 

@@ -9,8 +9,8 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from dip_stages.cell import AXES
-from dip_stages.figures import publish, style
+from dip_stages.cells.identity import AXES
+from dip_stages.plotting import publish, style
 from dip_stages.report.frame import differs, settings_in
 
 if TYPE_CHECKING:

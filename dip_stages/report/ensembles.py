@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Iterator
 
-    from dip_stages.records import Record
+    from dip_stages.store.records import Record
 
 __all__ = ["ensemble_of", "ensemble_table", "load_ensembles"]
 

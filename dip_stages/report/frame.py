@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from dip_stages.cell import AXES, NEUTRAL
+from dip_stages.cells.identity import AXES, NEUTRAL
 from dip_stages.errors import RecordError
-from dip_stages.files import replacing, write_text
-from dip_stages.records import PLAN, RECORD, Record, read_json, read_record
+from dip_stages.store.files import replacing, write_text
+from dip_stages.store.records import PLAN, RECORD, Record, read_json, read_record
 
 if TYPE_CHECKING:
     import os

@@ -12,10 +12,10 @@ import jinja2
 from PIL import Image
 
 from dip_stages.errors import RecordError
-from dip_stages.files import write_text
-from dip_stages.records import read_record
-from dip_stages.report.pairs import cell_keys
+from dip_stages.report.paired_effects import cell_keys
 from dip_stages.report.tables import formatted, to_html
+from dip_stages.store.files import write_text
+from dip_stages.store.records import read_record
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

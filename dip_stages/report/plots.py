@@ -11,9 +11,9 @@ import seaborn as sns
 from matplotlib.figure import Figure
 from PIL import Image
 
-from dip_stages.figures import publish, style
-from dip_stages.records import CURVES
-from dip_stages.report.readings import kinds
+from dip_stages.plotting import publish, style
+from dip_stages.report.stopping import kinds
+from dip_stages.store.records import CURVES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from dip_stages.report.claims import verdicts
+from dip_stages.report.course_claims import verdicts
 from dip_stages.report.ensembles import ensemble_table
-from dip_stages.report.readings import stopping_table
+from dip_stages.report.stopping import stopping_table
 from dip_stages.report.tables import comparison, protocols, to_markdown
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from dip_stages.cell import AXES
+from dip_stages.cells.identity import AXES
 from dip_stages.report.frame import FIGURES, differs
 
 if TYPE_CHECKING:

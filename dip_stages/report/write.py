@@ -7,22 +7,22 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from dip_stages.files import write_text
 from dip_stages.report.charts import plot_effects, plot_grid
 from dip_stages.report.ensembles import ensemble_of
 from dip_stages.report.frame import found_in, groups_of, to_frame, write_frame
 from dip_stages.report.page import write_page
-from dip_stages.report.pairs import effects
+from dip_stages.report.paired_effects import effects
 from dip_stages.report.plots import plot_curves, plot_details, plot_gaps, plot_sheet
-from dip_stages.report.readings import readings_of, to_readings
 from dip_stages.report.sections import sections
+from dip_stages.report.stopping import readings_of, to_readings
 from dip_stages.report.tables import grid, protocols, to_html, to_latex, to_markdown
+from dip_stages.store.files import write_text
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable
 
-    from dip_stages.records import Record
+    from dip_stages.store.records import Record
 
 __all__ = ["describe", "report_sweep"]
 

@@ -20,7 +20,7 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 
-from dip_stages.sweep.sources import reading_once
+from dip_stages.sweep.config_cache import reading_once
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -9,22 +9,22 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from dip_stages.errors import LaunchError
-from dip_stages.orders import Order
-from dip_stages.progress import SweepProgress
-from dip_stages.queues import Queue
-from dip_stages.report.gathering import gather
-from dip_stages.states import look
+from dip_stages.report.cache import gather
+from dip_stages.store.states import look
 from dip_stages.sweep.interrupts import Interrupts
-from dip_stages.sweep.runs import Run
-from dip_stages.workers import note_failure
+from dip_stages.sweep.progress import SweepProgress
+from dip_stages.workers.jobs import Order
+from dip_stages.workers.process import note_failure
+from dip_stages.workers.run_folder import Run
+from dip_stages.workers.slurm_queue import Queue
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from dip_stages.states import Look
-    from dip_stages.sweep.known import KnownPlan
+    from dip_stages.store.states import Look
     from dip_stages.sweep.plan import Plan, PlannedCell
+    from dip_stages.sweep.plan_cache import KnownPlan
 
     Launch = Callable[[Sequence[PlannedCell], int, str], "dict[str, Reason]"]
 

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from dip_stages.cell import STAGED
-from dip_stages.config import check_keys
+from dip_stages.cells.identity import STAGED
+from dip_stages.config.overrides import ALIASES, check_keys, is_number
 from dip_stages.errors import ConfigError, check_choice
 from dip_stages.sweep.compose import select
-from dip_stages.sweep.grids import ALIASES, expand, is_number
+from dip_stages.sweep.grids import expand
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -9,10 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-__all__ = ["ALIASES", "expand", "is_number", "value_override", "with_references"]
-
-ALIASES = {"noise.beta_max": "beta_max"}
-"""Axes that can be written in two ways: a group's option and the value it sets."""
+__all__ = ["expand", "with_references"]
 
 
 def expand(
@@ -64,28 +61,3 @@ def with_references(points: Sequence[tuple[str, ...]], references: Sequence[tupl
 
 def _section(override: str) -> str:
     return re.split(r"[.=@/]", override.lstrip("+~"), maxsplit=1)[0]
-
-
-def value_override(override: str) -> str:
-    """Return ``beta_max=<numbers>`` as what sets the value; any other override as it is.
-
-    A group's option cannot be a number on Hydra's command line, but a number is what one types first.
-
-    Example:
-        >>> value_override("beta_max=0.01,0.05"), value_override("beta_max=b0.01"), value_override("arch=unet")
-        ('noise.beta_max=0.01,0.05', 'beta_max=b0.01', 'arch=unet')
-    """
-    key, _, value = override.partition("=")
-    targets = {group: setting for setting, group in ALIASES.items()}
-    if key not in targets or not all(is_number(part) for part in value.split(",")):
-        return override
-    return f"{targets[key]}={value}"
-
-
-def is_number(text: str) -> bool:
-    """Whether a text is a number as Python reads them."""
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True

@@ -8,7 +8,7 @@ import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from dip_stages.worker import GRACE
+from dip_stages.workers.main import GRACE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from dip_stages.cell import AXES
-from dip_stages.costs import flops
-from dip_stages.progress import duration
-from dip_stages.states import STATES
+from dip_stages.cells.flops import flops
+from dip_stages.cells.identity import AXES
+from dip_stages.store.states import STATES
+from dip_stages.sweep.progress import duration
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from dip_stages.states import Look
+    from dip_stages.store.states import Look
     from dip_stages.sweep.plan import PlannedCell
 
     Column = tuple[str, list[str]]
@@ -38,7 +38,7 @@ def listing(cells: Sequence[tuple[PlannedCell, str]], seconds_per_flop: float | 
     What all cells share is said once, above; a column is a thing in which they differ.
 
     Args:
-        cells: The planned cells, each with its state, one of :data:`~dip_stages.states.STATES`.
+        cells: The planned cells, each with its state, one of :data:`~dip_stages.store.states.STATES`.
         seconds_per_flop: How long an operation took in cells that are done, for a rough time; None if there is none.
 
     Raises:

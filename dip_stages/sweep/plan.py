@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from dip_stages.cell import Cell, cell_of, check_inputs
+from dip_stages.cells.identity import Cell, cell_of, check_inputs
 from dip_stages.config import DDPMConfig, parse
 from dip_stages.errors import ConfigError
-from dip_stages.pictures import sha256
-from dip_stages.records import PLAN, write_json
-from dip_stages.states import Look, look
+from dip_stages.images.reading import sha256
+from dip_stages.store.records import PLAN, write_json
+from dip_stages.store.states import Look, look
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -45,7 +45,7 @@ class Plan:
         name: The sweep's.
         root: Its folder.
         cells: Its cells.
-        made_from: What :func:`dip_stages.sweep.known.made_from` says of it.
+        made_from: What :func:`dip_stages.sweep.plan_cache.made_from` says of it.
     """
 
     name: str
@@ -64,7 +64,7 @@ class Plan:
         write_json(self.root / PLAN, plan)
 
     def _known_by(self) -> dict[str, Any]:
-        """Return what :func:`dip_stages.sweep.known.known_plan` knows it again by, where files alone decide."""
+        """Return what :func:`dip_stages.sweep.plan_cache.known_plan` knows it again by, where files alone decide."""
         configs = [planned.cell.config for planned in self.cells]
         if self.made_from is None or any(config.data.source not in ("bundled", "file") for config in configs):
             return {}

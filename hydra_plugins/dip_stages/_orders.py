@@ -33,7 +33,7 @@ def ordered(config: DictConfig, job_overrides: Sequence[Sequence[str]]) -> list[
     Raises:
         CompactHydraException: If another sweeper than ours asks: it orders nothing.
     """
-    from dip_stages.sweep.runs import order_path
+    from dip_stages.workers.run_folder import order_path
 
     root = Path(config.hydra.sweep.dir).absolute()
     paths = []

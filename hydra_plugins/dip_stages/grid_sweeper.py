@@ -55,7 +55,7 @@ class GridSweeper(Sweeper):
         """Plan, run what is left, report; exits with 1 if a cell failed and 2 if the plan is invalid."""
         from dip_stages.errors import DipStagesError, LaunchError
         from dip_stages.sweep.drive import run_known, run_plan
-        from dip_stages.sweep.known import known_plan, made_from
+        from dip_stages.sweep.plan_cache import known_plan, made_from
 
         try:
             options = self._options()
@@ -150,8 +150,8 @@ class GridSweeper(Sweeper):
 
     def _axes(self, overrides: Sequence[str]) -> dict[str, list[str]]:
         """Return the values of each axis as overrides of one value each."""
+        from dip_stages.config.overrides import ALIASES
         from dip_stages.errors import ConfigError
-        from dip_stages.sweep.grids import ALIASES
 
         axes = {}
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
@@ -196,7 +196,7 @@ class GridSweeper(Sweeper):
 def _overrides(grid: Mapping[str, Any]) -> list[str]:
     """Return a grid of a YAML file as the overrides that one would type."""
     from dip_stages.config import typed_value
-    from dip_stages.sweep.grids import value_override
+    from dip_stages.config.overrides import value_override
 
     return [
         value_override(

@@ -25,15 +25,15 @@ class LocalLauncher(_orders.OrdersLauncher):
 
     def import_ahead(self, threads: int) -> None:
         """Let what workers with a number of threads need be imported while their cells are planned."""
-        from dip_stages.processes import import_ahead
+        from dip_stages.workers.fork_client import import_ahead
 
         import_ahead(threads)
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Compute the cells of these jobs and return what came of each."""
         del initial_job_idx
-        from dip_stages.orders import read_order
-        from dip_stages.sweep.pool import Pool
+        from dip_stages.workers.jobs import read_order
+        from dip_stages.workers.pool import Pool
 
         orders = [read_order(path) for path in _orders.ordered(self.config, job_overrides)]
         outcomes = Pool(orders, workers=self.workers, gpus=self.gpus, together=self.together).run()

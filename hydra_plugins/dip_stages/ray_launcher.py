@@ -47,7 +47,7 @@ class RayLauncher(_orders.OrdersLauncher):
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Run the cells of these jobs and return what came of each."""
         del initial_job_idx
-        from dip_stages.sweep.on_ray import run_on_ray
+        from dip_stages.workers.ray import run_on_ray
 
         paths = _orders.ordered(self.config, job_overrides)
         outcomes = run_on_ray(

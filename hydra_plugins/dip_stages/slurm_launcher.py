@@ -59,7 +59,7 @@ class SlurmLauncher(_orders.OrdersLauncher):
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Submit the cells of these jobs and, unless they are left to the cluster, return what came of each."""
         del initial_job_idx
-        from dip_stages.sweep.on_slurm import Submission, run_on_slurm
+        from dip_stages.workers.slurm import Submission, run_on_slurm
 
         paths = _orders.ordered(self.config, job_overrides)
         submission = Submission(

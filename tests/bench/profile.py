@@ -23,11 +23,11 @@ from hydra import compose, initialize_config_dir
 from torch.profiler import ProfilerActivity, profile
 
 import dip_stages.cli  # noqa: F401 - registers the sweeps and the resolver
-from dip_stages.callbacks import Checkpointer, QualityCurve, Steps, Ticker
-from dip_stages.cell import cell_of
+from dip_stages.cells.identity import cell_of
+from dip_stages.cells.runner import run_cell
 from dip_stages.config import CONF_DIR, parse
-from dip_stages.modules import DIPModule
-from dip_stages.runner import run_cell
+from dip_stages.dip.callbacks import Checkpointer, QualityCurve, Steps, Ticker
+from dip_stages.dip.module import DIPModule
 from tests.bench.published import fit
 
 if TYPE_CHECKING:

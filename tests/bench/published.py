@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from dip_stages.archs import seeded
-from dip_stages.data import observe
-from dip_stages.noise import generator
-from dip_stages.pictures import bundled_path, fit_to, read_picture
+from dip_stages.dip.archs.registry import seeded
+from dip_stages.dip.noise import generator
+from dip_stages.dip.observation import observe
+from dip_stages.images.reading import bundled_path, fit_to, read_picture
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -24,9 +24,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from dip_stages.build import wants_bfloat16
-from dip_stages.provenance import provenance
-from dip_stages.records import Record, read_record
+from dip_stages.cells.build import wants_bfloat16
+from dip_stages.store.provenance import provenance
+from dip_stages.store.records import Record, read_record
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

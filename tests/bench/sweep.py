@@ -21,8 +21,8 @@ from hydra.types import HydraContext, RunMode
 
 import dip_stages.cli  # noqa: F401 - registers the sweeps and the resolver
 from dip_stages.config import CONF_DIR
-from dip_stages.orders import plain
-from dip_stages.records import read_record, write_record
+from dip_stages.store.records import read_record, write_record
+from dip_stages.workers.jobs import plain
 from hydra_plugins.dip_stages.grid_sweeper import GridSweeper
 
 OVERRIDES = (

@@ -9,7 +9,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
-from dip_stages.records import CHECKPOINT, PROGRESS, read_record
+from dip_stages.store.records import CHECKPOINT, PROGRESS, read_record
 
 if TYPE_CHECKING:
     from collections.abc import Callable

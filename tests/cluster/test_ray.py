@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
-from dip_stages.claims import holder
-from dip_stages.records import read_record
+from dip_stages.store.leases import holder
+from dip_stages.store.records import read_record
 from tests.cluster.conftest import ADDRESS
 from tests.cluster.sweeps import LONG, checkpointed, metrics_in, start, sweep, until
 

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dip_stages.claims import holder
-from dip_stages.queues import live_jobs
-from dip_stages.records import read_record
+from dip_stages.store.leases import holder
+from dip_stages.store.records import read_record
+from dip_stages.workers.slurm_queue import live_jobs
 from tests.cluster.sweeps import LONG, metrics_in, module, running, start, sweep, until
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 from PIL import Image
 
-from dip_stages.pictures import bundled_path
-from dip_stages.records import read_record
+from dip_stages.images.reading import bundled_path
+from dip_stages.store.records import read_record
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 from PIL import Image
 
-from dip_stages.pictures import bundled_path
+from dip_stages.images.reading import bundled_path
 from tests.conftest import command_line
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dip_stages.records import read_record
+from dip_stages.store.records import read_record
 from tests.faults.campaign import INJECTED, ROOT, campaign
 
 if TYPE_CHECKING:

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dip_stages.archs import ARCHS
-from dip_stages.cell import cell_of
+from dip_stages.cells.identity import cell_of
+from dip_stages.cells.runner import run_cell
 from dip_stages.config import parse
-from dip_stages.records import Record
-from dip_stages.runner import run_cell
+from dip_stages.dip.archs.registry import ARCHS
+from dip_stages.store.records import Record
 
 if TYPE_CHECKING:
     from pathlib import Path

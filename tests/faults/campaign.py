@@ -136,7 +136,7 @@ def workers_of(process: subprocess.Popen[str]) -> list[int]:
 def children_of(process: subprocess.Popen[str]) -> list[psutil.Process]:
     try:
         found = psutil.Process(process.pid).children(recursive=True)
-        return [child for child in found if "dip_stages.fork_server" in child.cmdline()]
+        return [child for child in found if "dip_stages.workers.fork_server" in child.cmdline()]
     except psutil.Error:  # one that has ended meanwhile
         return []
 

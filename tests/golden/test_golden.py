@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 import torch
 
-from dip_stages.archs import ARCHS
-from dip_stages.budgets import epoch_budget
-from dip_stages.cell import cell_of
+from dip_stages.cells.identity import cell_of
 from dip_stages.config import parse
-from dip_stages.data import observe, to_array
-from dip_stages.losses import PerceptualLoss, VGG16Features
-from dip_stages.schedules import beta_schedule
+from dip_stages.dip.archs.registry import ARCHS
+from dip_stages.dip.budgets import epoch_budget
+from dip_stages.dip.losses import PerceptualLoss, VGG16Features
+from dip_stages.dip.observation import observe, to_array
+from dip_stages.dip.schedules import beta_schedule
 
 if TYPE_CHECKING:
     from tests.conftest import Compose
@@ -46,7 +46,7 @@ def test_the_observation_is_the_same_on_every_machine() -> None:
 
 @pytest.mark.parametrize("case", GOLDEN["identity"], ids=lambda case: case["id"])
 def test_identities_do_not_drift(composing: Compose, case: dict[str, Any]) -> None:
-    """A changed identity orphans every record on disk: it needs a reason, and NUMERICS in cell.py raised."""
+    """A changed identity orphans every record on disk: it needs a reason, and NUMERICS in cells/identity.py raised."""
     assert cell_of(parse(composing(*case["overrides"]))).id == case["id"]
 
 

@@ -16,15 +16,15 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from dip_stages.archs import seeded
-from dip_stages.budgets import BUDGETS, allocate, epoch_budget, rescale
-from dip_stages.data import observe, to_array, to_tensor
+from dip_stages.dip.archs.registry import seeded
+from dip_stages.dip.budgets import BUDGETS, allocate, epoch_budget, rescale
+from dip_stages.dip.metrics import psnr, quality
+from dip_stages.dip.noise import generator, standard_normal
+from dip_stages.dip.observation import observe, to_array, to_tensor
+from dip_stages.dip.schedules import beta_schedule
+from dip_stages.dip.stages import Chunks, level_noise, staged_plan
 from dip_stages.errors import PictureError
-from dip_stages.metrics import psnr, quality
-from dip_stages.noise import generator, standard_normal
-from dip_stages.pictures import MIN_SIDE, fit_to, read_picture, write_png
-from dip_stages.schedules import beta_schedule
-from dip_stages.stages import Chunks, level_noise, staged_plan
+from dip_stages.images.reading import MIN_SIDE, fit_to, read_picture, write_png
 from tests import strategies as our
 from tests.raising import refused
 

@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from omegaconf import DictConfig, OmegaConf
 
-from dip_stages.cell import cell_of
+from dip_stages.cells.identity import cell_of
 from dip_stages.config import parse
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from dip_stages.config import CONF_DIR
 from dip_stages.sweep.compose import Composer
-from dip_stages.sweep.sources import reading_once
+from dip_stages.sweep.config_cache import reading_once
 from tests.planning import CountingLoader, hydra_of_a_sweep, plain
 
 if TYPE_CHECKING:

@@ -7,9 +7,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dip_stages.budgets import allocate, decaying, rescale, saturating
-from dip_stages.schedules import SCHEDULES, beta_schedule
-from dip_stages.stages import Chunks, Stage, StagePlan
+from dip_stages.dip.budgets import allocate, decaying, rescale, saturating
+from dip_stages.dip.schedules import SCHEDULES, beta_schedule
+from dip_stages.dip.stages import Chunks, Stage, StagePlan
 
 betas = st.floats(0, 1, exclude_max=True)
 shapes = {"max_epochs": st.integers(1, 10_000), "alpha": st.floats(0, 1), "k": st.floats(0, 1000)}

@@ -14,17 +14,17 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from dip_stages.cells.runner import run_cell
+from dip_stages.dip.module import DIPModule
+from dip_stages.dip.stages import Chunks, Stage, StagePlan
 from dip_stages.errors import Interrupted
-from dip_stages.modules import DIPModule
-from dip_stages.records import CHECKPOINT, Record
-from dip_stages.runner import run_cell
-from dip_stages.stages import Chunks, Stage, StagePlan
+from dip_stages.store.records import CHECKPOINT, Record
 from tests import strategies as our
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from dip_stages.cell import Cell
+    from dip_stages.cells.identity import Cell
     from tests.conftest import MakeCell
 
 SMALL = {"unet": "arch.scales=2", "dncnn": "arch.depth=3", "resnet": "arch.blocks=2"}
@@ -153,14 +153,14 @@ def test_a_fit_killed_after_its_last_edge_needs_no_further_iteration(
 ) -> None:
     cell = make_cell("trainer.iterations=8", "trainer.chunk=4", "scheduler.stages=2")
     expected = what_counts(run_cell(cell, tmp_path / "a", threads=1), tmp_path / "a")
-    from dip_stages import callbacks
+    from dip_stages.dip import callbacks
 
     class AtTheVeryEnd(callbacks.Checkpointer):
         def on_train_batch_end(self, *arguments: Any) -> None:
             del arguments
             self._save()
 
-    monkeypatch.setattr("dip_stages.fits.Checkpointer", AtTheVeryEnd)
+    monkeypatch.setattr("dip_stages.cells.fits.Checkpointer", AtTheVeryEnd)
 
     def killed(*_: object) -> None:
         raise OSError("no record")

@@ -10,11 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dip_stages import denoise as module
-from dip_stages.classical import tv
-from dip_stages.denoise import compose_config, denoise, tiles
-from dip_stages.encoding import depth_of_file, write_picture
+from dip_stages.cells.tiling import tiles
+from dip_stages.denoise import compose_config, denoise
+from dip_stages.denoisers.classical import tv
 from dip_stages.errors import ConfigError, PictureError
-from dip_stages.pictures import bundled_path, fit_to, read_picture
+from dip_stages.images.encoding import depth_of_file, write_picture
+from dip_stages.images.reading import bundled_path, fit_to, read_picture
 from tests.raising import refused
 
 if TYPE_CHECKING:

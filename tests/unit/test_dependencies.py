@@ -27,11 +27,11 @@ def normal(name: str) -> str:
 DEPENDENCIES = declared(PROJECT["dependencies"])
 EXTRAS = {name: declared(of) for name, of in PROJECT["optional-dependencies"].items() if name != "dev"}
 ALLOWED = {
-    "dip_stages/classical.py": "bm3d",
-    "dip_stages/modules/ddpm.py": "ddpm",
-    "dip_stages/sweep/on_ray.py": "ray",
-    "dip_stages/sweep/on_slurm.py": "slurm",
-    "dip_stages/sweep/packs.py": "slurm",
+    "dip_stages/denoisers/classical.py": "bm3d",
+    "dip_stages/denoisers/ddpm.py": "ddpm",
+    "dip_stages/workers/ray.py": "ray",
+    "dip_stages/workers/slurm.py": "slurm",
+    "dip_stages/workers/batches.py": "slurm",
 }
 """The modules that import what an extra installs; they are imported when it is asked for."""
 NOT_IMPORTED = {

@@ -22,20 +22,23 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.types import RunMode
 from PIL import Image
 
-from dip_stages import budgets, cli, sources
-from dip_stages.claims import Claim
-from dip_stages.config import SWEEPS_DIR, check_keys, parse_sweep, paths
-from dip_stages.config.references import BM3DConfig
+from dip_stages import cli
+from dip_stages.config import SWEEPS_DIR, extras, parse_sweep, paths
+from dip_stages.config.denoisers import BM3DConfig
+from dip_stages.config.overrides import check_keys, value_override
 from dip_stages.config.schema import LoggerConfig
+from dip_stages.denoisers.model_store import MODEL, check_model
+from dip_stages.dip import budgets
+from dip_stages.dip.vgg16_weights import published_vgg16
 from dip_stages.errors import DipStagesError, DivergenceError
-from dip_stages.models import MODEL, check_model
-from dip_stages.orders import Order, fingerprint
-from dip_stages.pictures import bundled_path, fit_to, read_picture
-from dip_stages.records import RECORD, SCHEMA, Record, parse_record
-from dip_stages.sweep import extras, on_ray, on_slurm
+from dip_stages.images import sources
+from dip_stages.images.reading import bundled_path, fit_to, read_picture
+from dip_stages.store.fingerprint import fingerprint
+from dip_stages.store.leases import Claim
+from dip_stages.store.records import RECORD, SCHEMA, Record, parse_record
 from dip_stages.sweep.compose import Composer
-from dip_stages.sweep.grids import value_override
-from dip_stages.weights import published_vgg16
+from dip_stages.workers import ray, slurm
+from dip_stages.workers.jobs import Order
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -539,32 +542,32 @@ def without_the_partition() -> None:
     def batch() -> None:
         raise RuntimeError("sbatch: error: invalid partition specified: gone")
 
-    on_slurm._submit(SimpleNamespace(batch=batch), [])  # type: ignore[arg-type]
+    slurm._submit(SimpleNamespace(batch=batch), [])  # type: ignore[arg-type]
 
 
 def without_cuda(patch: pytest.MonkeyPatch) -> str:
     import torch
 
-    from dip_stages.build import build_accelerator
+    from dip_stages.cells.build import build_accelerator
 
     patch.setattr(torch.cuda, "is_available", lambda: False)
     return build_accelerator("cuda")
 
 
 def noise_on_black(name: str) -> object:
-    from dip_stages.data import observe
+    from dip_stages.dip.observation import observe
 
     return observe(np.zeros((20, 20, 3), np.float32), beta_max=0.01, noise_seed=0, noise=name)
 
 
 def a_checkpoint(path: Path, content: object) -> object:
-    from dip_stages import checkpoint
+    from dip_stages.store import checkpoints
 
     if isinstance(content, bytes):
         written(path, content)
     else:
-        checkpoint.write_state(path, content)  # type: ignore[arg-type]
-    return checkpoint._read(path)
+        checkpoints.write_state(path, content)  # type: ignore[arg-type]
+    return checkpoints._read(path)
 
 
 # What is typed, or is there; the call that refuses it; and what is said.
@@ -653,7 +656,7 @@ CALLS: list[tuple[str, Call, str]] = [
     ),
     (
         "hydra.launcher.address=127.0.0.1:1",
-        lambda *_: on_ray._check_answers("127.0.0.1:1"),
+        lambda *_: ray._check_answers("127.0.0.1:1"),
         (
             "hydra.launcher.address: got '127.0.0.1:1', where no cluster is: [Errno 111] Connection refused; allowed:"
             " auto, host:port or ray://host:port of one that runs, null for one of this machine"

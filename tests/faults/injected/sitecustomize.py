@@ -17,7 +17,7 @@ from typing import Any
 class _Patch(importlib.abc.MetaPathFinder):
     def find_spec(self, name: str, path: Any, target: Any = None) -> Any:
         del path, target
-        if name != "dip_stages.modules.dip":
+        if name != "dip_stages.dip.module":
             return None
         sys.meta_path.remove(self)
         spec: Any = importlib.util.find_spec(name)

@@ -10,12 +10,12 @@ import pytest
 from PIL import Image
 
 from dip_stages import report
-from dip_stages.cell import AXES
+from dip_stages.cells.identity import AXES
 from dip_stages.errors import RecordError
-from dip_stages.records import Record, write_csv, write_json, write_record
 from dip_stages.report.charts import plot_grid
 from dip_stages.report.plots import _curve, _liveliest, _panels
 from dip_stages.report.tables import comparison, grid, protocols, reported, to_html, to_latex, to_markdown
+from dip_stages.store.records import Record, write_csv, write_json, write_record
 from tests.raising import refused
 
 

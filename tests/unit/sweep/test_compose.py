@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from dip_stages.config import parse
 from dip_stages.sweep.compose import Composer, select
-from dip_stages.sweep.sources import reading_once
+from dip_stages.sweep.config_cache import reading_once
 from tests.planning import a_composer, hydra_of_a_sweep, plain
 
 if TYPE_CHECKING:

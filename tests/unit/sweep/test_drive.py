@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dip_stages.claims import Claim
-from dip_stages.orders import Order, read_order
-from dip_stages.queues import RUNS, Queue
-from dip_stages.records import RECORD, read_record
+from dip_stages.store.leases import Claim
+from dip_stages.store.records import RECORD, read_record
 from dip_stages.sweep.drive import Options, Reason, run_plan
 from dip_stages.sweep.plan import Plan, PlannedCell, make_plan
-from dip_stages.sweep.runs import order_path
-from dip_stages.worker import Outcome, Stopper, carry_out
+from dip_stages.workers.jobs import Order, read_order
+from dip_stages.workers.main import Outcome, Stopper, carry_out
+from dip_stages.workers.run_folder import order_path
+from dip_stages.workers.slurm_queue import RUNS, Queue
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -5,7 +5,8 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dip_stages.sweep.grids import expand, value_override
+from dip_stages.config.overrides import value_override
+from dip_stages.sweep.grids import expand
 
 axes = st.dictionaries(
     st.sampled_from("abcd"), st.lists(st.integers(0, 3).map(str), min_size=1, max_size=3, unique=True), max_size=4

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dip_stages.costs import flops
+from dip_stages.cells.flops import flops
 from dip_stages.sweep.listing import listing
 from dip_stages.sweep.plan import Plan, PlannedCell, make_plan
 

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from dip_stages.cells.runner import run_cell
 from dip_stages.errors import ConfigError, PictureError
-from dip_stages.records import read_json
-from dip_stages.runner import run_cell
+from dip_stages.store.records import read_json
 from dip_stages.sweep.plan import Plan, make_plan
 from tests.raising import refused
 

@@ -1,0 +1,1 @@
+"""One cell, from its identity to its record."""

@@ -1,0 +1,112 @@
+"""What may be typed: overrides such as ``arch.width=32``, checked and composed as Hydra does. Imports Hydra."""
+
+from __future__ import annotations
+
+import functools
+import re
+from typing import TYPE_CHECKING
+
+import hydra
+from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+
+from dip_stages.config.parsing import SETTINGS
+from dip_stages.config.paths import CONF_DIR, SWEEPS_DIR
+from dip_stages.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from omegaconf import DictConfig
+
+__all__ = ["ALIASES", "check_keys", "compose_apart", "is_number", "register_sweeps", "value_override"]
+
+ALIASES = {"noise.beta_max": "beta_max"}
+"""Axes that can be written in two ways: a group's option and the value it sets."""
+
+
+def check_keys(overrides: Iterable[str]) -> None:
+    """Look at the keys of overrides such as ``arch.width=32``, before Hydra does: its own message lists nothing.
+
+    Args:
+        overrides: Command-line arguments. Flags, overrides that begin with ``+``, ``~`` or ``hydra``, and top-level
+            keys beside a config folder of the user's own are left to Hydra.
+
+    Raises:
+        ConfigError: If there is no such setting; the message says which there are.
+    """
+    overrides = tuple(overrides)
+    own_folder = any(argument.startswith(("--config-", "-cd", "-cp", "-cn")) for argument in overrides)
+    for override in overrides:
+        key, equals, _ = override.partition("=")
+        section, dot, name = key.partition(".")
+        if not equals or not re.fullmatch(r"[A-Za-z_][\w.]*", key) or section == "hydra":
+            continue
+        if not dot:
+            if not own_folder and key not in (allowed := _top_level()):
+                raise ConfigError("no such group or setting", setting=key, allowed=", ".join(allowed))
+        elif section in SETTINGS and name.partition(".")[0] not in SETTINGS[section]:
+            raise ConfigError("no such setting", setting=key, allowed=", ".join(SETTINGS[section]))
+
+
+def _top_level() -> list[str]:
+    groups = sorted(folder.name for folder in CONF_DIR.iterdir() if folder.is_dir() and folder.name != "hydra")
+    return [*groups, "sweep", "seed", "noise_seed", "outputs"]
+
+
+def value_override(override: str) -> str:
+    """Return ``beta_max=<numbers>`` as what sets the value; any other override as it is.
+
+    A group's option cannot be a number on Hydra's command line, but a number is what one types first.
+
+    Example:
+        >>> value_override("beta_max=0.01,0.05"), value_override("beta_max=b0.01"), value_override("arch=unet")
+        ('noise.beta_max=0.01,0.05', 'beta_max=b0.01', 'arch=unet')
+    """
+    key, _, value = override.partition("=")
+    targets = {group: setting for setting, group in ALIASES.items()}
+    if key not in targets or not all(is_number(part) for part in value.split(",")):
+        return override
+    return f"{targets[key]}={value}"
+
+
+def is_number(text: str) -> bool:
+    """Whether a text is a number as Python reads them."""
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+@functools.cache
+def register_sweeps() -> None:
+    """Make the named sweeps options of Hydra's group ``sweep``: they lie beside ``conf``, not in it."""
+    for file in sorted(SWEEPS_DIR.glob("*.yaml")):
+        ConfigStore.instance().store(
+            group="sweep", name=file.stem, node=OmegaConf.load(file), package="_global_", provider="sweeps"
+        )
+
+
+def compose_apart(overrides: Sequence[str]) -> DictConfig:
+    """Return the configuration that the command line composes from overrides; for commands that are no Hydra jobs.
+
+    Args:
+        overrides: As they are typed.
+
+    Raises:
+        ConfigError: If there is no such setting or option.
+    """
+    register_sweeps()
+    typed = [value_override(override) for override in overrides]
+    check_keys(typed)
+    around, GlobalHydra.instance().hydra = GlobalHydra.instance().hydra, None  # of an application that calls this
+    try:
+        with hydra.initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+            return hydra.compose("config", overrides=typed)
+    except HydraException as error:
+        raise ConfigError(str(error).splitlines()[0]) from error
+    finally:
+        GlobalHydra.instance().hydra = around

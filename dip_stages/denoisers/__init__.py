@@ -1,0 +1,1 @@
+"""What Deep Image Prior is compared with: classical denoisers, and a DDPM with its training."""

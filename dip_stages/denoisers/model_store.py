@@ -1,0 +1,190 @@
+"""Trained models on disk: which one a DDPM cell needs, where it is, and whether it is the one. Torch-free.
+
+A model's folder is named after the hash of what it was trained on and how, so that every cell that needs it finds it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import json
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dip_stages.config.denoisers import LEAST_PICTURES
+from dip_stages.errors import ConfigError, ModelError
+from dip_stages.images.reading import bundled_path, read_picture, sha256
+from dip_stages.images.sources import pictures_in_folder, pictures_of_dataset
+
+if TYPE_CHECKING:
+    from dip_stages.config import DDPMConfig, TrainingConfig
+
+__all__ = [
+    "MODEL",
+    "TRAINED",
+    "check_ddpm",
+    "check_model",
+    "check_training",
+    "model_folder",
+    "training_id",
+    "training_pictures",
+    "training_settings",
+]
+
+MODEL = "model.json"
+"""What is known of a trained model; written last, so that it never stands for half a folder."""
+
+TRAINED = "model.pt"
+
+_NUMERICS = 1
+"""Version of the training: raised when the same settings would give another model than before."""
+
+_NAMES = ("source", "pictures", "path", "dataset", "split", "column", "rows")
+"""The settings that name pictures; what counts is what is in them."""
+
+
+def training_pictures(training: TrainingConfig) -> list[Path]:
+    """Return the files of the pictures that a model is trained on; those of a data set are fetched, once.
+
+    Raises:
+        ConfigError: If there are fewer than :data:`~dip_stages.config.denoisers.LEAST_PICTURES`.
+        PictureError: If they cannot be had.
+    """
+    if training.source == "bundled":
+        return [bundled_path(name) for name in dict.fromkeys(training.pictures)]
+    if training.source == "butterflies":  # the first row is the course report's picture, which is to be denoised
+        rows = range(1, training.rows + 1)
+        return pictures_of_dataset(training.dataset, training.split, training.column, rows, key="method.training")
+    found = pictures_in_folder(str(training.path))[: training.rows]
+    if len({sha256(path) for path in found}) < LEAST_PICTURES:
+        raise ConfigError(
+            f", with fewer than {LEAST_PICTURES} different pictures",
+            setting="method.training.path",
+            got=training.path,
+            allowed="a folder of more",
+        )
+    return found
+
+
+def training_settings(training: TrainingConfig, channels: int) -> dict[str, Any]:
+    """Return all that tells one trained model from another, as plain values.
+
+    Args:
+        training: What it is trained on, and how.
+        channels: Of the pictures that it is for: 1 or 3.
+
+    Raises:
+        ConfigError: As :func:`training_pictures`.
+        PictureError: If a picture cannot be read: its contents are part of the identity.
+    """
+    settings = {key: value for key, value in dataclasses.asdict(training).items() if key not in _NAMES}
+    contents = [sha256(path) for path in training_pictures(training)]
+    return {**settings, "pictures": contents, "channels": channels, "numerics": _NUMERICS}
+
+
+def model_folder(models: Path, settings: dict[str, Any]) -> Path:
+    """Return the folder of the model with these settings, which may not be there yet."""
+    return models / f"ddpm-{_hash(settings)}"
+
+
+def training_id(training: TrainingConfig) -> str:
+    """Return what a cell is identified by of its model: all but the channels, which its picture settles.
+
+    Raises:
+        ConfigError: As :func:`training_pictures`.
+        PictureError: As :func:`training_settings`.
+    """
+    return _hash(training_settings(training, channels=0))
+
+
+def _hash(settings: dict[str, Any]) -> str:
+    text = json.dumps(settings, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:10]
+
+
+def check_model(folder: Path, settings: dict[str, Any]) -> None:
+    """Check that a folder holds a model of these settings.
+
+    Raises:
+        ModelError: If it holds none, or another; the message says in what it differs.
+    """
+    try:
+        found = dict(json.loads((folder / MODEL).read_text(encoding="utf-8"))["settings"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(
+            f"holds no trained model: {error}", setting=folder, allowed=f"a folder with {MODEL}"
+        ) from error
+    unlike = [key for key in settings if found.get(key) != settings[key]]
+    if unlike:
+        differ = "; ".join(f"{key}: got {_short(found.get(key))}, wanted {_short(settings[key])}" for key in unlike)
+        raise ModelError(
+            f"a model of another setting: {differ}",
+            setting=folder,
+            allowed="one trained as method.training says, or method.model=null",
+        )
+    if not (folder / TRAINED).exists():
+        raise ModelError(f"{TRAINED} is not there", setting=folder, allowed="a folder as a training left it")
+
+
+def _short(value: object) -> str:
+    return f"{len(value)} other pictures" if isinstance(value, list) and len(value) > 3 else repr(value)
+
+
+def check_training(training: TrainingConfig) -> None:
+    """Look at the pictures that a model is to learn from, each only once a process.
+
+    Raises:
+        ConfigError: If there are too few.
+        PictureError: If one cannot be used.
+    """
+    for path in training_pictures(training):
+        _check_picture(path, sha256(path))
+
+
+def check_ddpm(method: DDPMConfig, picture: Path, channels: int, sigma: float) -> None:
+    """Look at what a DDPM cell needs, before any compute.
+
+    Args:
+        method: The cell's.
+        picture: That is to be denoised.
+        channels: Its.
+        sigma: The standard deviation of its noise, on [0, 1].
+
+    Raises:
+        ConfigError: If the model would know the picture that it is to denoise, has too few pictures to learn from, or
+            knows no noise as strong.
+        ModelError: If the model that is given is another.
+        PictureError: If a picture to learn from cannot be used.
+    """
+    check_training(method.training)
+    settings = training_settings(method.training, channels)
+    strongest = _strongest(method.training)
+    if method.sigma == "known" and sigma > strongest:
+        raise ConfigError(
+            f"its noise ends at sigma {strongest:.3g} on [0, 1], the picture's is {sigma:.3g}",
+            setting="method.training",
+            allowed="more timesteps, or a larger beta_end",
+        )
+    if sha256(picture) in settings["pictures"]:
+        raise ConfigError(
+            f"the picture to denoise, {picture.name}, is among those that the model learns from",
+            setting="method.training",
+            allowed="another picture, or training pictures without it",
+        )
+    if method.model is not None:
+        check_model(Path(method.model).expanduser(), settings)
+
+
+def _strongest(training: TrainingConfig) -> float:
+    """Return the standard deviation on [0, 1] of the noise at the last timestep."""
+    steps = max(1, training.timesteps - 1)
+    slope = (training.beta_end - training.beta_start) / steps
+    kept = math.prod(1 - training.beta_start - slope * step for step in range(training.timesteps))
+    return math.sqrt((1 - kept) / kept) / 2 if kept > 0 else math.inf
+
+
+@functools.cache
+def _check_picture(path: Path, _contents: str) -> None:
+    read_picture(path)

@@ -1,0 +1,1 @@
+"""The method, tensors in and tensors out: Deep Image Prior, its stages, losses, networks and stopping rules."""

@@ -1,0 +1,1 @@
+"""Untrained networks, a file each; :mod:`~dip_stages.dip.archs.registry` lists them."""

@@ -1,0 +1,31 @@
+"""Untrained networks: each a plain ``nn.Module`` from ``(1, C_in, H, W)`` to a picture ``(1, C, H, W)`` in [0, 1].
+
+Any height and width from 16 up. To add one: write its module here, name it in :data:`ARCHS`, give it a schema in
+:mod:`dip_stages.config.schema` and a file in ``conf/arch/``.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from dip_stages.dip.archs.dncnn import DnCNN
+from dip_stages.dip.archs.resnet import ResNet
+from dip_stages.dip.archs.unet import UNet
+from dip_stages.dip.noise import DrawingFrom
+
+__all__ = ["ARCHS", "seeded"]
+
+ARCHS: dict[str, type[torch.nn.Module]] = {"unet": UNet, "dncnn": DnCNN, "resnet": ResNet}
+
+
+def seeded(name: str, generator: torch.Generator, **settings: object) -> torch.nn.Module:
+    """Build a network whose initial weights depend on ``generator`` alone; global random state is left alone.
+
+    Args:
+        name: A key of :data:`ARCHS`.
+        generator: Drawn from once, for the seed of PyTorch's own initialisation.
+        settings: Constructor arguments of the network.
+    """
+    seed = int(torch.randint(2**62, (1,), generator=generator))
+    with DrawingFrom(torch.Generator().manual_seed(seed)):
+        return ARCHS[name](**settings)

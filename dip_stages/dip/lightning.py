@@ -1,0 +1,118 @@
+"""Lightning's trainer as this project uses it: silent, and leaving signals alone."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import signal
+import threading
+import warnings
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytorch_lightning as pl
+import torch
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+
+from dip_stages.errors import Interrupted
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pytorch_lightning.loggers import Logger
+
+    from dip_stages.dip.module import DIPModule
+    from dip_stages.dip.stages import Chunks
+
+__all__ = ["fit", "fitting", "own_stream", "trainer_of"]
+
+
+def trainer_of(accelerator: str, *, logger: Logger | bool, callbacks: list[pl.Callback]) -> pl.Trainer:
+    """Return Lightning's trainer of one fit, which says and saves nothing by itself.
+
+    Args:
+        accelerator: ``cpu``, ``cuda`` or ``mps``.
+        logger: Lightning's, or ``False``.
+        callbacks: In the order in which they are called.
+    """
+    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+    return pl.Trainer(
+        accelerator={"cuda": "gpu"}.get(accelerator, accelerator),
+        devices=1,
+        max_epochs=1,
+        logger=logger,
+        callbacks=callbacks,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        plugins=[LightningEnvironment()],
+    )
+
+
+@contextmanager
+def fitting() -> Iterator[None]:
+    """Let an interruption from the keyboard be one: Lightning makes it an exit, and ignores the signal from then on.
+
+    Raises:
+        Interrupted: If the fit inside was interrupted from the keyboard.
+    """
+    with warnings.catch_warnings(), _interruptible():
+        # Lightning's own `fit` trips on a rename in torch's pytree helper; users need not see it.
+        warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)
+        # Nor, where Slurm is installed, that a cell is not run by it.
+        warnings.filterwarnings("ignore", message="The `srun` command is available")
+        yield
+
+
+def fit(trainer: pl.Trainer, module: DIPModule, chunks: Chunks, accelerator: str) -> None:
+    """Fit, and leave no memory of a GPU behind but the module's own.
+
+    Raises:
+        Interrupted: If it was asked to stop, or interrupted from the keyboard.
+    """
+    try:
+        with fitting(), own_stream(accelerator):
+            trainer.fit(module, chunks)
+    finally:
+        module.release()
+        if accelerator == "cuda":
+            gc.collect()  # Lightning's trainer and module refer to each other
+
+
+@contextmanager
+def own_stream(accelerator: str) -> Iterator[None]:
+    """Let what is inside run on a stream of its own of the GPU, as a capture wants, and fits beside each other do."""
+    if accelerator != "cuda":
+        yield
+        return
+    # torch gives its 32 streams in turn: a free one is taken again before another is asked for; further fits wait.
+    with _STREAMS:
+        try:
+            stream = _FREE.pop()
+        except IndexError:
+            stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        before = torch.cuda.current_stream()
+        stream.wait_stream(before)
+        try:
+            with torch.cuda.stream(stream):
+                yield
+        finally:
+            before.wait_stream(stream)
+            _FREE.append(stream)
+
+
+_FREE: list[Any] = []
+_STREAMS = threading.BoundedSemaphore(32)
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Let an interruption from the keyboard be one: Lightning makes it an exit, and ignores the signal from then on."""
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except SystemExit as left:
+        if not isinstance(left.__context__, KeyboardInterrupt):
+            raise
+        signal.signal(signal.SIGINT, handler or signal.SIG_DFL)
+        raise Interrupted("interrupted from the keyboard") from left.__context__

@@ -1,0 +1,151 @@
+"""How much an axis matters: paired differences between cells that differ in it alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from scipy.stats import wilcoxon
+
+from dip_stages.cells.identity import AXES
+from dip_stages.report.frame import groups_of, settings_in
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pandas.api.typing import NAType
+
+__all__ = ["Effect", "cell_keys", "effect_of", "effect_of_pairs", "effects", "pairs_of"]
+
+_DRAWS = 10_000
+_SHOWN = [axis for axis in AXES if axis not in ("method", "protocol", "picture", "seed", "noise_seed")]
+
+
+@dataclass(frozen=True)
+class Effect:
+    """A mean paired difference, and how sure it is.
+
+    Attributes:
+        mean: Of the differences, in their unit.
+        low: Lower end of the 95% interval.
+        high: Upper end.
+        p: Of Wilcoxon's signed-rank test: that the differences lie symmetrically about 0.
+        pairs: Their number.
+        pictures: Of how many pictures they are.
+    """
+
+    mean: float
+    low: float
+    high: float
+    p: float
+    pairs: int
+    pictures: int
+
+
+def pairs_of(frame: pd.DataFrame, first: pd.Series, second: pd.Series, on: Sequence[str], metric: str) -> pd.DataFrame:
+    """Pair cells that are done: each of the first kind with the one of the second that shares all of ``on`` with it.
+
+    Args:
+        frame: From :func:`dip_stages.report.load`.
+        first: Which of its rows are of the first kind.
+        second: Which are of the second.
+        on: Columns that pairs share; where both have no value, they share that.
+        metric: The column that is compared.
+
+    Returns:
+        A row a pair: what differs of ``on``, ``first`` and ``second``, the metric of each, and their ``difference``.
+        Where several of the second kind share what one of the first has, there is no telling which is meant, and no
+        pair.
+    """
+    done = frame.planned & (frame.status == "done") & frame[metric].notna()
+    # What is the same everywhere tells nothing apart, and takes its time.
+    keys = [key for key in on if key in ("picture", "seed") or frame[key].nunique(dropna=False) > 1]
+    others = frame.loc[done & second, [*keys, metric]].drop_duplicates(keys, keep=False)
+    ours = frame.loc[done & first, [*keys, metric]]
+    merged = ours.merge(others, on=keys, suffixes=("_first", "_second"))
+    merged = merged.rename(columns={f"{metric}_first": "first", f"{metric}_second": "second"})
+    return merged.assign(difference=merged["first"] - merged["second"])
+
+
+def effect_of(
+    differences: Sequence[float], pictures: Sequence[str], seeds: Sequence[int | NAType] | None = None
+) -> Effect | None:
+    """Return the mean of paired differences with its 95% interval; None if there are none.
+
+    The interval is a percentile bootstrap (Efron and Tibshirani, 1993) of 10,000 draws. It draws whole pictures, since
+    the pairs of one picture resemble each other; where all are of one picture, it draws seeds, and pairs where these
+    are one as well, and speaks of that picture alone.
+
+    Args:
+        differences: One a pair.
+        pictures: The picture of each.
+        seeds: The seed of each, NA of a method that has none; None where they do not matter.
+    """
+    values = pd.Series(list(differences), dtype=float)
+    if values.empty:
+        return None
+    names = pd.Series(list(pictures))
+    numbers = pd.Series(list(seeds or []), dtype="Int64").fillna(-1)
+    candidates = [np.asarray(each) for each in (names, numbers, range(len(values)))]
+    units = next((units for units in candidates if len(np.unique(units)) > 1), candidates[-1])
+    grouped = values.groupby(units)
+    sums, counts = grouped.sum().to_numpy(), grouped.size().to_numpy()
+    drawn = np.random.default_rng(0).integers(0, len(sums), (_DRAWS, len(sums)))
+    means = sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1)
+    low, high = np.percentile(means, [2.5, 97.5])
+    p = float(wilcoxon(values).pvalue) if values.any() else 1.0
+    return Effect(float(values.mean()), float(low), float(high), p, len(values), names.nunique())
+
+
+def effect_of_pairs(paired: pd.DataFrame) -> Effect | None:
+    """Return the effect of :func:`pairs_of`'s pairs; None if there are none."""
+    return effect_of(paired.difference.tolist(), paired.picture.tolist(), paired.seed.tolist())
+
+
+def effects(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return what each step along each axis does to the output's PSNR and SSIM, by protocol.
+
+    Args:
+        frame: From :func:`dip_stages.report.load`.
+
+    Returns:
+        A row a protocol, axis and step from a value to the next, in their planned order: ``protocol``, ``axis``,
+        ``from``, ``to``; the mean paired ``PSNR vs from`` in dB, its 95% interval, ``low`` to ``high``, and that as
+        text, ``interval``; ``p``, ``pairs``, ``pictures``; and the mean ``SSIM vs from``. An axis with one value has no
+        row, nor has a step without a pair.
+    """
+    rows = []
+    groups = groups_of(frame)
+    for protocol in groups.unique():
+        cells = frame[groups == protocol]
+        for axis in _SHOWN:
+            others = [column for column in cell_keys(cells) if column != axis]
+            for before, after in pairwise(cells[axis].dropna().unique()):
+                psnr, ssim = (
+                    effect_of_pairs(pairs_of(cells, cells[axis] == after, cells[axis] == before, others, metric))
+                    for metric in ("output_psnr", "output_ssim")
+                )
+                if psnr and ssim:
+                    step = {"protocol": protocol, "axis": axis, "from": str(before), "to": str(after)}
+                    rows.append(step | _columns(psnr) | {"SSIM vs from": ssim.mean})
+    return pd.DataFrame(rows)
+
+
+def _columns(effect: Effect) -> dict[str, object]:
+    return {
+        "PSNR vs from": effect.mean,
+        "low": effect.low,
+        "high": effect.high,
+        "interval": f"{effect.low:+.2f} to {effect.high:+.2f}",
+        "p": effect.p,
+        "pairs": effect.pairs,
+        "pictures": effect.pictures,
+    }
+
+
+def cell_keys(frame: pd.DataFrame) -> list[str]:
+    """Return all that tells a cell from another: the axes, and further settings that differ."""
+    return [*AXES, *settings_in(frame)]

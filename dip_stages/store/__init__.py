@@ -1,0 +1,1 @@
+"""What lies on disk: records, states, checkpoints, leases; each file whole or not at all, and checksummed."""

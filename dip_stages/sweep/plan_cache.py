@@ -1,0 +1,97 @@
+"""Knows a plan again, so that a sweep with nothing to do says so without planning every cell anew."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from omegaconf import OmegaConf
+
+from dip_stages.config.paths import SWEEPS_DIR
+from dip_stages.errors import PictureError, RecordError
+from dip_stages.images.reading import sha256
+from dip_stages.store.records import PLAN, read_json
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from hydra.core.config_loader import ConfigLoader
+    from omegaconf import DictConfig
+
+__all__ = ["KnownPlan", "known_plan", "made_from"]
+
+_RESOLVER = re.compile(rb"\$\{(?!cell_folder:|hydra:)[\w.]+:")
+
+
+@dataclass(frozen=True)
+class KnownPlan:
+    """The cells of a plan on disk that planning anew would give again.
+
+    Attributes:
+        name: The sweep's.
+        root: Its folder.
+        cells: Folder name and id of each cell, in order.
+    """
+
+    name: str
+    root: Path
+    cells: tuple[tuple[str, str], ...]
+
+
+def made_from(arguments: Sequence[str], master: DictConfig, loader: ConfigLoader) -> str | None:
+    """Return a hash of all that cells are planned from but their pictures: what was typed, configs, and sources.
+
+    Args:
+        arguments: The sweep's overrides.
+        master: What Hydra composed for the sweep as a whole; it holds the working folder too.
+        loader: Hydra's.
+
+    Returns:
+        None where configs come from somewhere else than files, or ask a resolver, such as ``oc.env``, for what no file
+        says.
+    """
+    sha = hashlib.sha256()
+    for part in (*arguments, OmegaConf.to_yaml(master), *map(version, ("hydra-core", "omegaconf"))):
+        sha.update(part.encode() + b"\0")
+    package = Path(__file__).resolve().parents[1]
+    folders = [*_config_folders(loader), SWEEPS_DIR]
+    files = [path for folder in folders if folder for path in sorted(folder.rglob("*.yaml"))]
+    sources = [*sorted(package.rglob("*.py")), *sorted((package.parent / "hydra_plugins" / "dip_stages").rglob("*.py"))]
+    texts = {path: path.read_bytes() for path in (*files, *sources)}
+    asked = (" ".join(arguments).encode(), *(texts[path] for path in files))
+    if None in folders or any(_RESOLVER.search(text) for text in asked):
+        return None
+    for path, text in texts.items():
+        sha.update(f"{path}\0".encode() + text + b"\0")
+    return sha.hexdigest()
+
+
+def known_plan(root: Path, made: str | None) -> KnownPlan | None:
+    """Return the plan in a sweep's folder, if planning now would give it again; None if not, or if that is unknown.
+
+    Args:
+        root: The sweep's folder.
+        made: From :func:`made_from`.
+    """
+    try:
+        plan = read_json(root / PLAN)
+        if made is None or plan.get("made_from") != made:
+            return None
+        if any(sha256(path) != known for path, known in plan["pictures"].items()):
+            return None
+        return KnownPlan(plan["name"], root, tuple((cell["folder"], cell["id"]) for cell in plan["cells"]))
+    except (FileNotFoundError, RecordError, PictureError, KeyError):
+        return None
+
+
+def _config_folders(loader: ConfigLoader) -> Iterator[Path | None]:
+    """Yield the folders that configs are read from; None for what is no folder, nor comes with Hydra or a plugin."""
+    for element in loader.get_search_path().get_path():
+        if element.path.startswith("file://") or "://" not in element.path:
+            yield Path(element.path.removeprefix("file://"))
+        elif element.path not in ("structured://", "pkg://hydra.conf"):
+            yield None

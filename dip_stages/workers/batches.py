@@ -1,0 +1,119 @@
+"""What one job of a cluster does: it computes a pack of ordered cells. Torch-free; Slurm and Ray run it alike."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dip_stages.store.leases import EXPIRY
+from dip_stages.store.states import look
+from dip_stages.workers.jobs import Order, read_order
+from dip_stages.workers.main import Outcome
+from dip_stages.workers.pool import Pool
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+__all__ = ["Pack", "packed"]
+
+_LOOK = 2.0
+_LEAVE = 60.0
+_UNTIL_KILLED = 600.0
+
+
+@dataclass
+class Pack:
+    """The cells of one job; calling it computes them.
+
+    Attributes:
+        orders: Where their orders are, absolute.
+        workers: Processes that compute them.
+        together: How many cells each process computes at once.
+        cwd: The folder that their paths start from.
+        ends_with_job: Whether the cluster ends a job by a signal, and may run it again: once a worker was asked to stop
+            by somebody else, nothing more is begun, and the job waits for what the cluster does with it.
+    """
+
+    orders: tuple[str, ...]
+    workers: int = 1
+    together: int = 1
+    cwd: str = "."
+    ends_with_job: bool = False
+    _pool: Pool | None = field(default=None, repr=False, compare=False)
+
+    def __call__(self) -> dict[str, dict[str, Any]]:
+        """Compute what has no record yet; return the fields of each cell's :class:`Outcome`, by its folder's name."""
+        os.chdir(self.cwd)
+        outcomes: dict[str, Outcome] = {}
+        orders = list(self._to_do(outcomes))
+        since = time.monotonic()
+        while orders:
+            self._pool = Pool(orders, workers=self.workers, together=self.together, shared_fate=self.ends_with_job)
+            found = {Path(order.folder).name: outcome for order, outcome in zip(orders, self._pool.run(), strict=True)}
+            outcomes |= found
+            if self._pool.stopped and not _asked_to_stop(orders):
+                if self.ends_with_job:
+                    time.sleep(_UNTIL_KILLED)
+                break
+            orders = [order for order in orders if found[Path(order.folder).name].status == "busy"]
+            # The claim of a job that was killed on another machine dies two minutes after it.
+            orders = orders if _all_free(orders, since + 1.5 * EXPIRY) else []
+        return {name: vars(outcome) for name, outcome in outcomes.items()}
+
+    def checkpoint(self) -> Any:
+        """Let the cells leave checkpoints and return what submitit is to run when the cluster lets the job go on."""
+        from submitit.helpers import DelayedSubmission
+
+        if self._pool:
+            self._pool.stop_and_wait(_LEAVE)
+        return DelayedSubmission(self)
+
+    @property
+    def cells(self) -> list[str]:
+        """Names of the cells' folders."""
+        return [Path(order).stem for order in self.orders]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a job gets: no processes."""
+        return vars(self) | {"_pool": None}
+
+    def _to_do(self, outcomes: dict[str, Outcome]) -> Iterator[Order]:
+        for path, name in zip(self.orders, self.cells, strict=True):
+            try:
+                order = read_order(Path(path))
+            except FileNotFoundError:
+                outcomes[name] = Outcome("interrupted", "its sweep was stopped before it began")
+                continue
+            found = look(Path(order.folder), order.id)
+            if found.record is not None and found.digest != order.stale:  # before the cluster began the job anew
+                outcomes[name] = Outcome(found.record.status, found.reason)
+            elif _asked_to_stop([order]):
+                outcomes[name] = Outcome("interrupted", "asked to stop before it began")
+            else:
+                yield order
+
+
+def packed(
+    orders: Sequence[str], size: int, workers: int, *, together: int = 1, ends_with_job: bool = False
+) -> list[Pack]:
+    """Return orders in packs of a size, in order, whose paths start from the current folder."""
+    return [
+        Pack(tuple(orders[first : first + size]), workers, together, str(Path.cwd()), ends_with_job)
+        for first in range(0, len(orders), size)
+    ]
+
+
+def _asked_to_stop(orders: Sequence[Order]) -> bool:
+    return any(order.stop and Path(order.stop).exists() for order in orders)
+
+
+def _all_free(orders: Sequence[Order], until: float) -> bool:
+    """Wait until no other process has any of these cells, or for so long that one will not let go; return whether."""
+    while any(look(Path(order.folder), order.id).state == "running" for order in orders):
+        if time.monotonic() > until or _asked_to_stop(orders):
+            return False
+        time.sleep(_LOOK)
+    return True

@@ -1,0 +1,140 @@
+"""A process that imports torch and Lightning once and forks workers: ``python -m dip_stages.workers.fork_server``.
+
+It forks while it has one thread and has not touched a GPU, which is what makes a fork safe. It ends when the process
+that started it does (:mod:`dip_stages.workers.fork_client`); workers do not need it once they run.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import selectors
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import traceback
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from dip_stages.workers.main import HEARD, import_all
+from dip_stages.workers.main import main as compute
+
+__all__ = ["NUMBER", "cold_worker"]
+
+NUMBER = struct.Struct("i")
+"""How a pid or an exit code is sent."""
+
+_REQUEST = 1 << 20
+
+
+def cold_worker(together: int) -> list[str]:
+    """Return the command of a worker that imports what it needs by itself."""
+    return [sys.executable, "-m", "dip_stages.workers.main", str(together)]
+
+
+def main() -> None:
+    """Be a fork server for whoever holds the other end of the socket whose descriptor is the argument."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # how children end is wanted, whatever the caller ignores
+    signal.pthread_sigmask(signal.SIG_BLOCK, HEARD)  # a worker hears them once it can leave a checkpoint
+    import_all()
+    gc.freeze()  # so that workers share with this process what it has made
+    _Serving(socket.socket(fileno=int(sys.argv[1]))).run()
+
+
+class _Serving:
+    """Starts the workers that are asked for and says how they end, until nobody is there to ask."""
+
+    def __init__(self, control: socket.socket) -> None:
+        self._control = control
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(control, selectors.EVENT_READ)
+
+    def run(self) -> None:
+        while True:
+            for key, _ in self._selector.select():
+                if key.data is not None:
+                    self._report_end(key.fd, *key.data)
+                elif not self._answer():
+                    os._exit(0)
+
+    def _answer(self) -> bool:
+        """Start the next worker; return False if there will be no further one."""
+        content, descriptors, _, _ = socket.recv_fds(self._control, _REQUEST, 4)
+        if not content:
+            return False
+        try:
+            pid = self._start(json.loads(content), *descriptors)
+            handle = os.pidfd_open(pid)
+        except (OSError, TypeError):  # no process, no memory or too few descriptors are left
+            traceback.print_exc()
+            for descriptor in descriptors:
+                os.close(descriptor)
+            return True
+        for number in signal.sigpending() & set(HEARD):  # they were for it too
+            os.kill(pid, number)
+        *streams, status = descriptors
+        for descriptor in streams:
+            os.close(descriptor)
+        said = socket.socket(fileno=status)
+        with suppress(ConnectionError):  # nobody is there who wants to know
+            socket.send_fds(said, [NUMBER.pack(pid)], [handle])
+        self._selector.register(handle, selectors.EVENT_READ, (pid, said))
+        return True
+
+    def _start(self, request: dict[str, Any], stdin: int, stdout: int, stderr: int, status: int) -> int:
+        given = {**os.environ, **request["changed"]}
+        environment = {name: value for name, value in given.items() if value is not None}
+        if len(list(Path("/proc/self/task").iterdir())) > 1:  # which a fork would not survive
+            process = subprocess.Popen(  # noqa: S603 - this Python, and a number
+                cold_worker(request["together"]),
+                cwd=request["folder"],
+                env=environment,
+                stdin=stdin,
+                stdout=stdout,
+                stderr=stderr,
+                start_new_session=True,
+            )
+            process.returncode = 0  # it is waited for by its pid, like those that are forked
+            return process.pid
+        pid = os.fork()
+        if pid:
+            return pid
+        try:
+            os.close(status)
+            for number, descriptor in enumerate((stdin, stdout, stderr)):
+                os.dup2(descriptor, number)
+                os.close(descriptor)
+            self._become_worker(environment, request["folder"], request["together"])
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(1)
+
+    def _become_worker(self, environment: dict[str, str], folder: str, together: int) -> None:
+        os.setsid()
+        for key in list(self._selector.get_map().values()):
+            os.close(key.fd)
+            if key.data is not None:
+                key.data[1].close()
+        self._selector.close()
+        os.environ.clear()
+        os.environ.update(environment)
+        os.chdir(folder)
+        sys.argv = ["dip_stages.workers.main", str(together)]
+        compute()
+
+    def _report_end(self, handle: int, pid: int, said: socket.socket) -> None:
+        _, code = os.waitpid(pid, 0)
+        with said, suppress(ConnectionError):
+            said.send(NUMBER.pack(os.waitstatus_to_exitcode(code)))
+        self._selector.unregister(handle)
+        os.close(handle)
+
+
+if __name__ == "__main__":
+    main()

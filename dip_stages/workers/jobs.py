@@ -1,0 +1,111 @@
+"""Orders: the planned cell, as a worker gets it, whatever happens to ``conf/`` meanwhile. Torch-free."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dip_stages.cells.identity import Cell, cell_of, check_inputs
+from dip_stages.config import REFERENCES, parse
+from dip_stages.errors import DipStagesError, DriftError
+from dip_stages.store.fingerprint import check_code, fingerprint
+from dip_stages.store.records import Record, read_json
+
+if TYPE_CHECKING:
+    from dip_stages.config import Config
+
+__all__ = ["Order", "plain", "read_order"]
+
+
+@dataclass(frozen=True)
+class Order:
+    """A cell to compute, where, and what it was planned with.
+
+    Attributes:
+        id: The cell's.
+        folder: Where it lands.
+        axes: Its axes.
+        config: The whole planned configuration, plain.
+        code: The planner's :func:`~dip_stages.store.fingerprint.fingerprint`.
+        stale: Digest of the record that is there and does not count any more, or None.
+        stop: A file whose appearance asks the fit to stop.
+    """
+
+    id: str
+    folder: str
+    axes: dict[str, Any]
+    config: dict[str, Any]
+    code: str
+    stale: str | None = None
+    stop: str | None = None
+
+    @classmethod
+    def of(cls, cell: Cell, folder: Path, *, stale: str | None = None, stop: Path | None = None) -> Order:
+        """Return the order of a planned cell."""
+        return cls(
+            cell.id, str(folder), cell.axes, plain(cell.config), fingerprint(), stale, str(stop) if stop else None
+        )
+
+    def write(self, path: Path) -> None:
+        """Write the order as JSON; not flushed to disk, since what a power cut loses is planned anew."""
+        path.write_text(json.dumps(vars(self)), encoding="utf-8")
+
+    def cell(self) -> Cell:
+        """Return the ordered cell.
+
+        Raises:
+            DriftError: If code or inputs are not those of the plan.
+        """
+        check_code(self.code)
+        try:
+            cell = cell_of(parse(self.config))
+            check_inputs(cell)
+        except DipStagesError as error:
+            raise DriftError(f"an input changed since it was planned: {error}") from error
+        if cell.id != self.id:
+            raise DriftError(f"the picture changed since it was planned: this would be cell {cell.id}, not {self.id}")
+        return cell
+
+    def failure(self, kind: str, message: str, *, lost: bool) -> Record:
+        """Return the record of a cell that could not write its own: its worker died, or never began.
+
+        Args:
+            kind: What happened: an exception's name or a signal's.
+            message: The same for people.
+            lost: Whether the same command runs the cell again.
+        """
+        method = self.config["method"]["name"]
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        return Record(
+            status="failed",
+            cell={"id": self.id, "folder": Path(self.folder).name, "axes": self.axes},
+            config=self.config,
+            settings={},
+            sees_clean=(method == "staged" and self.config["protocol"]["name"] == "clean")
+            or (method not in REFERENCES and self.config["stopping"]["name"] == "oracle"),
+            computed={},
+            timing={"started": None, "finished": now, "seconds": None, "seconds_per_iteration": None},
+            iterations={"planned": None, "run": None, "rollbacks": None, "resumed_at": []},
+            observation={},
+            metrics=None,
+            error={"type": kind, "message": message, "traceback": None, "last_good": None, "lost": lost},
+        )
+
+
+def read_order(path: Path) -> Order:
+    """Read an order.
+
+    Raises:
+        FileNotFoundError: If there is none.
+        RecordError: If it is not JSON.
+    """
+    return Order(**read_json(path))
+
+
+def plain(config: Config) -> dict[str, Any]:
+    """Return a configuration as plain nested values, from which ``parse`` makes the same one."""
+    return dataclasses.asdict(config)

@@ -1,0 +1,300 @@
+"""The worker: a process that computes one cell after another for whoever started it. Torch-free until the first cell.
+
+``python -m dip_stages.workers.main`` reads orders from its standard input, a JSON object a line, and answers each on
+its standard output with an :class:`Outcome`. It is a process of its own under every launcher but Hydra's ``basic``,
+because that is what a killed cell, one that runs out of memory or one that leaves the process may take with it, and no
+more. When its input ends, whoever started it is gone: it leaves a checkpoint and ends too.
+:mod:`dip_stages.workers.fork_client` starts it where it can, already with all that a cell needs.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+from dip_stages.cells.allocator import keep_freed_memory
+from dip_stages.errors import ClaimError, DipStagesError, Interrupted
+from dip_stages.store.leases import Claim
+from dip_stages.store.records import CHECKPOINT, RECORD, set_aside, write_record
+from dip_stages.store.states import recorded
+from dip_stages.workers.jobs import Order
+
+if TYPE_CHECKING:
+    from dip_stages.store.records import Record
+
+__all__ = ["GRACE", "HEARD", "Outcome", "Stopper", "carry_out", "import_all", "main"]
+
+GRACE = 5.0
+"""Seconds that a worker has to leave a checkpoint, once it was asked to stop."""
+
+HEARD = (signal.SIGTERM, signal.SIGUSR2)
+"""What asks a worker to stop: SIGUSR2 is how a cluster tells that a job's time is nearly up."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of an order.
+
+    Attributes:
+        status: ``done``, ``failed``; ``interrupted``, when it was asked to stop; ``busy``, when another process has the
+            cell; ``unwritten``, when nothing could be written, as on a full disk.
+        message: Why, for all but ``done``.
+        spoilt: Whether the process may not be sound any more: something unforeseen happened in it.
+    """
+
+    status: str
+    message: str = ""
+    spoilt: bool = False
+
+
+class Stopper:
+    """Whether to stop: asked for by a signal, by the end of the input, or by a file. Cheap to ask.
+
+    Args:
+        every: Seconds between two looks for the file.
+    """
+
+    def __init__(self, every: float = 0.5) -> None:
+        self.asked = False
+        self.file: str | None = None
+        self._every, self._looked = every, 0.0
+
+    def __call__(self) -> bool:
+        """Return whether to stop."""
+        now = time.monotonic()
+        if not self.asked and self.file and now - self._looked >= self._every:
+            self._looked = now
+            self.asked = Path(self.file).exists()
+        return self.asked
+
+
+def carry_out(order: Order, stopper: Stopper, together: int = 1) -> Outcome:
+    """Compute an ordered cell under a claim, unless it is done or another process has it; never raises an exception.
+
+    Args:
+        order: What to compute.
+        stopper: Whether to stop.
+        together: How many cells this process computes at once, this one among them.
+    """
+    folder = Path(order.folder)
+    stopper.file = order.stop
+    if stopper():
+        return Outcome("interrupted", "asked to stop before it began")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with Claim(folder) as claim:
+            return _ended_before(order, folder) or _compute(order, folder, claim, stopper, together)
+    except ClaimError as error:
+        return Outcome("busy", str(error))
+    except Interrupted as error:
+        return Outcome("interrupted", str(error))
+    except OSError as error:
+        return Outcome("unwritten", f"{folder}: {error.strerror or error}")
+
+
+def _ended_before(order: Order, folder: Path) -> Outcome | None:
+    """Return the outcome of a record that another process wrote after the plan was made."""
+    found = recorded(folder, order.id)
+    if found.broken:
+        log.warning("%s; set aside as %s", found.broken, set_aside(folder / RECORD).name)
+    if found.record is None:
+        return None
+    if found.digest == order.stale:
+        _drop_checkpoint_of(found.record, folder)
+        return None
+    return Outcome(found.record.status, found.reason)
+
+
+def _drop_checkpoint_of(record: Record, folder: Path) -> None:
+    """Remove a kept checkpoint, so that a cell that is computed anew starts anew; one that was lost goes on."""
+    with suppress(FileNotFoundError):
+        if not record.lost and (folder / CHECKPOINT).stat().st_mtime <= (folder / RECORD).stat().st_mtime:
+            (folder / CHECKPOINT).unlink()
+
+
+def _compute(order: Order, folder: Path, claim: Claim, stopper: Stopper, together: int) -> Outcome:
+    def write(folder: Path, record: Record) -> None:
+        claim.check()
+        write_record(folder, record)
+
+    try:
+        cell = order.cell()
+    except DipStagesError as error:
+        write(folder, order.failure(type(error).__name__, str(error), lost=True))
+        return Outcome("failed", str(error), spoilt=True)
+    from dip_stages.cells.runner import run_cell
+
+    record = run_cell(
+        cell,
+        folder,
+        threads=cell.config.runtime.threads,
+        stopping=stopper,
+        code=order.code,
+        write=write,
+        together=together,
+    )
+    if record.error is None:
+        return Outcome("done")
+    return Outcome("failed", str(record.error["message"]), spoilt=record.error["type"] not in _FORESEEN)
+
+
+_FORESEEN = {"DivergenceError", "ConfigError", "ModelError", "PictureError", "WeightsError"}
+
+
+def main() -> None:
+    """Carry out the orders of the standard input."""
+    answers = _own_output()
+    keep_freed_memory()
+    stopper = Stopper()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the driver hears it and says what to do
+    for number in HEARD:
+        signal.signal(number, lambda *_: setattr(stopper, "asked", True))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, HEARD)  # whoever started this may have held them back
+    logging.getLogger().setLevel(logging.INFO)  # to the cell's own log; what failed, the driver says
+    orders = _Orders(stopper)
+    threading.Thread(target=import_all, name="imports", daemon=True).start()
+    lanes = _Lanes(answers, stopper, together=int(sys.argv[1]) if len(sys.argv) > 1 else 1)
+    while lanes.sound and (order := orders.next()) is not None and lanes.sound:
+        lanes.take(*order)
+    lanes.wait()
+    sys.stderr.flush()
+    os._exit(0)  # what a cell left behind (threads, handlers) must not keep the process
+
+
+class _Lanes:
+    """Carries out orders: in this thread, or each in one of its own, where several cells are computed together.
+
+    Args:
+        answers: Where outcomes are written, a line each.
+        stopper: Whether to stop.
+        together: The most orders that come at once.
+
+    Attributes:
+        sound: Whether it can take further orders.
+    """
+
+    def __init__(self, answers: TextIO, stopper: Stopper, together: int) -> None:
+        self._answers, self._stopper, self._together = answers, stopper, together
+        self._writing = threading.Lock()
+        self._threads: list[threading.Thread] = []
+        self.sound = True
+
+    def take(self, number: int, order: Order) -> None:
+        """Carry out an order, or begin to."""
+        if self._together == 1:  # in the main thread, which hears what Lightning listens for
+            self._carry_out(number, order)
+            return
+        thread = threading.Thread(target=self._carry_out, args=(number, order), name=f"cell {number}")
+        thread.start()
+        self._threads = [*(other for other in self._threads if other.is_alive()), thread]
+
+    def wait(self) -> None:
+        """Wait for the orders that were begun."""
+        for thread in self._threads:
+            thread.join()
+
+    def _carry_out(self, number: int, order: Order) -> None:
+        outcome = _logged(order, self._stopper, self._together)
+        try:
+            with self._writing:
+                self._answers.write(json.dumps({"number": number, "outcome": vars(outcome)}) + "\n")
+                self._answers.flush()
+        except BrokenPipeError:  # whoever started this is gone
+            self.sound = False
+        if outcome.spoilt:
+            self.sound = False
+
+
+def import_all() -> None:
+    """Import what a cell needs, seconds, and note which code that is."""
+    gc.disable()  # nothing of what imports make is garbage, and looking for it takes a fifth of their time
+    try:
+        from dip_stages.cells.runner import note_code
+
+        note_code()
+    finally:
+        gc.enable()
+
+
+def _logged(order: Order, stopper: Stopper, together: int) -> Outcome:
+    handler = _log_to(Path(order.folder))
+    try:
+        return carry_out(order, stopper, together)
+    except BaseException as error:
+        return Outcome("failed", f"{type(error).__name__}: {error}\n{traceback.format_exc()}", spoilt=True)
+    finally:
+        if handler:
+            logging.getLogger().removeHandler(handler)
+            handler.close()
+
+
+def _log_to(folder: Path) -> logging.Handler | None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        handler = logging.FileHandler(folder / "dip_stages.log", encoding="utf-8")
+    except OSError:
+        return None
+    handler.setFormatter(logging.Formatter("[%(asctime)s][%(levelname)s] %(message)s"))
+    own = threading.current_thread().name  # other cells have theirs, and the fits of this one theirs under it
+    handler.addFilter(lambda record: (record.threadName or "").partition("/")[0] == own)
+    logging.getLogger().addHandler(handler)
+    return handler
+
+
+def _own_output() -> TextIO:
+    """Return the standard output for answers alone: what a library prints goes to the standard error."""
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    return answers
+
+
+class _Orders:
+    """The standard input, read in a thread, so that its end is noticed in the middle of a cell."""
+
+    def __init__(self, stopper: Stopper) -> None:
+        self._stopper = stopper
+        self._lines: list[str] = []
+        self._ended = False
+        self._news = threading.Condition()
+        threading.Thread(target=self._read, name="orders", daemon=True).start()
+
+    def next(self) -> tuple[int, Order] | None:
+        """Return the number of the next order and the order, or None when there are no more."""
+        with self._news:
+            while not self._lines and not self._ended:
+                self._news.wait(1.0)  # so that signals are heard
+                if self._stopper.asked:
+                    return None
+            if self._ended or self._stopper.asked:
+                return None
+            values: dict[str, Any] = json.loads(self._lines.pop(0))
+        return values["number"], Order(**values["order"])
+
+    def _read(self) -> None:
+        for line in sys.stdin:
+            with self._news:
+                self._lines.append(line)
+                self._news.notify()
+        with self._news:
+            self._ended = True
+            self._stopper.asked = True
+            self._news.notify()
+        time.sleep(GRACE)
+        os._exit(1)
+
+
+if __name__ == "__main__":
+    main()

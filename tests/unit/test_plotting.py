@@ -1,0 +1,35 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from dip_stages.plotting import plot_curve
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+ROWS = [
+    {"iteration": i, **{f"{p}_{m}": i / 2 for p in ("output", "average") for m in ("psnr", "ssim")}} for i in (10, 20)
+]
+
+
+@pytest.mark.usefixtures("drawn")
+@pytest.mark.parametrize(
+    ("stopping", "said"),
+    [
+        ({"rule": "discrepancy", "needs_clean": False, "iteration": 15}, "kept by discrepancy"),
+        ({"rule": "oracle", "needs_clean": True, "iteration": 15}, "kept by oracle (sees the clean picture)"),
+        ({"rule": "none", "needs_clean": False, "iteration": 20}, None),
+        (None, None),
+    ],
+)
+def test_a_curve_marks_the_iteration_that_a_rule_kept(
+    tmp_path: Path, stopping: dict[str, Any] | None, said: str | None
+) -> None:
+    plot_curve(tmp_path / "curve.svg", "a cell", ROWS, [{"budget": 10}, {"budget": 10}], stopping)
+    drawn = (tmp_path / "curve.svg").read_text()
+    assert "<!-- iteration -->" in drawn
+    assert ("<!-- kept by" in drawn) == (said is not None)
+    if said:
+        assert f"<!-- {said} -->" in drawn

@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+from dip_stages.errors import DriftError, PictureError
+from dip_stages.images.reading import bundled_path
+from dip_stages.store.fingerprint import fingerprint
+from dip_stages.store.records import read_record
+from dip_stages.workers.jobs import Order, read_order
+from dip_stages.workers.main import Stopper, carry_out
+from tests.raising import refused
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pytest
+
+    from tests.conftest import MakeCell
+
+
+def test_an_order_holds_the_planned_cell_whatever_conf_says_later(make_cell: MakeCell, tmp_path: Path) -> None:
+    cell = make_cell("arch=dncnn", "seed=3")
+    Order.of(cell, tmp_path, stop=tmp_path / "stop").write(tmp_path / "order.json")
+    order = read_order(tmp_path / "order.json")
+    assert order.cell() == cell
+    assert order.axes == cell.axes
+
+
+def test_other_code_than_the_plans_is_drift_and_the_cell_says_so(make_cell: MakeCell, tmp_path: Path) -> None:
+    order = dataclasses.replace(Order.of(make_cell(), tmp_path), code="before")
+    with refused(DriftError, problem="the code of dip_stages"):
+        order.cell()
+    outcome = carry_out(order, Stopper())
+    assert (outcome.status, outcome.spoilt) == ("failed", True)
+    record = read_record(tmp_path)
+    assert record.lost
+    assert record.error is not None
+    assert "the same command plans anew" in record.error["message"]
+
+
+def test_a_module_of_other_code_that_is_imported_late_is_drift_and_the_cell_is_lost(
+    make_cell: MakeCell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planned = fingerprint()
+    monkeypatch.setattr("dip_stages.store.fingerprint._hash_of_sources", lambda _: "edited since")
+    assert fingerprint() == planned
+    cell = make_cell("method=ddpm", "method.training.iterations=1", "method.training.width=8")
+    assert carry_out(Order.of(cell, tmp_path / "sweep" / cell.folder), Stopper()).spoilt
+    record = read_record(tmp_path / "sweep" / cell.folder)
+    assert record.lost
+    assert record.error is not None
+    assert record.error["type"] == "DriftError"
+
+
+def test_another_picture_than_the_plans_is_drift(make_cell: MakeCell, tmp_path: Path) -> None:
+    picture = tmp_path / "picture.png"
+    picture.write_bytes(bundled_path("coffee").read_bytes())
+    order = Order.of(make_cell("data=file", f"data.path={picture}"), tmp_path)
+    picture.write_bytes(bundled_path("camera").read_bytes())
+    with refused(DriftError, problem=f"not {order.id}"):
+        order.cell()
+    picture.unlink()
+    with refused(DriftError, problem=f"{picture}: ") as caught:
+        order.cell()
+    assert isinstance(caught.value.__cause__, PictureError)
+    assert caught.value.__cause__.setting == str(picture)
