@@ -22,6 +22,7 @@ __all__ = [
     "Found",
     "axes_of",
     "differs",
+    "done_of",
     "found_in",
     "groups_of",
     "load",
@@ -79,6 +80,11 @@ def groups_of(frame: pd.DataFrame) -> pd.Series:
     """Return what cells are compared within: their protocol, ``none`` without stages, ``references`` of references."""
     referred = frame.method.str.contains("reference", na=False)
     return frame.protocol.fillna("none").mask(referred, "references")
+
+
+def done_of(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the planned cells that are done."""
+    return frame[frame.planned & (frame.status == "done")]
 
 
 def differs(frame: pd.DataFrame, axis: str) -> bool:

@@ -7,14 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from dip_stages.report.charts import plot_effects, plot_grid
+from dip_stages.report.axis_plots import plot_effects, plot_grid
+from dip_stages.report.curve_plots import plot_curves
 from dip_stages.report.ensembles import ensemble_of
 from dip_stages.report.frame import found_in, groups_of, to_frame, write_frame
+from dip_stages.report.image_plots import plot_details, plot_sheet
 from dip_stages.report.page import write_page
 from dip_stages.report.paired_effects import effects
-from dip_stages.report.plots import plot_curves, plot_details, plot_gaps, plot_sheet
 from dip_stages.report.sections import sections
 from dip_stages.report.stopping import readings_of, to_readings
+from dip_stages.report.stopping_plots import plot_gaps
 from dip_stages.report.tables import grid, protocols, to_html, to_latex, to_markdown
 from dip_stages.store.files import write_text
 

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 
 from dip_stages.report.ensembles import ensemble_table, load_ensembles
 from dip_stages.report.frame import load
-from dip_stages.report.plots import plot_gaps
 from dip_stages.report.stopping import kinds, load_readings, stopping_table
+from dip_stages.report.stopping_plots import plot_gaps
 from dip_stages.report.tables import to_markdown
 from dip_stages.store.files import replacing, write_text
 from dip_stages.store.records import CURVES, PLAN, RECORD

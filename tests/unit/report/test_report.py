@@ -12,8 +12,9 @@ from PIL import Image
 from dip_stages import report
 from dip_stages.cells.identity import AXES
 from dip_stages.errors import RecordError
-from dip_stages.report.charts import plot_grid
-from dip_stages.report.plots import _curve, _liveliest, _panels
+from dip_stages.report.axis_plots import plot_grid
+from dip_stages.report.curve_plots import _curve, _panels
+from dip_stages.report.image_plots import _liveliest
 from dip_stages.report.tables import comparison, grid, protocols, reported, to_html, to_latex, to_markdown
 from dip_stages.store.records import Record, write_csv, write_json, write_record
 from tests.raising import refused
@@ -343,7 +344,8 @@ def test_a_sweep_in_which_everything_failed_still_reports(sweep: Sweep) -> None:
 
 
 def test_a_baseline_stands_in_the_curves_of_every_protocol_and_pictures_are_not_chosen_by_quality(sweep: Sweep) -> None:
-    from dip_stages.report.plots import _panels, _row
+    from dip_stages.report.curve_plots import _panels
+    from dip_stages.report.image_plots import _row
 
     sweep.add(axes("baseline"), 25.0)
     first = sweep.add(axes("staged"), 21.0)

@@ -1,19 +1,16 @@
-"""Figures of a sweep: the curves, the pictures side by side, and how far from the peak rules stopped."""
+"""Plots of the pictures: side by side, and a part of each enlarged, with its error."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.figure import Figure
 from PIL import Image
 
 from dip_stages.plotting import publish, style
-from dip_stages.report.stopping import kinds
-from dip_stages.store.records import CURVES
+from dip_stages.report.frame import done_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,59 +19,12 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from numpy.typing import NDArray
 
-__all__ = ["plot_curves", "plot_details", "plot_gaps", "plot_sheet"]
+__all__ = ["plot_details", "plot_sheet"]
 
 _MOST_ROWS = 8
 _MOST_DETAILS = 4
-_MOST_CURVES = 16
 _DARKEST = 0.2
 """Absolute error on [0, 1] that is drawn black."""
-
-_GAPS = (0, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20)
-
-
-def plot_curves(root: Path, frame: pd.DataFrame, path: Path) -> bool:
-    """Draw the output's PSNR against the iteration, a panel a network, protocol and noise level.
-
-    A line is the mean of the cells of its kind, of at most :data:`_MOST_CURVES`, the first planned; its band their
-    standard deviation.
-
-    Args:
-        root: The sweep's folder.
-        frame: From :func:`dip_stages.report.load`.
-        path: Where the figure goes.
-
-    Returns:
-        Whether there was anything to draw.
-    """
-    kinds = _done(frame).groupby(["arch", "protocol", "beta_max", "noise", "scheduler", "loss", "method"], dropna=False)
-    first = kinds.head(_MOST_CURVES)
-    measured = first[[(root / folder / CURVES).exists() for folder in first.folder]]
-    curves = [_curve(root, cell, panel) for cell in measured.itertuples() for panel in _panels(frame, cell)]
-    if not curves:
-        return False
-    with style():
-        grid = sns.relplot(
-            data=pd.concat(curves, ignore_index=True),
-            kind="line",
-            x="iteration",
-            y="output_psnr",
-            row="panel",
-            col="beta_max",
-            hue="cell",
-            errorbar="sd",
-            height=2.8,
-            aspect=1.5,
-            facet_kws={"margin_titles": True, "sharey": False},
-        )
-        grid.set_axis_labels("iteration", "PSNR of the output (dB)").set_titles(
-            row_template="{row_name}", col_template="beta_max {col_name}"
-        )
-        if grid.legend is not None:
-            grid.legend.set_title("")
-        publish(grid.figure, path)
-        plt.close(grid.figure)
-    return True
 
 
 def plot_sheet(root: Path, frame: pd.DataFrame, path: Path) -> bool:
@@ -139,7 +89,7 @@ def plot_details(root: Path, frame: pd.DataFrame, path: Path) -> bool:
 
 def _sheet(frame: pd.DataFrame, most: int) -> tuple[list[dict[str, tuple[str, str, str]]], list[str]]:
     """Return file, caption and folder of each picture of a sheet, a mapping by column a row, and its columns."""
-    rows = [_row(cells) for cells in _of_sheet(_done(frame))][:most]
+    rows = [_row(cells) for cells in _of_sheet(done_of(frame))][:most]
     columns = list(dict.fromkeys(title for row in rows for title in row))
     return rows, ["observed", *[c for c in columns if c not in ("observed", "clean")], "clean"]
 
@@ -170,73 +120,6 @@ def _liveliest(picture: NDArray[np.uint8]) -> tuple[slice, slice]:
     ]
     top, left = max(starts, key=lambda start: float(picture[start[0] :, start[1] :][:height, :width].std()))
     return slice(top, top + height), slice(left, left + width)
-
-
-def plot_gaps(readings: pd.DataFrame, path: Path) -> bool:
-    """Draw how far from the peak each rule stopped that read along: a dot a fit, a mark their mean.
-
-    The gap, PSNR of the average at the best iteration of the same fit less that at the iteration chosen, needed the
-    clean picture. Rules that look at it themselves are left out.
-
-    Args:
-        readings: From :func:`dip_stages.report.load_readings`.
-        path: Where the figure goes.
-
-    Returns:
-        Whether there was anything to draw.
-    """
-    if "average_gap" not in readings:
-        return False
-    blind = readings[~readings.needs_clean.astype(bool)]
-    if blind.empty:
-        return False
-    order = blind.groupby("reader").average_gap.mean().sort_values().index
-    kind = kinds(readings)[blind.index]
-    with style():
-        legend_rows = -(-kind.nunique() // 2)
-        figure = Figure(figsize=(7.5, 0.55 * len(order) + 0.2 * legend_rows + 1.2), layout="constrained")
-        axes = figure.subplots()
-        shared: dict[str, Any] = {"x": blind.average_gap, "y": blind.reader, "hue": kind, "order": order, "ax": axes}
-        sns.stripplot(**shared, dodge=True, size=2.5, alpha=0.45, jitter=0.2, legend=False)
-        sns.pointplot(**shared, dodge=0.8 - 0.8 / kind.nunique(), linestyle="none", errorbar=None, markersize=5)
-        axes.set_xscale("symlog", linthresh=0.1)
-        axes.set_xlim(-0.01, 1.3 * max(0.5, blind.average_gap.max()))
-        axes.set_xticks([tick for tick in _GAPS if tick <= axes.get_xlim()[1]], minor=False)
-        axes.xaxis.set_major_formatter("{x:g}")
-        axes.set(xlabel="gap to the best iteration of the same fit (dB of PSNR, against the clean picture)", ylabel="")
-        axes.axvline(0.1, color="0.6", linewidth=0.8)
-        handles, labels = axes.get_legend_handles_labels()
-        if legend := axes.get_legend():
-            legend.remove()
-        figure.legend(handles, labels, fontsize=8, loc="outside lower center", ncols=2)
-        publish(figure, path)
-    return True
-
-
-def _done(frame: pd.DataFrame) -> pd.DataFrame:
-    return frame[frame.planned & (frame.status == "done")]
-
-
-def _panels(frame: pd.DataFrame, cell: Any) -> list[str]:
-    """Return the rows of panels that a cell belongs in: one without stages stands in every protocol's."""
-    if cell.method == "staged":
-        return [_panel_name(cell.arch, cell.protocol)]
-    staged = frame[(frame.method == "staged") & (frame.arch == cell.arch)].protocol.unique()
-    return [_panel_name(cell.arch, protocol) for protocol in staged] or [cell.arch]
-
-
-def _panel_name(arch: str, protocol: str) -> str:
-    return f"{arch}, {protocol}" + (" (sees clean)" if protocol == "clean" else "")
-
-
-def _curve(root: Path, cell: Any, panel: str) -> pd.DataFrame:
-    if cell.method != "staged":
-        name = f"{cell.method}, fed y" if cell.input == "observed" else cell.method
-    else:  # with one stage there is no schedule to tell apart by
-        name = f"{cell.scheduler}, {cell.loss}" if pd.notna(cell.scheduler) else f"{cell.protocol}, {cell.loss}"
-    name += "" if cell.noise == "gaussian" else f", {cell.noise}"
-    curve = pd.read_csv(root / cell.folder / CURVES, usecols=["iteration", "output_psnr"])
-    return curve.assign(panel=panel, beta_max=cell.beta_max, cell=name)
 
 
 def _row(cells: pd.DataFrame) -> dict[str, tuple[str, str, str]]:

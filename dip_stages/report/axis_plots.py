@@ -1,4 +1,4 @@
-"""Figures of a sweep's numbers: what each axis does, and the grid as a heat map."""
+"""Plots of the axes: what a step along each does, and the whole grid as a heat map."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from dip_stages.cells.identity import AXES
 from dip_stages.plotting import publish, style
-from dip_stages.report.frame import differs, settings_in
+from dip_stages.report.frame import differs, done_of, settings_in
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -70,7 +70,7 @@ def plot_grid(frame: pd.DataFrame, path: Path) -> bool:
     Returns:
         Whether there was anything to draw: at least two kinds.
     """
-    done = frame[frame.planned & (frame.status == "done")]
+    done = done_of(frame)
     if done.empty:
         return False
     named_by = _told(done)
