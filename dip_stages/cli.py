@@ -87,7 +87,7 @@ def task(composed: DictConfig) -> dict[str, Any] | None:
 def _run_in_sweep(composed: DictConfig, folder: Path, root: Path, *, in_process: bool) -> Outcome:
     """Carry out the order of a cell, on a worker process of this job unless the launcher runs jobs in the driver."""
     from dip_stages.workers.jobs import Order, read_order
-    from dip_stages.workers.main import Outcome, Stopper, carry_out
+    from dip_stages.workers.main import Outcome, Stopper, compute
     from dip_stages.workers.process import own_workplace
     from dip_stages.workers.run_folder import order_path
 
@@ -102,8 +102,8 @@ def _run_in_sweep(composed: DictConfig, folder: Path, root: Path, *, in_process:
         if order.stop and Path(order.stop).exists():
             return Outcome("interrupted", "asked to stop before it began")
     if in_process:
-        return carry_out(order, Stopper())
-    return own_workplace(order.config["runtime"]["threads"]).carry_out(order)
+        return compute(order, Stopper())
+    return own_workplace(order.config["runtime"]["threads"]).run(order)
 
 
 def _run_single(cell: Cell, folder: Path) -> None:

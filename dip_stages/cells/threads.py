@@ -47,7 +47,7 @@ def in_lanes(
     def asked() -> bool:
         return over.is_set() or stopping()
 
-    def carry_out(number: int) -> None:
+    def run(number: int) -> None:
         if asked():
             raise Interrupted("asked to stop before it began")
         torch.set_num_threads(threads)  # a thread begins with torch's own choice
@@ -61,7 +61,7 @@ def in_lanes(
     with ThreadPoolExecutor(together, thread_name_prefix=f"{threading.current_thread().name}/lane") as pool:
         pieces = []
         try:
-            pieces += [pool.submit(carry_out, number) for number in numbers]
+            pieces += [pool.submit(run, number) for number in numbers]
             # A signal that another thread received is heard between two waits.
             while not over.is_set() and wait(pieces, timeout=1, return_when=FIRST_EXCEPTION).not_done:
                 pass

@@ -9,6 +9,7 @@ more. When its input ends, whoever started it is gone: it leaves a checkpoint an
 
 from __future__ import annotations
 
+import functools
 import gc
 import json
 import logging
@@ -18,10 +19,11 @@ import sys
 import threading
 import time
 import traceback
-from contextlib import suppress
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
 from dip_stages.cells.allocator import keep_freed_memory
 from dip_stages.errors import ClaimError, DipStagesError, Interrupted
@@ -31,9 +33,11 @@ from dip_stages.store.states import recorded
 from dip_stages.workers.jobs import Order
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from dip_stages.store.records import Record
 
-__all__ = ["GRACE", "HEARD", "Outcome", "Stopper", "carry_out", "import_all", "main"]
+__all__ = ["GRACE", "HEARD", "Outcome", "Stopper", "compute", "import_all", "main"]
 
 GRACE = 5.0
 """Seconds that a worker has to leave a checkpoint, once it was asked to stop."""
@@ -81,13 +85,14 @@ class Stopper:
         return self.asked
 
 
-def carry_out(order: Order, stopper: Stopper, together: int = 1) -> Outcome:
-    """Compute an ordered cell under a claim, unless it is done or another process has it; never raises an exception.
+def compute(order: Order, stopper: Stopper, together: int = 1, *, own_log: bool = False) -> Outcome:
+    """Compute an ordered cell under a claim, unless it is done or another process has it; never raises an Exception.
 
     Args:
         order: What to compute.
         stopper: Whether to stop.
         together: How many cells this process computes at once, this one among them.
+        own_log: Whether to log to the cell's folder; in a job of Hydra's launchers, Hydra does.
     """
     folder = Path(order.folder)
     stopper.file = order.stop
@@ -95,8 +100,27 @@ def carry_out(order: Order, stopper: Stopper, together: int = 1) -> Outcome:
         return Outcome("interrupted", "asked to stop before it began")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with Claim(folder) as claim:
-            return _ended_before(order, folder) or _compute(order, folder, claim, stopper, together)
+        with _logged_to(folder) if own_log else nullcontext(), Claim(folder) as claim:
+            if ended := _ended_before(order, folder):
+                return ended
+            write = _writer_under(claim)
+            try:
+                cell = order.cell()
+            except DipStagesError as error:
+                write(folder, order.failure(type(error).__name__, str(error), lost=True))
+                return Outcome("failed", str(error), spoilt=True)
+            from dip_stages.cells.runner import run_cell
+
+            record = run_cell(
+                cell,
+                folder,
+                threads=cell.config.runtime.threads,
+                stopping=stopper,
+                code=order.code,
+                write=write,
+                together=together,
+            )
+            return _outcome_of(record)
     except ClaimError as error:
         return Outcome("busy", str(error))
     except Interrupted as error:
@@ -125,27 +149,17 @@ def _drop_checkpoint_of(record: Record, folder: Path) -> None:
             (folder / CHECKPOINT).unlink()
 
 
-def _compute(order: Order, folder: Path, claim: Claim, stopper: Stopper, together: int) -> Outcome:
+def _writer_under(claim: Claim) -> Callable[[Path, Record], None]:
+    """Return what writes a record, unless another process has taken the cell over."""
+
     def write(folder: Path, record: Record) -> None:
         claim.check()
         write_record(folder, record)
 
-    try:
-        cell = order.cell()
-    except DipStagesError as error:
-        write(folder, order.failure(type(error).__name__, str(error), lost=True))
-        return Outcome("failed", str(error), spoilt=True)
-    from dip_stages.cells.runner import run_cell
+    return write
 
-    record = run_cell(
-        cell,
-        folder,
-        threads=cell.config.runtime.threads,
-        stopping=stopper,
-        code=order.code,
-        write=write,
-        together=together,
-    )
+
+def _outcome_of(record: Record) -> Outcome:
     if record.error is None:
         return Outcome("done")
     return Outcome("failed", str(record.error["message"]), spoilt=record.error["type"] not in _FORESEEN)
@@ -155,63 +169,64 @@ _FORESEEN = {"DivergenceError", "ConfigError", "ModelError", "PictureError", "We
 
 
 def main() -> None:
-    """Carry out the orders of the standard input."""
-    answers = _own_output()
+    """Compute the orders of the standard input, one in this thread, or several at once, each in one of its own."""
+    answers = _Answers()
     keep_freed_memory()
     stopper = Stopper()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the driver hears it and says what to do
-    for number in HEARD:
-        signal.signal(number, lambda *_: setattr(stopper, "asked", True))
+    for heard in HEARD:
+        signal.signal(heard, lambda *_: setattr(stopper, "asked", True))
     signal.pthread_sigmask(signal.SIG_UNBLOCK, HEARD)  # whoever started this may have held them back
     logging.getLogger().setLevel(logging.INFO)  # to the cell's own log; what failed, the driver says
     orders = _Orders(stopper)
     threading.Thread(target=import_all, name="imports", daemon=True).start()
-    lanes = _Lanes(answers, stopper, together=int(sys.argv[1]) if len(sys.argv) > 1 else 1)
-    while lanes.sound and (order := orders.next()) is not None and lanes.sound:
-        lanes.take(*order)
-    lanes.wait()
+    together = int(sys.argv[1]) if len(sys.argv) > 1 else 1
+    lanes = ThreadPoolExecutor(together, "cell") if together > 1 else _ThisThread()
+    while answers.sound and (given := orders.next()) is not None and answers.sound:
+        number, order = given
+        computed = lanes.submit(compute, order, stopper, together, own_log=True)
+        computed.add_done_callback(functools.partial(answers.write, number))
+    lanes.shutdown()
     sys.stderr.flush()
     os._exit(0)  # what a cell left behind (threads, handlers) must not keep the process
 
 
-class _Lanes:
-    """Carries out orders: in this thread, or each in one of its own, where several cells are computed together.
+class _ThisThread(Executor):
+    """Computes in the thread that asks: the main one hears what Lightning listens for."""
 
-    Args:
-        answers: Where outcomes are written, a line each.
-        stopper: Whether to stop.
-        together: The most orders that come at once.
+    def submit(self, work: Callable[..., Any], /, *args: Any, **settings: Any) -> Future[Any]:
+        done: Future[Any] = Future()
+        try:
+            done.set_result(work(*args, **settings))
+        except BaseException as error:
+            done.set_exception(error)
+        return done
+
+
+class _Answers:
+    """The standard output, for outcomes alone, a line each: what a library prints goes to the standard error.
 
     Attributes:
-        sound: Whether it can take further orders.
+        sound: Whether this process can take further orders.
     """
 
-    def __init__(self, answers: TextIO, stopper: Stopper, together: int) -> None:
-        self._answers, self._stopper, self._together = answers, stopper, together
+    def __init__(self) -> None:
+        self._file = os.fdopen(os.dup(1), "w", encoding="utf-8")
+        os.dup2(2, 1)
         self._writing = threading.Lock()
-        self._threads: list[threading.Thread] = []
         self.sound = True
 
-    def take(self, number: int, order: Order) -> None:
-        """Carry out an order, or begin to."""
-        if self._together == 1:  # in the main thread, which hears what Lightning listens for
-            self._carry_out(number, order)
-            return
-        thread = threading.Thread(target=self._carry_out, args=(number, order), name=f"cell {number}")
-        thread.start()
-        self._threads = [*(other for other in self._threads if other.is_alive()), thread]
-
-    def wait(self) -> None:
-        """Wait for the orders that were begun."""
-        for thread in self._threads:
-            thread.join()
-
-    def _carry_out(self, number: int, order: Order) -> None:
-        outcome = _logged(order, self._stopper, self._together)
+    def write(self, number: int, computed: Future[Outcome]) -> None:
+        """Answer the order of a number."""
+        if error := computed.exception():
+            trace = "".join(traceback.format_exception(error))
+            outcome = Outcome("failed", f"{type(error).__name__}: {error}\n{trace}", spoilt=True)
+        else:
+            outcome = computed.result()
         try:
             with self._writing:
-                self._answers.write(json.dumps({"number": number, "outcome": vars(outcome)}) + "\n")
-                self._answers.flush()
+                self._file.write(json.dumps({"number": number, "outcome": vars(outcome)}) + "\n")
+                self._file.flush()
         except BrokenPipeError:  # whoever started this is gone
             self.sound = False
         if outcome.spoilt:
@@ -229,36 +244,23 @@ def import_all() -> None:
         gc.enable()
 
 
-def _logged(order: Order, stopper: Stopper, together: int) -> Outcome:
-    handler = _log_to(Path(order.folder))
+@contextmanager
+def _logged_to(folder: Path) -> Iterator[None]:
+    """Let what this thread and those below it log go to a cell's folder, if that can be written to."""
     try:
-        return carry_out(order, stopper, together)
-    except BaseException as error:
-        return Outcome("failed", f"{type(error).__name__}: {error}\n{traceback.format_exc()}", spoilt=True)
-    finally:
-        if handler:
-            logging.getLogger().removeHandler(handler)
-            handler.close()
-
-
-def _log_to(folder: Path) -> logging.Handler | None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
         handler = logging.FileHandler(folder / "dip_stages.log", encoding="utf-8")
     except OSError:
-        return None
+        yield
+        return
     handler.setFormatter(logging.Formatter("[%(asctime)s][%(levelname)s] %(message)s"))
     own = threading.current_thread().name  # other cells have theirs, and the fits of this one theirs under it
     handler.addFilter(lambda record: (record.threadName or "").partition("/")[0] == own)
     logging.getLogger().addHandler(handler)
-    return handler
-
-
-def _own_output() -> TextIO:
-    """Return the standard output for answers alone: what a library prints goes to the standard error."""
-    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)
-    return answers
+    try:
+        yield
+    finally:
+        logging.getLogger().removeHandler(handler)
+        handler.close()
 
 
 class _Orders:

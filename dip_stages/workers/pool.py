@@ -116,7 +116,7 @@ class Pool:
             except queue.Empty:
                 break
             try:
-                outcome = place.carry_out(order)
+                outcome = place.run(order)
             except OSError as error:
                 outcome = Outcome("unwritten", f"no worker could be started: {error}")
             self._outcomes[number] = outcome

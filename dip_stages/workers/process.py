@@ -56,36 +56,36 @@ class Worker:
         """The process; 0 as long as it has not started."""
         return self._process.pid
 
-    def carry_out(self, order: Order) -> Outcome | None:
+    def run(self, order: Order) -> Outcome | None:
         """Give an order and wait for what comes of it.
 
         Returns:
             The outcome; a worker that died on the cell leaves a failure record. None if it died before it began.
         """
-        folder = Path(order.folder)
-        outcome = self._answer(order, folder)
-        if outcome is not None:
-            if outcome.status == "failed" and recorded(folder).digest == order.stale:
-                return replace(note_failure(order, "WorkerError", outcome.message), spoilt=outcome.spoilt)
-            return outcome
-        kind, message = _cause_of_death(self._process.wait())
-        if self._killed:
-            return Outcome("interrupted", "did not stop in time and was killed")
-        return note_failure(order, kind, message) if self._has_begun(folder) else None
-
-    def _answer(self, order: Order, folder: Path) -> Outcome | None:
-        """Give an order and wait for its answer; None if the process ends before."""
         assert self._process.stdin is not None  # noqa: S101 - asked for
+        folder = Path(order.folder)
         answer: queue.SimpleQueue[Outcome | None] = queue.SimpleQueue()
         with self._lock:
             if self._ended:
-                return None
-            number = next(self._numbers)
-            self._given[number] = (folder, answer)
-            with suppress(BrokenPipeError, ValueError):
-                self._process.stdin.write(json.dumps({"number": number, "order": vars(order)}) + "\n")
-                self._process.stdin.flush()
-        return answer.get()
+                answer.put(None)
+            else:
+                number = next(self._numbers)
+                self._given[number] = (folder, answer)
+                with suppress(BrokenPipeError, ValueError):
+                    self._process.stdin.write(json.dumps({"number": number, "order": vars(order)}) + "\n")
+                    self._process.stdin.flush()
+        outcome = answer.get()
+        if outcome is None:
+            return self._died_on(order)
+        if outcome.status == "failed" and recorded(folder).digest == order.stale:
+            return replace(note_failure(order, "WorkerError", outcome.message), spoilt=outcome.spoilt)
+        return outcome
+
+    def _died_on(self, order: Order) -> Outcome | None:
+        kind, message = _cause_of_death(self._process.wait())
+        if self._killed:
+            return Outcome("interrupted", "did not stop in time and was killed")
+        return note_failure(order, kind, message) if self._has_begun(Path(order.folder)) else None
 
     def _hear(self) -> None:
         """Hand on the answers, until there are no more."""
@@ -157,11 +157,11 @@ class Workplace:
         self._lock = threading.Lock()
         self._closing = False
 
-    def carry_out(self, order: Order) -> Outcome:
+    def run(self, order: Order) -> Outcome:
         """Compute a cell, on a new worker if need be."""
         for _ in range(2):
             worker = self._take()
-            outcome = worker.carry_out(order)
+            outcome = worker.run(order)
             self._give_back(worker, spoilt=outcome is None or outcome.spoilt)
             if outcome is not None:
                 return outcome

@@ -53,7 +53,7 @@ def run_on_ray(
 
     _connect(init)
     _check_fits(options)
-    task = ray.remote(_carry_out).options(**options)
+    task = ray.remote(_compute).options(**options)
     left = {task.remote(pack): pack for pack in packed(orders, cells_per_task, workers, together=together)}
     outcomes: Outcomes = {}
     while left:
@@ -68,7 +68,7 @@ def run_on_ray(
     return outcomes
 
 
-def _carry_out(pack: Pack) -> Outcomes:
+def _compute(pack: Pack) -> Outcomes:
     return pack()
 
 

@@ -14,7 +14,7 @@ from dip_stages.store.records import RECORD, read_record
 from dip_stages.sweep.drive import Options, Reason, run_plan
 from dip_stages.sweep.plan import Plan, PlannedCell, make_plan
 from dip_stages.workers.jobs import Order, read_order
-from dip_stages.workers.main import Outcome, Stopper, carry_out
+from dip_stages.workers.main import Outcome, Stopper, compute
 from dip_stages.workers.run_folder import order_path
 from dip_stages.workers.slurm_queue import RUNS, Queue
 
@@ -46,7 +46,7 @@ class Launcher:
         for planned in cells:
             order = read_order(order_path(planned.folder.parent, token, planned.folder.name))
             self.before(order)
-            self.outcomes.append(carry_out(order, Stopper()))
+            self.outcomes.append(compute(order, Stopper()))
         return {}
 
 
@@ -86,7 +86,7 @@ def test_the_same_sweep_again_runs_nothing(plan: Plan, capsys: pytest.CaptureFix
 
 def test_only_what_is_left_runs_and_overwrite_runs_all(plan: Plan, capsys: pytest.CaptureFixture[str]) -> None:
     launcher = Launcher()
-    carry_out(Order.of(plan.cells[0].cell, plan.cells[0].folder), Stopper())
+    compute(Order.of(plan.cells[0].cell, plan.cells[0].folder), Stopper())
     assert drive(plan, launcher) == 0
     assert launcher.batches == [(0, 3)]
     assert "3 cells to run, 1 done before" in capsys.readouterr().err
@@ -229,7 +229,7 @@ def test_cells_that_another_driver_has_are_waited_for(plan: Plan) -> None:
         while len(launcher.outcomes) < 3 and time.monotonic() < deadline:  # until it was met
             time.sleep(0.1)
         claim.__exit__(None, None, None)
-        carry_out(Order.of(other.cell, other.folder), Stopper())
+        compute(Order.of(other.cell, other.folder), Stopper())
 
     thread = threading.Thread(target=finish)
     thread.start()
@@ -244,7 +244,7 @@ def test_a_record_that_came_while_the_plan_was_made_is_kept(plan: Plan) -> None:
 
     def meanwhile(order: Order) -> None:
         if order.folder == str(cell.folder) and not done:
-            carry_out(Order.of(cell.cell, cell.folder), Stopper())
+            compute(Order.of(cell.cell, cell.folder), Stopper())
             done.append((cell.folder / RECORD).read_bytes())
 
     assert drive(plan, Launcher(before=meanwhile)) == 0

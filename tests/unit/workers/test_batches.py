@@ -17,7 +17,7 @@ from dip_stages.store.states import Look, look
 from dip_stages.workers import batches
 from dip_stages.workers.batches import Pack, packed
 from dip_stages.workers.jobs import Order
-from dip_stages.workers.main import Stopper, carry_out
+from dip_stages.workers.main import Stopper, compute
 
 if TYPE_CHECKING:
     from tests.conftest import MakeCell
@@ -46,7 +46,7 @@ def test_orders_are_packed_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 def test_a_pack_computes_what_has_no_record_and_says_what_came_of_each(written: list[str], tmp_path: Path) -> None:
     done = Order(**json.loads(Path(written[0]).read_text()))
-    carry_out(done, Stopper())
+    compute(done, Stopper())
     before = read_record(tmp_path / "cell0")
     Path(written[1]).unlink()
     pack: Pack = pickle.loads(pickle.dumps(packed(written, 3, 2)[0]))  # noqa: S301 - as a cluster does

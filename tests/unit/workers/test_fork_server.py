@@ -164,7 +164,7 @@ def test_workers_outlive_a_server_that_is_killed_and_the_next_one_has_a_new_serv
     order = Order.of(make_cell(*LONG), tmp_path)
     worker = Worker()
     outcomes: list[object] = []
-    thread = threading.Thread(target=lambda: outcomes.append(worker.carry_out(order)))
+    thread = threading.Thread(target=lambda: outcomes.append(worker.run(order)))
     thread.start()
     until((tmp_path / CHECKPOINT).exists, "a checkpoint")
     before = parent_of(worker.pid)

@@ -17,7 +17,7 @@ from dip_stages.store.records import CHECKPOINT, read_record, write_record
 from dip_stages.store.states import look
 from dip_stages.workers import main
 from dip_stages.workers.jobs import Order
-from dip_stages.workers.main import Outcome, Stopper, carry_out
+from dip_stages.workers.main import Outcome, Stopper, compute
 from dip_stages.workers.pool import Pool, visible_gpus
 from dip_stages.workers.process import Worker, note_failure
 
@@ -42,16 +42,16 @@ def wait_for(path: Path, seconds: float = 100) -> None:
 
 def test_an_order_is_carried_out_once(cell: Cell, tmp_path: Path) -> None:
     order = Order.of(cell, tmp_path / "a")
-    assert carry_out(order, Stopper()).status == "done"
+    assert compute(order, Stopper()).status == "done"
     before = (tmp_path / "a" / "record.json").read_bytes()
-    assert carry_out(order, Stopper()).status == "done"
+    assert compute(order, Stopper()).status == "done"
     assert (tmp_path / "a" / "record.json").read_bytes() == before
     assert look(tmp_path / "a", cell.id).state == "done"
 
 
 def test_a_cell_that_another_process_has_is_left_to_it(cell: Cell, tmp_path: Path) -> None:
     with Claim(tmp_path):
-        outcome = carry_out(Order.of(cell, tmp_path), Stopper())
+        outcome = compute(Order.of(cell, tmp_path), Stopper())
         assert (outcome.status, "being computed by process" in outcome.message) == ("busy", True)
         assert note_failure(Order.of(cell, tmp_path), "SIGKILL", "gone").status == "busy"
     assert not (tmp_path / "record.json").exists()
@@ -60,7 +60,7 @@ def test_a_cell_that_another_process_has_is_left_to_it(cell: Cell, tmp_path: Pat
 def test_a_stop_file_stops_before_the_cell_and_within_it(cell: Cell, make_cell: MakeCell, tmp_path: Path) -> None:
     stop = tmp_path / "stop"
     stop.touch()
-    assert carry_out(Order.of(cell, tmp_path / "a", stop=stop), Stopper()).status == "interrupted"
+    assert compute(Order.of(cell, tmp_path / "a", stop=stop), Stopper()).status == "interrupted"
     assert not (tmp_path / "a").exists()
     stop.unlink()
     long = Order.of(make_cell(*LONG, "runtime.checkpoint_every=0"), tmp_path / "b", stop=stop)
@@ -72,7 +72,7 @@ def test_a_stop_file_stops_before_the_cell_and_within_it(cell: Cell, make_cell: 
             self._every = 0
             return super().__call__()
 
-    assert carry_out(long, Stopping()).status == "interrupted"
+    assert compute(long, Stopping()).status == "interrupted"
     assert look(tmp_path / "b").state == "resumable"
 
 
@@ -84,11 +84,11 @@ def test_where_nothing_can_be_written_the_outcome_says_so(
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(main, "Claim", refuse)
-    outcome = carry_out(Order.of(cell, tmp_path), Stopper())
+    outcome = compute(Order.of(cell, tmp_path), Stopper())
     assert (outcome.status, outcome.message) == ("unwritten", f"{tmp_path}: {text}")
     monkeypatch.undo()
     monkeypatch.setattr(main, "write_record", refuse)
-    assert carry_out(Order.of(cell, tmp_path), Stopper()).status == "unwritten"
+    assert compute(Order.of(cell, tmp_path), Stopper()).status == "unwritten"
     assert not list(tmp_path.glob("*record*"))
     assert look(tmp_path).state == "to do"
 
@@ -103,7 +103,7 @@ def test_a_cell_that_was_taken_over_meanwhile_leaves_the_others_record(
     from dip_stages.cells import runner
 
     monkeypatch.setattr(runner, "plot_curve", lambda path, *_: taken(path.parent, None))
-    assert carry_out(Order.of(cell, tmp_path), Stopper()).status == "busy"
+    assert compute(Order.of(cell, tmp_path), Stopper()).status == "busy"
     assert not (tmp_path / "record.json").exists()
 
 
@@ -111,7 +111,7 @@ def test_a_worker_that_is_killed_leaves_a_failure_record_and_a_checkpoint(make_c
     order = Order.of(make_cell(*LONG, "runtime.checkpoint_every=0"), tmp_path)
     process = Worker()
     outcomes: list[object] = []
-    thread = threading.Thread(target=lambda: outcomes.append(process.carry_out(order)))
+    thread = threading.Thread(target=lambda: outcomes.append(process.run(order)))
     thread.start()
     wait_for(tmp_path / CHECKPOINT)
     os.kill(process.pid, signal.SIGKILL)
@@ -181,15 +181,15 @@ def test_a_kept_checkpoint_does_not_make_a_new_computation_go_on_from_it(make_ce
     cell = make_cell(
         "trainer.iterations=8", "trainer.chunk=2", "runtime.checkpoint_every=0", "runtime.keep_checkpoint=true"
     )
-    assert carry_out(Order.of(cell, tmp_path), Stopper()).status == "done"
+    assert compute(Order.of(cell, tmp_path), Stopper()).status == "done"
     assert (tmp_path / CHECKPOINT).exists()
-    assert carry_out(Order.of(cell, tmp_path, stale=look(tmp_path).digest), Stopper()).status == "done"
+    assert compute(Order.of(cell, tmp_path, stale=look(tmp_path).digest), Stopper()).status == "done"
     assert read_record(tmp_path).iterations["resumed_at"] == []
 
 
 def test_a_failure_is_not_noted_over_a_result(cell: Cell, tmp_path: Path) -> None:
     order = Order.of(cell, tmp_path)
-    carry_out(order, Stopper())
+    compute(order, Stopper())
     assert note_failure(order, "SIGKILL", "gone").status == "done"
     assert look(tmp_path).state == "done"
     write_record(tmp_path, order.failure("SIGKILL", "gone", lost=True))
