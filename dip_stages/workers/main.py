@@ -9,7 +9,6 @@ more. When its input ends, whoever started it is gone: it leaves a checkpoint an
 
 from __future__ import annotations
 
-import functools
 import gc
 import json
 import logging
@@ -19,7 +18,7 @@ import sys
 import threading
 import time
 import traceback
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +33,7 @@ from dip_stages.workers.jobs import Order
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from concurrent.futures import Future
 
     from dip_stages.store.records import Record
 
@@ -85,14 +85,15 @@ class Stopper:
         return self.asked
 
 
-def compute(order: Order, stopper: Stopper, together: int = 1, *, own_log: bool = False) -> Outcome:
+def compute(order: Order, stopper: Stopper, together: int = 1, *, in_worker: bool = False) -> Outcome:
     """Compute an ordered cell under a claim, unless it is done or another process has it; never raises an Exception.
 
     Args:
         order: What to compute.
         stopper: Whether to stop.
         together: How many cells this process computes at once, this one among them.
-        own_log: Whether to log to the cell's folder; in a job of Hydra's launchers, Hydra does.
+        in_worker: Whether this is a worker's process: it logs to the cell's folder, and not even an interruption from
+            the keyboard leaves this function. In the driver, Hydra sees to both.
     """
     folder = Path(order.folder)
     stopper.file = order.stop
@@ -100,7 +101,7 @@ def compute(order: Order, stopper: Stopper, together: int = 1, *, own_log: bool 
         return Outcome("interrupted", "asked to stop before it began")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with _logged_to(folder) if own_log else nullcontext(), Claim(folder) as claim:
+        with _logged_to(folder) if in_worker else nullcontext(), Claim(folder) as claim:
             if ended := _ended_before(order, folder):
                 return ended
             write = _writer_under(claim)
@@ -127,6 +128,10 @@ def compute(order: Order, stopper: Stopper, together: int = 1, *, own_log: bool 
         return Outcome("interrupted", str(error))
     except OSError as error:
         return Outcome("unwritten", f"{folder}: {error.strerror or error}")
+    except BaseException as error:
+        if not in_worker:
+            raise
+        return Outcome("failed", f"{type(error).__name__}: {error}\n{traceback.format_exc()}", spoilt=True)
 
 
 def _ended_before(order: Order, folder: Path) -> Outcome | None:
@@ -181,26 +186,17 @@ def main() -> None:
     orders = _Orders(stopper)
     threading.Thread(target=import_all, name="imports", daemon=True).start()
     together = int(sys.argv[1]) if len(sys.argv) > 1 else 1
-    lanes = ThreadPoolExecutor(together, "cell") if together > 1 else _ThisThread()
+    lanes = ThreadPoolExecutor(together, "cell")
     while answers.sound and (given := orders.next()) is not None and answers.sound:
         number, order = given
-        computed = lanes.submit(compute, order, stopper, together, own_log=True)
-        computed.add_done_callback(functools.partial(answers.write, number))
+        if together == 1:  # in the main thread, which hears what Lightning listens for
+            answers.write(number, compute(order, stopper, in_worker=True))
+        else:
+            computed = lanes.submit(compute, order, stopper, together, in_worker=True)
+            computed.add_done_callback(answers.writer(number))
     lanes.shutdown()
     sys.stderr.flush()
     os._exit(0)  # what a cell left behind (threads, handlers) must not keep the process
-
-
-class _ThisThread(Executor):
-    """Computes in the thread that asks: the main one hears what Lightning listens for."""
-
-    def submit(self, work: Callable[..., Any], /, *args: Any, **settings: Any) -> Future[Any]:
-        done: Future[Any] = Future()
-        try:
-            done.set_result(work(*args, **settings))
-        except BaseException as error:
-            done.set_exception(error)
-        return done
 
 
 class _Answers:
@@ -216,13 +212,12 @@ class _Answers:
         self._writing = threading.Lock()
         self.sound = True
 
-    def write(self, number: int, computed: Future[Outcome]) -> None:
+    def writer(self, number: int) -> Callable[[Future[Outcome]], None]:
+        """Return what answers the order of a number when its outcome is there."""
+        return lambda computed: self.write(number, computed.result())
+
+    def write(self, number: int, outcome: Outcome) -> None:
         """Answer the order of a number."""
-        if error := computed.exception():
-            trace = "".join(traceback.format_exception(error))
-            outcome = Outcome("failed", f"{type(error).__name__}: {error}\n{trace}", spoilt=True)
-        else:
-            outcome = computed.result()
         try:
             with self._writing:
                 self._file.write(json.dumps({"number": number, "outcome": vars(outcome)}) + "\n")
