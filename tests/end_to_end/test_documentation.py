@@ -125,6 +125,12 @@ def test_pictures_and_files_that_are_linked_are_there() -> None:
             assert (document.parent / target).exists(), f"{document.name}: {target}"
 
 
+@pytest.mark.parametrize("document", [d for d in DOCUMENTS if d != NEW_AXIS], ids=lambda document: document.name)
+def test_files_of_the_project_that_are_named_are_there(document: Path) -> None:
+    for name in re.findall(r"`((?:conf|dip_stages|docs|hydra_plugins|sweeps|tests)/[\w./]*)`", document.read_text()):
+        assert (ROOT / name).exists(), f"{document.name}: {name}"
+
+
 Sweeps = Callable[[str, Path], None]
 
 

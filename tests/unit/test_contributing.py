@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import functools
-import importlib
 import json
+import pkgutil
 import queue
 import re
 import subprocess
@@ -62,13 +61,23 @@ def test_it_has_every_package_and_every_file_that_it_names_is_there() -> None:
 
 @pytest.mark.parametrize("step", STEPS)
 def test_each_step_of_the_walk_is_a_function(step: str) -> None:
-    first, *rest = step.split(".")
-    if first in PLUGINS:
-        module, names = importlib.import_module(f"hydra_plugins.dip_stages.{PLUGINS[first]}"), [first, *rest]
-    else:
-        depth = 1 if (ROOT / "dip_stages" / f"{first}.py").exists() else 2
-        module, names = importlib.import_module(".".join(["dip_stages", first, *rest][: depth + 1])), rest[depth - 1 :]
-    assert callable(functools.reduce(getattr, names, module))
+    plugin = PLUGINS.get(step.partition(".")[0])
+    assert callable(
+        pkgutil.resolve_name(f"hydra_plugins.dip_stages.{plugin}:{step}" if plugin else f"dip_stages.{step}")
+    )
+
+
+REFERENCES = {
+    target: path
+    for path in sorted((ROOT / "dip_stages").rglob("*.py"))
+    for target in re.findall(r":\w+:`~?(dip_stages\.[\w.]+)`", path.read_text())
+}
+
+
+def test_what_docstrings_refer_to_is_there() -> None:
+    assert len(REFERENCES) > 30
+    for target, path in REFERENCES.items():
+        assert pkgutil.resolve_name(target), path
 
 
 class Witness:
