@@ -1,7 +1,8 @@
-"""A stand-in for the Hugging Face hub: one data set of parquet files, over HTTP, as the hub answers."""
+"""A stand-in for the Hugging Face hub: one data set of parquet files, over HTTP, as the hub answers; and such files."""
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import threading
@@ -10,11 +11,22 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import unquote, urlsplit
 
+import numpy as np
+from PIL import Image
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
 COMMIT = "3" * 40
+
+# The columns of the course report's data set beside its pictures, and how many rows a stand-in has.
+TEXTS = (
+    "image_url", "image_alt", "id", "name", "scientific_name", "gender", "taxonomy", "region", "locality", "date",
+    "usnm_no", "guid", "edan_url", "source", "image_hash",
+)  # fmt: skip
+NUMBERS = ("stage", "sim_score")
+ROWS = 4
 
 
 class Hub(BaseHTTPRequestHandler):
@@ -97,3 +109,31 @@ def a_hub(name: str, root: Path) -> Iterator[tuple[str, list[str]]]:
     finally:
         server.shutdown()
         server.server_close()
+
+
+def pixels(seed: int, side: int = 40) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    return np.random.default_rng(seed).integers(0, 256, (side, side + 4, 3), dtype=np.uint8)
+
+
+def encoded(seed: int) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels(seed)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def write_butterflies(root: Path) -> Path:
+    """Write a data set with the columns of the course report's, as parquet, laid out as on the hub."""
+    import datasets
+
+    texts = {name: datasets.Value("string") for name in TEXTS}
+    numbers = {name: datasets.Value("float64") for name in NUMBERS}
+    features = datasets.Features({**texts, "image": datasets.Image(), **numbers})
+    rows = [
+        {**{name: f"{name} {row}" for name in TEXTS}, **dict.fromkeys(NUMBERS, 0.5 * row)}
+        | {"image": {"bytes": encoded(row), "path": None}}
+        for row in range(ROWS)
+    ]
+    (root / "data").mkdir()
+    made = datasets.Dataset.from_list(rows, features=features)
+    made.to_parquet(root / "data" / "train-00000-of-00001.parquet")
+    return root

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import dataclasses
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dip_stages import denoise as module
-from dip_stages.cells.tiling import tiles
 from dip_stages.denoise import compose_config, denoise
 from dip_stages.denoisers.classical import tv
 from dip_stages.errors import ConfigError, PictureError
@@ -33,22 +31,6 @@ def noisy_picture(side: int = 48, sigma: float = 0.1, name: str = "coffee") -> t
     clean = fit_to(read_picture(bundled_path(name)), side)
     noise = np.random.default_rng(1).normal(0, sigma, clean.shape).astype(np.float32)
     return clean, clean + noise
-
-
-@given(height=st.integers(16, 900), width=st.integers(16, 900), size=st.integers(64, 300), data=st.data())
-def test_tiles_cover_the_picture_and_overlap(height: int, width: int, size: int, data: st.DataObject) -> None:
-    overlap = data.draw(st.integers(0, size // 2))
-    found = tiles(height, width, size, overlap)
-    covered = np.zeros((height, width), bool)
-    for tile in found:
-        assert 0 <= tile.top < tile.bottom <= height
-        assert 0 <= tile.left < tile.right <= width
-        assert tile.bottom - tile.top == min(size, height)
-        assert tile.right - tile.left == min(size, width)
-        covered[tile.top : tile.bottom, tile.left : tile.right] = True
-    assert covered.all()
-    tops = sorted({(tile.top, tile.bottom) for tile in found})
-    assert all(before[1] - after[0] >= overlap for before, after in pairwise(tops))
 
 
 @settings(max_examples=30)

@@ -11,6 +11,7 @@ from PIL import Image
 
 from dip_stages.cells import build, runner
 from dip_stages.cells.runner import run_cell
+from dip_stages.dip.module import DIPModule
 from dip_stages.store import records
 from dip_stages.store.records import read_json, read_record
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.conftest import MakeCell
+
+SMALL = ("trainer.iterations=24", "runtime.threads=1")
 
 
 @pytest.mark.usefixtures("drawn")
@@ -210,3 +213,16 @@ def test_a_rule_ends_the_cell_and_what_it_chose_is_the_result(make_cell: MakeCel
     assert oracle.sees_clean
     assert oracle.stopping is not None
     assert oracle.stopping["needs_clean"] is True
+
+
+@pytest.mark.parametrize(("together", "lost"), [(1, False), (2, True)])
+def test_a_gpu_whose_memory_others_filled_loses_a_cell_and_fails_none(
+    make_cell: MakeCell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, together: int, lost: bool
+) -> None:
+    def full(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(DIPModule, "_iterate", full)
+    record = run_cell(make_cell(*SMALL), tmp_path, threads=1, together=together)
+    assert record.status == "failed"
+    assert record.lost is lost

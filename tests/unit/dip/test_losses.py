@@ -6,11 +6,8 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
-from dip_stages.dip import vgg16_weights
 from dip_stages.dip.losses import MSELoss, PerceptualLoss, VGG16Features, vgg16_state
-from dip_stages.dip.vgg16_weights import VGG16_URL, published_vgg16
-from dip_stages.errors import WeightsError
-from tests.raising import refused
+from dip_stages.dip.vgg16_weights import published_vgg16
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -130,38 +127,3 @@ def test_a_local_file_is_loaded_when_its_checksum_is_right(file: Path) -> None:
     assert torch.equal(
         features.state_dict()["features.21.weight"], torch.load(file, weights_only=True)["features.21.weight"]
     )
-
-
-def test_another_checksum_is_refused(file: Path) -> None:
-    with refused(WeightsError, file, got=digest(file), problem="397923af", names=("loss.path=", "loss=perceptual")):
-        published_vgg16(str(file))
-
-
-def test_a_missing_file_names_both_ways_out(tmp_path: Path) -> None:
-    ways = (VGG16_URL, "loss.path=", "loss=perceptual")
-    with refused(WeightsError, tmp_path / "nowhere.pth", problem="No such file", names=ways):
-        published_vgg16(str(tmp_path / "nowhere.pth"))
-
-
-def test_weights_are_downloaded_once_into_torchs_cache(
-    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "home"))
-    cached = tmp_path / "home" / "hub" / "checkpoints" / file.name
-    assert published_vgg16(url=file.as_uri(), sha256=digest(file)) == cached
-    wanted = digest(file)
-    file.unlink()
-    assert published_vgg16(url=file.as_uri(), sha256=wanted) == cached
-    assert cached.parent == vgg16_weights._cache()
-
-
-def test_the_cache_is_torch_hubs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    assert str(vgg16_weights._cache()) == f"{torch.hub.get_dir()}/checkpoints"
-
-
-def test_a_failed_download_is_an_error_and_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    with refused(WeightsError, (tmp_path / "vgg.pth").as_uri(), names=("loss.path=", "loss=perceptual")):
-        published_vgg16(url=(tmp_path / "vgg.pth").as_uri())
-    assert not [path for path in tmp_path.rglob("*") if path.is_file()]

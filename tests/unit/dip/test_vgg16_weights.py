@@ -7,7 +7,9 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import TYPE_CHECKING
 
 import pytest
+import torch
 
+from dip_stages.dip import vgg16_weights
 from dip_stages.dip.vgg16_weights import VGG16_SHA256, VGG16_URL, published_vgg16
 from dip_stages.errors import WeightsError
 from tests.raising import refused
@@ -52,6 +54,17 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     monkeypatch.setenv("no_proxy", "*")
     return tmp_path / "torch" / "hub" / "checkpoints"
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """Of the published one's name, and too large to be copied in one piece."""
+    (tmp_path / "vgg16-397923af.pth").write_bytes(GOOD * 100_000)
+    return tmp_path / "vgg16-397923af.pth"
+
+
+def digest(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 def test_the_published_file_is_torchvisions() -> None:
@@ -126,3 +139,38 @@ def test_a_path_is_expanded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 def test_the_home_of_nobody_is_an_error_with_both_ways_out() -> None:
     with refused(WeightsError, "~no_user_of_this_name/mine.pth", names=WAYS_OUT):
         published_vgg16("~no_user_of_this_name/mine.pth")
+
+
+def test_another_checksum_is_refused(file: Path) -> None:
+    with refused(WeightsError, file, got=digest(file), problem="397923af", names=("loss.path=", "loss=perceptual")):
+        published_vgg16(str(file))
+
+
+def test_a_missing_file_names_both_ways_out(tmp_path: Path) -> None:
+    ways = (VGG16_URL, "loss.path=", "loss=perceptual")
+    with refused(WeightsError, tmp_path / "nowhere.pth", problem="No such file", names=ways):
+        published_vgg16(str(tmp_path / "nowhere.pth"))
+
+
+def test_weights_are_downloaded_once_into_torchs_cache(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "home"))
+    cached = tmp_path / "home" / "hub" / "checkpoints" / file.name
+    assert published_vgg16(url=file.as_uri(), sha256=digest(file)) == cached
+    wanted = digest(file)
+    file.unlink()
+    assert published_vgg16(url=file.as_uri(), sha256=wanted) == cached
+    assert cached.parent == vgg16_weights._cache()
+
+
+def test_the_cache_is_torch_hubs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    assert str(vgg16_weights._cache()) == f"{torch.hub.get_dir()}/checkpoints"
+
+
+def test_a_failed_download_is_an_error_and_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    with refused(WeightsError, (tmp_path / "vgg.pth").as_uri(), names=("loss.path=", "loss=perceptual")):
+        published_vgg16(url=(tmp_path / "vgg.pth").as_uri())
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]

@@ -15,7 +15,7 @@ import tifffile
 from PIL import Image
 
 from dip_stages.errors import PictureError
-from dip_stages.images.reading import MAX_PIXELS, fit_to, read_picture, write_png
+from dip_stages.images.reading import MAX_PIXELS, read_picture
 from tests.raising import refused
 
 if TYPE_CHECKING:
@@ -273,25 +273,3 @@ def test_a_truncated_16_bit_picture_is_refused(tmp_path: Path, kind: str, channe
     path.write_bytes(whole[: int(len(whole) * part)])
     with refused(PictureError, path):
         read_picture(path)
-
-
-def test_a_crop_under_16_pixels_is_refused() -> None:
-    with refused(PictureError, "data.size", got=8, allowed="at least 16"):
-        fit_to(RAMP.astype(np.float32), 8, "crop")
-
-
-@pytest.mark.parametrize("shape", [(16, 400), (400, 16), (17, 23)])
-def test_odd_aspects_fit(shape: tuple[int, int]) -> None:
-    picture = np.random.default_rng(0).random((*shape, 3), dtype=np.float32)
-    assert fit_to(picture, 33, "cover").shape == (33, 33, 3)
-    assert fit_to(picture, 16, "crop").shape == (16, 16, 3)
-    np.testing.assert_array_equal(fit_to(picture, max(shape), "inside"), picture)
-
-
-def test_a_failed_write_keeps_the_picture_that_was_there(tmp_path: Path) -> None:
-    write_png(tmp_path / "x.png", RAMP.astype(np.float32))
-    before = (tmp_path / "x.png").read_bytes()
-    with pytest.raises(TypeError):
-        write_png(tmp_path / "x.png", np.zeros((20, 20, 7), np.float32))
-    assert (tmp_path / "x.png").read_bytes() == before
-    assert [path.name for path in tmp_path.iterdir()] == ["x.png"]

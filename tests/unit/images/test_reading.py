@@ -226,3 +226,25 @@ def test_a_failed_write_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(TypeError):
         write_png(tmp_path / "x.png", np.zeros((20, 20, 7), np.float32))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_crop_under_16_pixels_is_refused() -> None:
+    with refused(PictureError, "data.size", got=8, allowed="at least 16"):
+        fit_to(RAMP.astype(np.float32), 8, "crop")
+
+
+@pytest.mark.parametrize("shape", [(16, 400), (400, 16), (17, 23)])
+def test_odd_aspects_fit(shape: tuple[int, int]) -> None:
+    picture = np.random.default_rng(0).random((*shape, 3), dtype=np.float32)
+    assert fit_to(picture, 33, "cover").shape == (33, 33, 3)
+    assert fit_to(picture, 16, "crop").shape == (16, 16, 3)
+    np.testing.assert_array_equal(fit_to(picture, max(shape), "inside"), picture)
+
+
+def test_a_failed_write_keeps_the_picture_that_was_there(tmp_path: Path) -> None:
+    write_png(tmp_path / "x.png", RAMP.astype(np.float32))
+    before = (tmp_path / "x.png").read_bytes()
+    with pytest.raises(TypeError):
+        write_png(tmp_path / "x.png", np.zeros((20, 20, 7), np.float32))
+    assert (tmp_path / "x.png").read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["x.png"]

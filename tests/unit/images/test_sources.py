@@ -1,20 +1,16 @@
 from __future__ import annotations
 
-import dataclasses
-import io
 import os
 import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from dip_stages.config import TrainingConfig
-from dip_stages.denoisers.model_store import training_pictures
 from dip_stages.errors import ConfigError, PictureError
 from dip_stages.images.reading import read_picture
 from dip_stages.images.sources import (
@@ -24,49 +20,18 @@ from dip_stages.images.sources import (
     picture_in_folder,
     picture_of_dataset,
 )
-from tests.hub import a_hub
+from tests.hub import ROWS, a_hub, encoded, pixels, write_butterflies
 from tests.raising import refused
 
 if TYPE_CHECKING:
     from tests.conftest import CommandLine
 
 NAME = "huggan/smithsonian_butterflies_subset"
-TEXTS = (
-    "image_url", "image_alt", "id", "name", "scientific_name", "gender", "taxonomy", "region", "locality", "date",
-    "usnm_no", "guid", "edan_url", "source", "image_hash",
-)  # fmt: skip
-NUMBERS = ("stage", "sim_score")
-ROWS = 4
-
-
-def pixels(seed: int, side: int = 40) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    return np.random.default_rng(seed).integers(0, 256, (side, side + 4, 3), dtype=np.uint8)
-
-
-def encoded(seed: int) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(pixels(seed)).save(buffer, "PNG")
-    return buffer.getvalue()
 
 
 @pytest.fixture(scope="module")
 def butterflies(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data set with the columns of the course report's, as parquet, laid out as on the hub."""
-    import datasets
-
-    root = tmp_path_factory.mktemp("butterflies")
-    texts = {name: datasets.Value("string") for name in TEXTS}
-    numbers = {name: datasets.Value("float64") for name in NUMBERS}
-    features = datasets.Features({**texts, "image": datasets.Image(), **numbers})
-    rows = [
-        {**{name: f"{name} {row}" for name in TEXTS}, **dict.fromkeys(NUMBERS, 0.5 * row)}
-        | {"image": {"bytes": encoded(row), "path": None}}
-        for row in range(ROWS)
-    ]
-    (root / "data").mkdir()
-    made = datasets.Dataset.from_list(rows, features=features)
-    made.to_parquet(root / "data" / "train-00000-of-00001.parquet")
-    return root
+    return write_butterflies(tmp_path_factory.mktemp("butterflies"))
 
 
 @pytest.fixture(autouse=True)
@@ -116,16 +81,6 @@ def fetched(endpoint: str, **environment: str) -> subprocess.CompletedProcess[st
         text=True,
         check=False,
     )
-
-
-def test_a_model_learns_from_all_rows_but_the_reports(butterflies: Path) -> None:
-    training = TrainingConfig(source="butterflies", dataset=str(butterflies), rows=ROWS - 1)
-    found = [path.read_bytes() for path in training_pictures(training)]
-    assert found == [encoded(row) for row in range(1, ROWS)]
-    with refused(ConfigError, "method.training.rows", got=ROWS, names=(str(butterflies),)):
-        training_pictures(dataclasses.replace(training, rows=ROWS))
-    with refused(ConfigError, "method.training.column", got="pictures"):
-        training_pictures(dataclasses.replace(training, column="pictures"))
 
 
 def test_the_hub_is_asked_once(butterflies: Path, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from dip_stages import report
 from dip_stages.errors import RecordError
 from dip_stages.report.comparison import compare, compared
 from tests.raising import refused
-from tests.unit.report.test_report import Sweep, axes
+from tests.reporting import Sweep, axes
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 from dip_stages import report
 from dip_stages.report.ensembles import ensemble_table, load_ensembles
 from dip_stages.store.records import write_json, write_record
-from tests.unit.report.test_report import a_record, axes
+from tests.reporting import a_record, axes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -8,7 +8,7 @@ import pytest
 
 from dip_stages import report
 from dip_stages.report import page
-from tests.unit.report.test_report import Sweep, axes
+from tests.reporting import Sweep, axes
 
 if TYPE_CHECKING:
     from pathlib import Path

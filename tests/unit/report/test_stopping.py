@@ -8,7 +8,7 @@ from PIL import Image
 from dip_stages import report
 from dip_stages.report.stopping import kinds, load_readings, stopping_table
 from dip_stages.store.records import write_json, write_record
-from tests.unit.report.test_report import a_record, axes
+from tests.reporting import a_record, axes
 
 if TYPE_CHECKING:
     from pathlib import Path

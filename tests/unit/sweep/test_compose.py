@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import pytest
 from hydra import compose
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra._internal.config_repository import ConfigRepository
 from hydra._internal.utils import create_automatic_config_search_path
 from hydra.errors import HydraException
 from hydra.types import RunMode
@@ -16,14 +15,12 @@ from omegaconf import DictConfig, OmegaConf
 
 from dip_stages.config import parse
 from dip_stages.sweep.compose import Composer, select
-from dip_stages.sweep.config_cache import reading_once
-from tests.planning import a_composer, hydra_of_a_sweep, plain
+from tests.planning import a_composer, plain
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from hydra.core.config_loader import ConfigLoader
-    from hydra.plugins.config_source import ConfigResult
 
     from tests.conftest import Compose
 
@@ -78,29 +75,6 @@ def test_many_points_cost_a_few_compositions(composing: Compose) -> None:
     assert len(loader.composed) == 1 + 3 + 2 + 2 + 3
     composer.verify(points)
     assert len(loader.composed) == 1 + 3 + 2 + 2 + 3 + 3
-
-
-def test_each_file_is_read_once_and_what_hydra_changes_in_a_config_is_its_own(
-    composing: Compose, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    del composing
-    loader, master = hydra_of_a_sweep("sweep=smoke")
-    points = product(("arch=unet", "arch=dncnn"), ("preset=smoke", "+arch.extra=1"))
-    expected = [plain(loader.load_sweep_config(master, list(point))) for point in points]
-    read: list[str] = []
-    load = ConfigRepository.load_config
-
-    def noted(repository: ConfigRepository, config_path: str) -> ConfigResult | None:
-        read.append(config_path)
-        return load(repository, config_path)
-
-    monkeypatch.setattr(ConfigRepository, "load_config", noted)
-    reading = reading_once(loader)
-    for _ in range(2):
-        assert [plain(reading.load_sweep_config(master, list(point))) for point in points] == expected
-    assert len(read) == len(set(read)) > 10
-    loader.load_sweep_config(master, list(points[0]))
-    assert len(read) > len(set(read)), "Hydra's own reads anew, else this module is of no use"
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,6 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dip_stages.config.overrides import value_override
 from dip_stages.sweep.grids import expand
 
 axes = st.dictionaries(
@@ -35,14 +34,3 @@ def test_a_given_axis_replaces_the_grids_and_is_added_where_it_is_not() -> None:
 def test_a_grid_has_the_product_of_its_axes(grid: dict[str, list[str]], given_axes: dict[str, list[str]]) -> None:
     points = expand([grid], given_axes)
     assert len(points) == len(set(points)) == math.prod(len(values) for values in {**grid, **given_axes}.values())
-
-
-@given(number=st.floats(allow_nan=False).map(repr) | st.integers().map(str))
-def test_any_number_typed_for_beta_max_sets_the_value(number: str) -> None:
-    assert value_override(f"beta_max={number}") == f"noise.beta_max={number}"
-    assert value_override(f"beta_max={number},{number}") == f"noise.beta_max={number},{number}"
-
-
-def test_everything_else_is_left_alone() -> None:
-    for override in ("beta_max=b0.02", "beta_max=b0.01,b0.02", "seed=0.5", "--help", "noise.beta_max=0.1", "beta_max"):
-        assert value_override(override) == override

@@ -17,9 +17,7 @@ from dip_stages.config import (
     ResidualConfig,
     StoppingConfig,
     parse,
-    parse_sweep,
 )
-from dip_stages.config.overrides import check_keys
 from dip_stages.errors import ConfigError
 from tests.raising import refused
 
@@ -326,30 +324,6 @@ def test_every_method_gets_the_same_number_of_iterations(composing: Compose) -> 
     assert unscaled.stage_numbers()[1] == (30,) * 10
 
 
-@pytest.mark.parametrize(
-    "override",
-    ["arch.widht=3", "trainer.rolback.attempts=1", "data.nmae=rocket", "runtime.thread=2", "sweep.retry_faild=true"],
-)
-def test_an_unknown_setting_lists_the_known_ones(override: str) -> None:
-    section = override.partition(".")[0]
-    known = {"arch": "width", "trainer": "rollback", "data": "name", "runtime": "threads", "sweep": "retry_failed"}
-    with refused(ConfigError, override.partition("=")[0], names=(known[section],)):
-        check_keys([override])
-
-
-def test_an_unknown_group_lists_the_known_ones_unless_there_may_be_others() -> None:
-    with refused(ConfigError, "sed", names=("arch, ", "sweep, seed")):
-        check_keys(["sed=1"])
-    check_keys(["--config-dir", "mine", "sed=1"])
-    with refused(ConfigError, "sed"):
-        check_keys(["-c", "job", "sed=1"])
-
-
-def test_known_keys_flags_and_hydras_own_pass() -> None:
-    check_keys(["-m", "--cfg", "job", "arch.depth=5", "data.path=a.b=c", "hydra.sweep.dir=x", "hydra/launcher=basic"])
-    check_keys(["+new.key=1", "~arch", "arch=unet", "sweep=smoke", "seed=1", "noise_seed=0,1", "outputs=x"])
-
-
 def as_plain(composing: Compose, *overrides: str) -> dict[str, Any]:
     values = OmegaConf.to_container(composing(*overrides))
     assert isinstance(values, dict)
@@ -419,42 +393,3 @@ def test_a_logger_is_looked_for_in_each_configuration(composing: Compose, monkey
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     with refused(ConfigError, "logger", got="wandb", names=("pip install 'dip_stages[wandb]'",)):
         parse(values)
-
-
-def test_the_sweeps_own_settings(composing: Compose) -> None:
-    options = parse_sweep(composing("sweep=smoke"))
-    assert (options.name, options.plan_only, options.retry_failed, options.retries) == ("smoke", False, False, 0)
-    assert (options.on_interrupt, options.run, options.exclude) == ("stop", None, ())
-    given = ("sweep.plan_only=true", "sweep.retries=3", "sweep.on_interrupt=leave", "+sweep.run=1-a", "sweep.name=7")
-    options = parse_sweep(composing(*given, "sweep.exclude=[{arch: dncnn, loss: [mse]}]"))
-    assert (options.name, options.plan_only, options.retries) == ("7", True, 3)
-    assert (options.on_interrupt, options.run) == ("leave", "1-a")
-    assert options.exclude == ({"arch": "dncnn", "loss": ["mse"]},)
-
-
-@pytest.mark.parametrize(
-    ("override", "got", "way"),
-    [
-        ("sweep.name=null", None, "letters"),
-        ("sweep.name=..", "..", "letters"),
-        ("sweep.name=a/b", "a/b", "letters"),
-        ("sweep.plan_only=yes_please", "yes_please", "true, false"),
-        ("sweep.retry_failed=1", 1, "true, false"),
-        ("sweep.retries=-1", -1, ">= 0"),
-        ("sweep.retries=true", True, ">= 0"),
-        ("sweep.retries=1.5", 1.5, ">= 0"),
-        ("sweep.on_interrupt=wait", "wait", "stop, leave"),
-        ("sweep.exclude=dncnn", "dncnn", "a list of mappings"),
-        ("sweep.exclude=[dncnn]", ["dncnn"], "a list of mappings"),
-        ("+sweep.exlude=[]", ..., "exclude, grids"),
-        ("~sweep.name", None, "letters"),
-    ],
-)
-def test_a_bad_setting_of_a_sweep_is_named(composing: Compose, override: str, got: object, way: str) -> None:
-    with refused(ConfigError, override.strip("+~").partition("=")[0], got=got, names=(way,)):
-        parse_sweep(composing(override))
-
-
-def test_an_interpolation_of_a_sweep_that_leads_nowhere_is_named(composing: Compose) -> None:
-    with refused(ConfigError, "sweep.name", problem="'nowhere'"):
-        parse_sweep(composing("sweep.name=${nowhere}"))

@@ -1,0 +1,76 @@
+"""References are cells like all others, with an identity of what matters to them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from dip_stages.cells.flops import flops
+from dip_stages.cells.identity import AXES
+
+if TYPE_CHECKING:
+    from tests.conftest import MakeCell
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "arch=dncnn",
+        "seed=7",
+        "trainer.iterations=9",
+        "loss=perceptual",
+        "protocol=clean",
+        "scheduler=scaled_linear",
+        "stopping=oracle",
+        "average=none",
+        "readers=all",
+        "ensemble.members=3",
+        "runtime.threads=2",
+    ],
+)
+def test_what_belongs_to_fits_does_not_tell_a_reference_from_another(make_cell: MakeCell, override: str) -> None:
+    assert make_cell("method=nlm", override).id == make_cell("method=nlm").id
+
+
+@pytest.mark.parametrize(
+    "override",
+    ["noise_seed=1", "beta_max=b0.02", "noise=speckle", "data.name=camera", "method.sigma=estimate", "method.patch=3"],
+)
+def test_observation_and_own_settings_tell_it_from_another(make_cell: MakeCell, override: str) -> None:
+    assert make_cell("method=nlm", override).id != make_cell("method=nlm").id
+
+
+@pytest.mark.parametrize(
+    ("override", "differs"),
+    [
+        ("seed=1", True),
+        ("method.samples=1", True),
+        ("method.reverse=mean", True),
+        ("method.training.iterations=9", True),
+        ("method.training.pictures=[astronaut,coffee]", True),
+        ("method.model=somewhere", False),
+        ("method.training.path=unused", False),
+        ("method.training.rows=7", False),
+        ("arch=dncnn", False),
+    ],
+)
+def test_a_trained_one_is_told_by_its_seed_and_what_it_learnt_from(
+    make_cell: MakeCell, override: str, *, differs: bool
+) -> None:
+    assert (make_cell("method=ddpm", override).id != make_cell("method=ddpm").id) == differs
+
+
+def test_it_has_no_axes_but_those_of_the_observation(make_cell: MakeCell) -> None:
+    cell = make_cell("method=tv", "method.sigma=estimate")
+    assert cell.axes["method"] == "tv (reference, sigma estimated)"
+    assert {axis for axis in AXES if cell.axes[axis] is not None} == {
+        "method", "beta_max", "noise", "picture", "noise_seed",
+    }  # fmt: skip
+    assert make_cell("method=ddpm").axes["method"] == "ddpm (trained reference)"
+    assert make_cell("method=ddpm", "seed=3").axes["seed"] == 3
+    mean = make_cell("method=ddpm_mean", "seed=3")
+    assert (mean.axes["method"], mean.axes["seed"]) == ("ddpm mean (trained reference)", None)
+    assert mean.id == make_cell("method=ddpm_mean", "method.samples=1").id  # it draws nothing
+    assert (cell.config.iterations, flops(cell.config)) == (0, 0)
+    assert not make_cell("method=tv", "stopping=oracle", "protocol=clean").config.sees_clean

@@ -1,0 +1,50 @@
+"""The settings of references, and what a reference assumes of the noise."""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import TYPE_CHECKING
+
+import pytest
+
+from dip_stages.errors import ConfigError
+from tests.raising import refused
+
+if TYPE_CHECKING:
+    from tests.conftest import MakeCell
+
+
+def test_another_noise_than_it_assumes_is_said(make_cell: MakeCell) -> None:
+    said = make_cell("method=bm3d", "noise=poisson").config.unmet
+    assert said == ("noise=poisson: method=bm3d assumes Gaussian noise of one variance",)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "setting", "got", "way"),
+    [
+        (("method=nlm", "method.sigma=guess"), "method.sigma", "guess", "known, estimate"),
+        (("method=nlm", "method.patch=0"), "method.patch", 0, "a number >= 1"),
+        (("method=ddpm", "method.training.crop=30"), "method.training.crop", 30, "a multiple of 4"),
+        (("method=ddpm", "method.training.width=12"), "method.training.width", 12, "a multiple of 8"),
+        (("method=ddpm", "method.training.sizes=[16]"), "method.training.sizes", [16], "32"),
+        (("method=ddpm", "method.training.pictures=[coffee]"), "method.training.pictures", ["coffee"], "2"),
+        (("method=ddpm", "method.training.pictures=[coffee,coffee]"), "method.training.pictures", ["coffee"] * 2, "2"),
+        (("method=ddpm", "method.training.source=folder"), "method.training.path", ..., ""),
+    ],
+)
+def test_bad_settings_are_named(
+    make_cell: MakeCell, overrides: tuple[str, ...], setting: str, got: object, way: str
+) -> None:
+    with refused(ConfigError, setting, got=got, names=(way,)):
+        make_cell(*overrides)
+
+
+@pytest.mark.parametrize(("method", "package"), [("bm3d", "bm3d"), ("ddpm", "diffusers")])
+def test_a_missing_extra_is_named_with_the_command_that_installs_it(
+    make_cell: MakeCell, monkeypatch: pytest.MonkeyPatch, method: str, package: str
+) -> None:
+    there = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == package else there(name))
+    with refused(ConfigError, "method", got=method, problem=package, names=(f"pip install 'dip_stages[{method}]'",)):
+        make_cell(f"method={method}")
+    make_cell("method=nlm")

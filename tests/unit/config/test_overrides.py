@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dip_stages.config.overrides import check_keys, value_override
+from dip_stages.errors import ConfigError
+from tests.raising import refused
+
+
+@pytest.mark.parametrize(
+    "override",
+    ["arch.widht=3", "trainer.rolback.attempts=1", "data.nmae=rocket", "runtime.thread=2", "sweep.retry_faild=true"],
+)
+def test_an_unknown_setting_lists_the_known_ones(override: str) -> None:
+    section = override.partition(".")[0]
+    known = {"arch": "width", "trainer": "rollback", "data": "name", "runtime": "threads", "sweep": "retry_failed"}
+    with refused(ConfigError, override.partition("=")[0], names=(known[section],)):
+        check_keys([override])
+
+
+def test_an_unknown_group_lists_the_known_ones_unless_there_may_be_others() -> None:
+    with refused(ConfigError, "sed", names=("arch, ", "sweep, seed")):
+        check_keys(["sed=1"])
+    check_keys(["--config-dir", "mine", "sed=1"])
+    with refused(ConfigError, "sed"):
+        check_keys(["-c", "job", "sed=1"])
+
+
+def test_known_keys_flags_and_hydras_own_pass() -> None:
+    check_keys(["-m", "--cfg", "job", "arch.depth=5", "data.path=a.b=c", "hydra.sweep.dir=x", "hydra/launcher=basic"])
+    check_keys(["+new.key=1", "~arch", "arch=unet", "sweep=smoke", "seed=1", "noise_seed=0,1", "outputs=x"])
+
+
+@given(number=st.floats(allow_nan=False).map(repr) | st.integers().map(str))
+def test_any_number_typed_for_beta_max_sets_the_value(number: str) -> None:
+    assert value_override(f"beta_max={number}") == f"noise.beta_max={number}"
+    assert value_override(f"beta_max={number},{number}") == f"noise.beta_max={number},{number}"
+
+
+def test_everything_else_is_left_alone() -> None:
+    for override in ("beta_max=b0.02", "beta_max=b0.01,b0.02", "seed=0.5", "--help", "noise.beta_max=0.1", "beta_max"):
+        assert value_override(override) == override
