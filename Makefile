@@ -18,10 +18,10 @@ help: ## list the targets
 
 install: $(VENV)/.dev ## make .venv with everything that development needs
 
-report: $(VENV)/.run ## the report's table beside ours, on a small picture: 18 cells, 6 minutes on 2 slow cores
+report: $(VENV)/.run ## the report's table beside ours, on a small image: 18 cells, 6 minutes on 2 slow cores
 	$(BIN)/python -m dip_stages -m sweep=report_table preset=quick $(ARGS)
 
-report-paper: $(VENV)/.run ## the same on the report's own picture where it can be had, 512x512, published width, for a GPU (see the README)
+report-paper: $(VENV)/.run ## the same on the report's own image where it can be had, 512x512, published width, for a GPU (see the README)
 	data=data=butterflies; $(BIN)/python -m dip_stages.images.sources || data=; \
 	$(BIN)/python -m dip_stages -m sweep=report_table preset=paper outputs=outputs/paper hydra.launcher.workers=1 \
 	  $(if $(filter data=%,$(ARGS)),,$$data) $(ARGS)

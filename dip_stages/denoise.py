@@ -1,7 +1,7 @@
-"""Denoises a picture of which there is no clean version: ``python -m dip_stages.denoise noisy.png clean.png``.
+"""Denoises an image of which there is no clean version: ``python -m dip_stages.denoise noisy.png clean.png``.
 
-The network is fitted to the picture under ``protocol=recorrupted`` and stopped by the rule that goes with it; the noise
-level is estimated from the picture unless it is given. A picture larger than a tile is done in tiles that overlap, each
+The network is fitted to the image under ``protocol=recorrupted`` and stopped by the rule that goes with it; the noise
+level is estimated from the image unless it is given. An image larger than a tile is done in tiles that overlap, each
 a fit of its own, so that memory is that of one tile.
 """
 
@@ -19,9 +19,9 @@ import numpy as np
 
 from dip_stages.cells.allocator import keep_freed_memory
 from dip_stages.cells.tiling import ramp, tiles
-from dip_stages.errors import ConfigError, DipStagesError, Interrupted, PictureError
-from dip_stages.images.encoding import check_encoding, depth_of_file, write_picture
-from dip_stages.images.reading import read_picture
+from dip_stages.errors import ConfigError, DipStagesError, ImageError, Interrupted
+from dip_stages.images.encoding import check_encoding, depth_of_file, write_image
+from dip_stages.images.reading import read_image
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -38,7 +38,7 @@ _NO_NOISE = 0.25 / 255
 
 
 def denoise(
-    picture: NDArray[np.float32],
+    image: NDArray[np.float32],
     config: Config,
     *,
     sigma: float | None = None,
@@ -46,12 +46,12 @@ def denoise(
     overlap: int = 32,
     progress: Callable[[int, int, int], None] | None = None,
 ) -> NDArray[np.float32]:
-    """Return a noisy picture denoised.
+    """Return a noisy image denoised.
 
     Args:
-        picture: ``(H, W, C)`` float32, 1.0 being white; C is 1 or 3. It need not lie in [0, 1].
+        image: ``(H, W, C)`` float32, 1.0 being white; C is 1 or 3. It need not lie in [0, 1].
         config: The fit's; its data and its noise level are not used.
-        sigma: Standard deviation of the noise on that scale; None to estimate it from the picture.
+        sigma: Standard deviation of the noise on that scale; None to estimate it from the image.
         tile: Pixels a side of the largest part that is fitted at once.
         overlap: Pixels that neighbouring tiles share at least; they are blended there.
         progress: Called with tile, iteration and iterations planned of a tile, all from 1.
@@ -60,44 +60,44 @@ def denoise(
         The same shape, float32.
 
     Raises:
-        ConfigError: If the configuration needs the clean picture, or a number is out of range.
-        PictureError: If no noise is found.
+        ConfigError: If the configuration needs the clean image, or a number is out of range.
+        ImageError: If no noise is found.
     """
     if config.sees_clean:
-        raise ConfigError("the fit or its rule needs the clean picture, which there is not", allowed="blind ones")
-    sigma = noise_level(picture) if sigma is None else sigma
+        raise ConfigError("the fit or its rule needs the clean image, which there is not", allowed="blind ones")
+    sigma = noise_level(image) if sigma is None else sigma
     config = dataclasses.replace(config, noise=dataclasses.replace(config.noise, beta_max=sigma**2))
-    total = np.zeros(picture.shape, np.float64)
-    weights = np.zeros((*picture.shape[:2], 1), np.float64)
-    height, width = picture.shape[:2]
+    total = np.zeros(image.shape, np.float64)
+    weights = np.zeros((*image.shape[:2], 1), np.float64)
+    height, width = image.shape[:2]
     for number, part in enumerate(tiles(height, width, tile, overlap), 1):
         here = np.s_[part.top : part.bottom, part.left : part.right]
-        fitted = _fitted(np.ascontiguousarray(picture[here]), config, number, progress)
+        fitted = _fitted(np.ascontiguousarray(image[here]), config, number, progress)
         weight = ramp(part.top, part.bottom, height, overlap)[:, None] * ramp(part.left, part.right, width, overlap)
         total[here] += fitted * weight[..., None]
         weights[here] += weight[..., None]
     return (total / weights).astype(np.float32)
 
 
-def noise_level(picture: NDArray[np.float32]) -> float:
-    """Return the standard deviation of a picture's noise, on the picture's scale, estimated from it alone.
+def noise_level(image: NDArray[np.float32]) -> float:
+    """Return the standard deviation of an image's noise, on the image's scale, estimated from it alone.
 
     Args:
-        picture: ``(H, W, C)``.
+        image: ``(H, W, C)``.
 
     Raises:
-        PictureError: If there is none to speak of.
+        ImageError: If there is none to speak of.
     """
     from dip_stages.dip.noise import estimate_sigma
 
-    sigma = estimate_sigma(picture)
+    sigma = estimate_sigma(image)
     if not sigma > _NO_NOISE:
-        raise PictureError("no noise is found in the picture", allowed="noise.beta_max=…, its variance on [0, 1]")
+        raise ImageError("no noise is found in the image", allowed="noise.beta_max=…, its variance on [0, 1]")
     return sigma
 
 
 def _fitted(
-    picture: NDArray[np.float32], config: Config, tile: int, progress: Callable[[int, int, int], None] | None
+    image: NDArray[np.float32], config: Config, tile: int, progress: Callable[[int, int, int], None] | None
 ) -> NDArray[np.float32]:
     """Fit each member of the ensemble to a tile and return the mean of what they come to; or let a reference do it."""
     import torch
@@ -113,8 +113,8 @@ def _fitted(
     if config.runtime.threads is not None:
         torch.set_num_threads(config.runtime.threads)
     accelerator = build_accelerator(config.runtime.accelerator)
-    observed = to_tensor(picture)
-    # There is no clean picture. Whatever looked at it all the same would come to nothing but NaN.
+    observed = to_tensor(image)
+    # There is no clean image. Whatever looked at it all the same would come to nothing but NaN.
     observation = Observation(torch.full_like(observed, torch.nan), observed, config.noise.beta_max)
     if config.reference:
         referred = refer(
@@ -126,7 +126,7 @@ def _fitted(
             every=config.runtime.checkpoint_every,
             tell=lambda iteration, iterations, _: progress(tile, iteration, iterations) if progress else None,
         )
-        return to_array(referred.picture)
+        return to_array(referred.image)
     plan = build_plan(config, observation)
     members = config.ensemble.members
     done, results = [0] * members, [np.empty(0, np.float32)] * members
@@ -156,7 +156,7 @@ def compose_config(path: Path, overrides: Sequence[str]) -> tuple[Config, bool]:
     """Return the configuration of the command line, and whether its noise level was given.
 
     Args:
-        path: The picture's file, whose name may be any.
+        path: The image's file, whose name may be any.
         overrides: Hydra's, such as ``trainer.iterations=800``; ``protocol=recorrupted`` unless they say another.
 
     Raises:
@@ -181,7 +181,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Denoise a file into another."""
     parser = argparse.ArgumentParser(
         prog="python -m dip_stages.denoise",
-        description="Denoise a picture of which there is no clean version.",
+        description="Denoise an image of which there is no clean version.",
         epilog="Further settings as with python -m dip_stages, such as trainer.iterations=800 or ensemble.members=4.",
     )
     parser.add_argument("noisy", type=Path, help="any format that Pillow opens, grey or colour, 8 or 16 bits a channel")
@@ -206,15 +206,15 @@ def _denoise_file(given: argparse.Namespace) -> None:
     from dip_stages.denoisers.model_store import check_ddpm
 
     config, known = compose_config(given.noisy, given.settings)
-    picture = read_picture(given.noisy)
+    image = read_image(given.noisy)
     depth = depth_of_file(given.noisy)
     check_encoding(given.clean, depth)
     if isinstance(config.method, DDPMConfig):
-        check_ddpm(config.method, given.noisy, picture.shape[2], sigma=0)
+        check_ddpm(config.method, given.noisy, image.shape[2], sigma=0)
     if given.clean.exists() and given.clean.samefile(given.noisy):
-        raise PictureError("is the noisy picture itself", setting=given.clean, allowed="another file")
-    sigma = config.noise.beta_max**0.5 if known else noise_level(picture)
-    height, width = picture.shape[:2]
+        raise ImageError("is the noisy image itself", setting=given.clean, allowed="another file")
+    sigma = config.noise.beta_max**0.5 if known else noise_level(image)
+    height, width = image.shape[:2]
     count = len(tiles(height, width, given.tile, given.overlap))
     source = "given" if known else "estimated"
     work = config.reference.name if config.reference else f"at most {config.iterations} iterations"
@@ -223,8 +223,8 @@ def _denoise_file(given: argparse.Namespace) -> None:
         f"{count} {'tile' if count == 1 else 'tiles'} of {work}\n"
     )
     sys.stderr.writelines(f"{said}\n" for said in config.unmet)
-    result = denoise(picture, config, sigma=sigma, tile=given.tile, overlap=given.overlap, progress=_Told(count))
-    write_picture(given.clean, result, depth)
+    result = denoise(image, config, sigma=sigma, tile=given.tile, overlap=given.overlap, progress=_Told(count))
+    write_image(given.clean, result, depth)
     sys.stderr.write(f"{given.clean}\n")
 
 

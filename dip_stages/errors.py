@@ -6,7 +6,7 @@
 
     DipStagesError
     ├── ConfigError        a setting, before any compute
-    ├── PictureError       a picture that cannot be read or used
+    ├── ImageError       an image that cannot be read or used
     ├── WeightsError       network weights that cannot be had or are not the published ones
     ├── ModelError         a trained model that cannot be used, or is another than the one wanted
     ├── RecordError        a record on disk that cannot be trusted
@@ -35,10 +35,10 @@ __all__ = [
     "DipStagesError",
     "DivergenceError",
     "DriftError",
+    "ImageError",
     "Interrupted",
     "LaunchError",
     "ModelError",
-    "PictureError",
     "RecordError",
     "WeightsError",
     "check_choice",
@@ -104,8 +104,8 @@ class ConfigError(DipStagesError, ValueError):
     """A setting that is unknown, of the wrong type or out of range."""
 
 
-class PictureError(DipStagesError, ValueError):
-    """A picture that is missing, broken, too small or too large."""
+class ImageError(DipStagesError, ValueError):
+    """An image that is missing, broken, too small or too large."""
 
 
 class WeightsError(DipStagesError):

@@ -76,13 +76,13 @@ def plot_curve(
         for axes, metric, unit in zip(figure.subplots(1, 2), ("psnr", "ssim"), ("PSNR (dB)", "SSIM"), strict=True):
             _shade(axes, [int(stage["budget"]) for stage in stages])
             iterations = [row["iteration"] for row in rows]
-            for picture in ("output", "average"):
-                axes.plot(iterations, [row[f"{picture}_{metric}"] for row in rows], label=picture)
+            for image in ("output", "average"):
+                axes.plot(iterations, [row[f"{image}_{metric}"] for row in rows], label=image)
             if stopping and stopping["rule"] != "none":
-                sees = " (sees the clean picture)" if stopping["needs_clean"] else ""
+                sees = " (sees the clean image)" if stopping["needs_clean"] else ""
                 label = f"kept by {stopping['rule']}{sees}"
                 axes.axvline(stopping["iteration"], color="0.3", linestyle="--", linewidth=0.9, label=label)
-            axes.set(xlabel="iteration", ylabel=f"{unit} against the clean picture")
+            axes.set(xlabel="iteration", ylabel=f"{unit} against the clean image")
         axes.legend()
         figure.suptitle(title)
         save(figure, path, crop=False)
@@ -108,23 +108,23 @@ def plot_losses(path: Path, losses: Sequence[float], *, title: str) -> None:
         save(figure, path)
 
 
-def plot_samples(path: Path, pictures: NDArray[np.float32], *, title: str) -> None:
-    """Draw a sheet of small pictures.
+def plot_samples(path: Path, images: NDArray[np.float32], *, title: str) -> None:
+    """Draw a sheet of small images.
 
     Args:
         path: Where the figure goes.
-        pictures: ``(N, H, W, C)`` in [0, 1].
+        images: ``(N, H, W, C)`` in [0, 1].
         title: What they are.
     """
-    across = int(np.ceil(np.sqrt(len(pictures))))
-    down = -(-len(pictures) // across)
+    across = int(np.ceil(np.sqrt(len(images))))
+    down = -(-len(images) // across)
     with style():
         figure = Figure(figsize=(1.1 * across, 1.1 * down + 0.4), layout="constrained")
         panels = figure.subplots(down, across, squeeze=False).ravel()
         for axes in panels:
             axes.set(xticks=[], yticks=[], frame_on=False)
-        for axes, picture in zip(panels, pictures, strict=False):
-            shown = picture[..., 0] if picture.shape[-1] == 1 else picture
+        for axes, image in zip(panels, images, strict=False):
+            shown = image[..., 0] if image.shape[-1] == 1 else image
             axes.imshow(shown, cmap="gray" if shown.ndim == 2 else None, vmin=0, vmax=1, interpolation="nearest")
         figure.suptitle(title)
         save(figure, path)

@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         prog="python -m dip_stages.train",
         description="Train the model that method=ddpm asks for, if it is not there yet, and draw samples from it.",
         epilog="Settings as with python -m dip_stages, such as method.training.iterations=500. The model is for "
-        "pictures with as many channels as that of data: data.name=camera for grey ones.",
+        "images with as many channels as that of data: data.name=camera for grey ones.",
     )
     parser.add_argument("settings", nargs="*", metavar="setting=value")
     given = parser.parse_args(arguments)
@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _train_and_draw(overrides: Sequence[str]) -> None:
-    from dip_stages.cells.identity import picture_shape
+    from dip_stages.cells.identity import image_shape
     from dip_stages.config import DDPMConfig, parse
     from dip_stages.config.overrides import compose_apart
     from dip_stages.denoisers.model_store import check_model, check_training, training_settings
@@ -57,7 +57,7 @@ def _train_and_draw(overrides: Sequence[str]) -> None:
     config = parse(composed)
     if not isinstance(config.method, DDPMConfig):
         raise ConfigError(setting="method", got=config.method.name, allowed="ddpm, which alone is trained")
-    channels = picture_shape(config.data)[2]
+    channels = image_shape(config.data)[2]
     check_training(config.method.training)
     if config.method.model is not None:
         check_model(Path(config.method.model).expanduser(), training_settings(config.method.training, channels))
@@ -84,8 +84,8 @@ def _train_and_draw(overrides: Sequence[str]) -> None:
     )
     if not (folder / SHEET).exists():
         drawn = model.sample(_SAMPLES, generator(_SAMPLES_SEED), told.sampling)
-        pictures = drawn.permute(0, 2, 3, 1).cpu().numpy()
-        plot_samples(folder / SHEET, pictures, title=f"{_SAMPLES} samples of {folder.name}")
+        images = drawn.permute(0, 2, 3, 1).cpu().numpy()
+        plot_samples(folder / SHEET, images, title=f"{_SAMPLES} samples of {folder.name}")
     sys.stdout.write(f"{folder}\n")
 
 

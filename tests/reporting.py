@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-PICTURES = ("rocket", "coffee", "astronaut")
+IMAGES = ("rocket", "coffee", "astronaut")
 """Those of :func:`cells`, unless it is told otherwise."""
 
 KIND = {
@@ -40,7 +40,7 @@ def axes(method: str, **changes: Any) -> dict[str, Any]:
         "average": "exponential",
         "stopping": "none",
         "members": 1,
-        "picture": "rocket",
+        "image": "rocket",
         "seed": 0,
         "noise_seed": 0,
     }
@@ -95,8 +95,8 @@ class Sweep:
             if psnr is not None:
                 rows = [{"iteration": i, "output_psnr": psnr - 10 / i} for i in (10, 20, 40)]
                 write_csv(folder / "curves.csv", ["iteration", "output_psnr"], rows)
-                for picture in ("clean", "observed", "output"):
-                    Image.new("RGB", (16, 16), (int(psnr) * 5, 90, 90)).save(folder / f"{picture}.png")
+                for image in ("clean", "observed", "output"):
+                    Image.new("RGB", (16, 16), (int(psnr) * 5, 90, 90)).save(folder / f"{image}.png")
         write_json(self.root / "plan.json", {"schema": 1, "name": "x", "cells": self.cells})
         return folder
 
@@ -104,13 +104,13 @@ class Sweep:
 def cells(
     *kinds: dict[str, Any],
     psnr: Callable[[dict[str, Any]], float],
-    pictures: tuple[str, ...] = PICTURES,
+    images: tuple[str, ...] = IMAGES,
     seeds: int = 2,
 ) -> pd.DataFrame:
-    """Return a frame of every kind of cell on every picture with every seed."""
+    """Return a frame of every kind of cell on every image with every seed."""
     rows = []
-    for kind, picture, seed in itertools.product(kinds, pictures, range(seeds)):
-        row = KIND | kind | {"picture": picture, "seed": seed, "noise_seed": 0}
+    for kind, image, seed in itertools.product(kinds, images, range(seeds)):
+        row = KIND | kind | {"image": image, "seed": seed, "noise_seed": 0}
         value = psnr(row)
         figures = {"output_psnr": value, "output_ssim": value / 40, "output_peak_psnr": value + row.get("gap", 0.0)}
         time = {"seconds_per_iteration": row.get("time", 0.1)}
@@ -119,6 +119,6 @@ def cells(
 
 
 def level(row: dict[str, Any], **gains: float) -> float:
-    """Return a PSNR that differs between pictures and seeds, and by the gains of the values that a cell has."""
-    base = 25 + 2 * PICTURES.index(row["picture"]) + 0.1 * row["seed"]
+    """Return a PSNR that differs between images and seeds, and by the gains of the values that a cell has."""
+    base = 25 + 2 * IMAGES.index(row["image"]) + 0.1 * row["seed"]
     return float(base + sum(gains.get(row[axis], 0.0) for axis in ("method", "scheduler", "loss")))

@@ -28,7 +28,7 @@ from dip_stages.dip.settings import FitSettings
 from dip_stages.dip.stages import StagePlan, baseline_plan, level_noise, staged_plan
 from dip_stages.dip.vgg16_weights import published_vgg16
 from dip_stages.errors import ConfigError
-from dip_stages.images.reading import fit_to, read_picture
+from dip_stages.images.reading import fit_to, read_image
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -57,14 +57,14 @@ _NETWORK_STREAM, _ENSEMBLE_STREAM, _HELD_OUT_STREAM = 0, 4, 6
 
 
 def build_observation(config: Config) -> Observation:
-    """Return the clean picture and its noisy observation, the same for every method."""
-    picture = fit_to(read_picture(config.data.file), config.data.size, config.data.fit)
+    """Return the clean image and its noisy observation, the same for every method."""
+    image = fit_to(read_image(config.data.file), config.data.size, config.data.fit)
     noise = config.noise
-    return observe(picture, beta_max=noise.beta_max, noise_seed=config.noise_seed, noise=noise.name)
+    return observe(image, beta_max=noise.beta_max, noise_seed=config.noise_seed, noise=noise.name)
 
 
 def build_plan(config: Config, observation: Observation) -> StagePlan:
-    """Return the plan; the clean picture is handed on under the protocol ``clean`` alone."""
+    """Return the plan; the clean image is handed on under the protocol ``clean`` alone."""
     if not config.staged:
         return baseline_plan(observation.observed, config.trainer.iterations, net_input=config.net_input)
     betas, budgets = config.stage_numbers()
@@ -96,7 +96,7 @@ def build_held_out(config: Config, seed: int, size: tuple[int, int]) -> Tensor |
     Args:
         config: The cell's.
         seed: The member's.
-        size: Height and width of the picture.
+        size: Height and width of the image.
     """
     if not config.trainer.held_out:
         return None
@@ -110,7 +110,7 @@ def build_held_out(config: Config, seed: int, size: tuple[int, int]) -> Tensor |
 def build_rule(
     config: StoppingConfig, average: AverageConfig, observation: Observation, seed: int, held_out: Tensor | None
 ) -> stopping.Rule | None:
-    """Return a stopping rule, None for none; the clean picture is handed to the oracle alone.
+    """Return a stopping rule, None for none; the clean image is handed to the oracle alone.
 
     Args:
         config: The rule's.
@@ -150,13 +150,13 @@ def build_module(
 ) -> DIPModule:
     """Return the LightningModule of a member of the ensemble: network, loss, settings, average and rules."""
     seed = member_seed(config, member)
-    picture = plan.stages[0].target
-    size = (picture.shape[2], picture.shape[3])
+    image = plan.stages[0].target
+    size = (image.shape[2], image.shape[3])
     network = _network(
         config.arch,
         generator(seed, _NETWORK_STREAM),
-        in_channels=input_channels(plan.net_input, config.fit.input_channels, picture.shape[1]),
-        out_channels=picture.shape[1],
+        in_channels=input_channels(plan.net_input, config.fit.input_channels, image.shape[1]),
+        out_channels=image.shape[1],
         size=size,
     )
     settings = FitSettings(
@@ -217,13 +217,13 @@ def wants_bfloat16(precision: str, accelerator: str) -> bool:
 def wants_channels_last(config: Config, accelerator: str, size: tuple[int, int]) -> bool:
     """Return whether tensors are laid out with the channels last: ``auto`` does where that is not slower.
 
-    In float32 on a CPU, the gradient of a convolution's weights takes up to five times as long so for pictures of
+    In float32 on a CPU, the gradient of a convolution's weights takes up to five times as long so for images of
     128x128 pixels and more, when the rest of an iteration gains less; ``docs/performance.md`` has the figures.
 
     Args:
         config: The cell's.
         accelerator: ``cpu``, ``cuda`` or ``mps``.
-        size: Height and width of the picture.
+        size: Height and width of the image.
     """
     if config.trainer.layout != "auto":
         return config.trainer.layout == "channels_last"

@@ -11,7 +11,7 @@ import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from dip_stages.cells.identity import picture_shape
+from dip_stages.cells.identity import image_shape
 from dip_stages.config import ArchConfig, Config, PerceptualConfig
 from dip_stages.config.schema import DnCNNConfig, ResNetConfig, UNetConfig
 
@@ -47,9 +47,9 @@ def flops(config: Config) -> float:
     """Return the floating-point operations of a whole fit: all iterations, forward and backward; none of a reference.
 
     Raises:
-        PictureError: If the picture, whose size counts, cannot be used.
+        ImageError: If the image, whose size counts, cannot be used.
     """
-    shape = picture_shape(config.data)
+    shape = image_shape(config.data)
     if config.reference:
         return 0.0
     total = config.iterations * iteration_flops(config, shape)
@@ -61,7 +61,7 @@ def flops(config: Config) -> float:
 
 
 def iteration_flops(config: Config, shape: tuple[int, int, int]) -> int:
-    """Return the operations of one iteration on a picture of that height, width and channels."""
+    """Return the operations of one iteration on an image of that height, width and channels."""
     # VGG16 is frozen: its backward pass makes the gradient of the inputs, not that of the weights.
     return _network(config.arch, _input_channels(config, shape[2]), shape) + (
         2 * _vgg16(*shape[:2]) if _perceptual(config) else 0
@@ -115,13 +115,13 @@ _CONVOLUTIONS: dict[type, Callable[..., list[_Conv]]] = {
     DnCNNConfig: _dncnn,
     ResNetConfig: _resnet,
 }
-"""Of each network, from its settings, its input's channels, and the picture's height, width and channels. One that is
+"""Of each network, from its settings, its input's channels, and the image's height, width and channels. One that is
 not here runs as well; its cost is then given as nothing."""
 
 
 @functools.cache
 def _vgg16(height: int, width: int) -> int:
-    """Return the operations of the features of a picture, forward."""
+    """Return the operations of the features of an image, forward."""
     total, channels = 0, 3
     for layer in _VGG16:
         if isinstance(layer, int):

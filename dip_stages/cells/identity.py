@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 from dip_stages.config import Config, DDPMConfig, DiscrepancyConfig, PerceptualConfig, SureConfig
 from dip_stages.denoisers.model_store import check_ddpm, training_id
 from dip_stages.dip.vgg16_weights import published_vgg16
-from dip_stages.images.reading import fit_to, read_picture, sha256
+from dip_stages.images.reading import fit_to, read_image, sha256
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from dip_stages.config import DataConfig
 
-__all__ = ["AXES", "NEUTRAL", "NUMERICS", "STAGED", "Cell", "cell_of", "check_inputs", "picture_shape"]
+__all__ = ["AXES", "NEUTRAL", "NUMERICS", "STAGED", "Cell", "cell_of", "check_inputs", "image_shape"]
 
 NUMERICS = 2
 """Version of the numerics: raised when the same configuration would give other numbers than before."""
@@ -39,7 +39,7 @@ AXES = (
     "average",
     "stopping",
     "members",
-    "picture",
+    "image",
     "seed",
     "noise_seed",
 )
@@ -88,7 +88,7 @@ class Cell:
             self.axes["loss"] if self.config.staged else None,
             f"b{self.axes['beta_max']:g}",
             self.axes["noise"] if self.axes["noise"] != "gaussian" else None,
-            self.axes["picture"],
+            self.axes["image"],
             f"s{self.axes['seed']}" if self.axes["seed"] is not None else None,
         ]
         name = "-".join(str(part) for part in parts if part is not None)
@@ -99,7 +99,7 @@ def cell_of(config: Config) -> Cell:
     """Return the cell of a configuration.
 
     Raises:
-        PictureError: If the picture's file cannot be read: its contents are part of the identity.
+        ImageError: If the image's file cannot be read: its contents are part of the identity.
     """
     settings = _settings(config)
     text = json.dumps(settings, sort_keys=True, separators=(",", ":"), allow_nan=False)
@@ -110,12 +110,12 @@ def check_inputs(cell: Cell) -> None:
     """Look at the files that a cell needs, before any compute; each only once a process.
 
     Raises:
-        ConfigError: If a model would know the picture that it is to denoise.
+        ConfigError: If a model would know the image that it is to denoise.
         ModelError: If a trained model that is given is another than the one wanted.
-        PictureError: If the picture cannot be used.
+        ImageError: If the image cannot be used.
         WeightsError: If published weights cannot be had.
     """
-    shape = picture_shape(cell.config.data)
+    shape = image_shape(cell.config.data)
     if isinstance(cell.config.method, DDPMConfig):
         check_ddpm(cell.config.method, cell.config.data.file, shape[2], cell.config.noise.beta_max**0.5)
     loss = cell.config.loss
@@ -123,18 +123,18 @@ def check_inputs(cell: Cell) -> None:
         _check_weights(loss.path)
 
 
-def picture_shape(data: DataConfig) -> tuple[int, int, int]:
-    """Return height, width and channels of the picture that is fitted; it is read once a process.
+def image_shape(data: DataConfig) -> tuple[int, int, int]:
+    """Return height, width and channels of the image that is fitted; it is read once a process.
 
     Raises:
-        PictureError: If it cannot be used.
+        ImageError: If it cannot be used.
     """
     return _shape(data.file, sha256(data.file), data.size, data.fit)
 
 
 @functools.cache
 def _shape(file: Path, _contents: str, size: int | None, fit: str) -> tuple[int, int, int]:
-    height, width, channels = fit_to(read_picture(file), size, fit).shape
+    height, width, channels = fit_to(read_image(file), size, fit).shape
     return height, width, channels
 
 
@@ -157,7 +157,7 @@ def _settings(config: Config) -> dict[str, Any]:
             del everything[section]
     everything["method"]["input"] = config.net_input
     everything["trainer"]["channels_last"] = True  # all there was before trainer.layout, whose "auto" adds nothing
-    return everything | _of_picture(config)
+    return everything | _of_image(config)
 
 
 def _of_reference(config: Config) -> dict[str, Any]:
@@ -172,7 +172,7 @@ def _of_reference(config: Config) -> dict[str, Any]:
         everything["method"]["training"] = training_id(config.method.training)
         if _draws(config):
             everything["seed"] = config.seed
-    return everything | _of_picture(config)
+    return everything | _of_image(config)
 
 
 def _draws(config: Config) -> bool:
@@ -180,10 +180,10 @@ def _draws(config: Config) -> bool:
     return isinstance(config.method, DDPMConfig) and config.method.reverse == "ancestral"
 
 
-def _of_picture(config: Config) -> dict[str, Any]:
-    """Return the settings that say which picture is denoised, and the numerics."""
+def _of_image(config: Config) -> dict[str, Any]:
+    """Return the settings that say which image is denoised, and the numerics."""
     fit = config.data.fit if config.data.size is not None else None
-    data = {"picture": sha256(config.data.file), "size": config.data.size, "fit": fit}
+    data = {"image": sha256(config.data.file), "size": config.data.size, "fit": fit}
     return {"data": data, "numerics": NUMERICS}
 
 
@@ -264,7 +264,7 @@ def _axes(config: Config) -> dict[str, Any]:
         "average": config.average.name,
         "stopping": _stopping(config),
         "members": config.ensemble.members,
-        "picture": config.data.name,
+        "image": config.data.name,
         "seed": config.seed,
         "noise_seed": config.noise_seed,
     }
@@ -280,7 +280,7 @@ def _axes_of_reference(config: Config) -> dict[str, Any]:
         "method": f"{name} ({', '.join(kinds)})",
         "beta_max": config.noise.beta_max,
         "noise": config.noise.name,
-        "picture": config.data.name,
+        "image": config.data.name,
         "seed": config.seed if _draws(config) else None,
         "noise_seed": config.noise_seed,
     }

@@ -10,7 +10,7 @@ import torch
 from dip_stages.cells.build import member_seed
 from dip_stages.dip.metrics import quality
 from dip_stages.dip.observation import build_sigma
-from dip_stages.images.sources import is_reports_picture
+from dip_stages.images.sources import is_course_image
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,7 +36,7 @@ class Member:
         rollbacks: Of jumps of the loss.
         metrics: As in a record.
         stopping: As in a record.
-        pictures: ``output`` and ``average`` at the end, and the ``result``; each ``(1, C, H, W)`` on the CPU.
+        images: ``output`` and ``average`` at the end, and the ``result``; each ``(1, C, H, W)`` on the CPU.
     """
 
     seed: int
@@ -44,7 +44,7 @@ class Member:
     rollbacks: int
     metrics: dict[str, Any]
     stopping: dict[str, Any]
-    pictures: dict[str, Tensor]
+    images: dict[str, Tensor]
 
     def described(self) -> dict[str, Any]:
         """Return what a record says of it."""
@@ -64,27 +64,27 @@ def member_of(config: Config, number: int, module: DIPModule, rows: list[dict[st
     stopping = _stopping_of(config, module, clean)
     chosen = module.chosen
     result = chosen.output if _result_is(config) == "output" else chosen.average
-    pictures = {"output": module.output, "average": module.average, "result": result}
+    images = {"output": module.output, "average": module.average, "result": result}
     return Member(
         seed=member_seed(config, number),
         iterations=module.iteration,
         rollbacks=module.rollbacks,
         metrics=_metrics_of(config, rows, stopping),
         stopping=stopping,
-        pictures={name: picture.detach().cpu().clone() for name, picture in pictures.items()},
+        images={name: image.detach().cpu().clone() for name, image in images.items()},
     )
 
 
 def ensemble_of(members: Sequence[Member], clean: Tensor) -> Member:
-    """Return the ensemble of fits as one: its pictures are their means, its figures those of the means.
+    """Return the ensemble of fits as one: its images are their means, its figures those of the means.
 
     One fit is its own ensemble. Of several there is no common iteration, no peak and no gap.
     """
     first = members[0]
     if len(members) == 1:
         return first
-    pictures = {name: torch.stack([m.pictures[name] for m in members]).mean(dim=0) for name in first.pictures}
-    figures = {name: vars(quality(picture, clean)) for name, picture in pictures.items()}
+    images = {name: torch.stack([m.images[name] for m in members]).mean(dim=0) for name in first.images}
+    figures = {name: vars(quality(image, clean)) for name, image in images.items()}
     shared = {key: first.stopping[key] for key in ("rule", "needs_clean", "sigma")}
     return Member(
         seed=first.seed,
@@ -101,18 +101,18 @@ def ensemble_of(members: Sequence[Member], clean: Tensor) -> Member:
             "average": figures["average"],
             "readers": {},
         },
-        pictures=pictures,
+        images=images,
     )
 
 
-def reference_of(picture: Tensor, clean: Tensor) -> dict[str, Any]:
+def reference_of(image: Tensor, clean: Tensor) -> dict[str, Any]:
     """Return the metrics of a record for a method without iterations: it has a result, and no average, peak or gap.
 
     Args:
-        picture: ``(1, C, H, W)``.
+        image: ``(1, C, H, W)``.
         clean: What the figures are against.
     """
-    figures: dict[str, Any] = {"iteration": None, **vars(quality(picture, clean))}
+    figures: dict[str, Any] = {"iteration": None, **vars(quality(image, clean))}
     result = {"of": "output", **figures, "needs_clean": False, "gap_psnr": None}
     return {"output": {"end": figures, "peak": None}, "average": None, "result": result}
 
@@ -122,7 +122,7 @@ def _result_is(config: Config) -> str:
 
 
 def _stopping_of(config: Config, module: DIPModule, clean: Tensor) -> dict[str, Any]:
-    """Return what rule and readers chose, and how near to the clean picture that is."""
+    """Return what rule and readers chose, and how near to the clean image that is."""
     rules, read = config.reading, module.read  # both are made anew at each look
     readers = {label: _read(rules[label], rule, read[label], clean) for label, rule in module.readers.items()}
     return {**_read(config.stopping, module.rule, module.chosen, clean), "readers": readers}
@@ -144,21 +144,21 @@ def _read(config: StoppingConfig, rule: Rule | None, choice: Choice, clean: Tens
 
 
 def _metrics_of(config: Config, rows: list[dict[str, float]], stopping: dict[str, Any]) -> dict[str, Any]:
-    """Return output and average at the end, and at their peaks, which only the clean picture can find; and the result.
+    """Return output and average at the end, and at their peaks, which only the clean image can find; and the result.
 
     The gap is that between the result and the best of its kind at the edges of chunks, among the iterations run.
     """
 
-    def at(row: dict[str, float], picture: str) -> dict[str, Any]:
-        return {"iteration": row["iteration"], "psnr": row[f"{picture}_psnr"], "ssim": row[f"{picture}_ssim"]}
+    def at(row: dict[str, float], image: str) -> dict[str, Any]:
+        return {"iteration": row["iteration"], "psnr": row[f"{image}_psnr"], "ssim": row[f"{image}_ssim"]}
 
     of = _result_is(config)
     metrics: dict[str, Any] = {
-        picture: {
-            "end": at(rows[-1], picture),
-            "peak": at(max(rows, key=lambda row: row[f"{picture}_psnr"]), picture) | {"needs_clean": True},
+        image: {
+            "end": at(rows[-1], image),
+            "peak": at(max(rows, key=lambda row: row[f"{image}_psnr"]), image) | {"needs_clean": True},
         }
-        for picture in ("output", "average")
+        for image in ("output", "average")
     }
     result = {"of": of, "iteration": stopping["iteration"], **stopping[of], "needs_clean": stopping["needs_clean"]}
     gap = metrics[of]["peak"]["psnr"] - result["psnr"]
@@ -166,13 +166,13 @@ def _metrics_of(config: Config, rows: list[dict[str, float]], stopping: dict[str
 
 
 def observation_of(cell: Cell, observation: Observation | None) -> dict[str, Any]:
-    """Return what a record says of the noisy picture; its size and quality only once there is one."""
+    """Return what a record says of the noisy image; its size and quality only once there is one."""
     known: dict[str, Any] = {
-        "picture": cell.axes["picture"],
+        "image": cell.axes["image"],
         "source": cell.config.data.source,
-        "reports_picture": is_reports_picture(cell.config.data),
+        "course_image": is_course_image(cell.config.data),
         "index": getattr(cell.config.data, "index", None),
-        "sha256": cell.settings["data"]["picture"],
+        "sha256": cell.settings["data"]["image"],
         "noise": cell.config.noise.name,
         "unmet": list(cell.config.unmet),
         "beta_max": cell.config.noise.beta_max,

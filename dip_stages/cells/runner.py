@@ -68,7 +68,7 @@ def run_cell(
     write: Callable[[Path, Record], None] = write_record,
     together: int = 1,
 ) -> Record:
-    """Compute a cell, from its checkpoint if it left one, and leave its record, curves, pictures and plot in a folder.
+    """Compute a cell, from its checkpoint if it left one, and leave its record, curves, images and plot in a folder.
 
     Args:
         cell: What to compute.
@@ -157,7 +157,7 @@ class _Run:
         self._resume()
         self.fits.run(logger, stopping)
         ensemble = ensemble_of(self.fits.members, self.observation.clean)
-        self._leave_pictures(ensemble.pictures)
+        self._leave_images(ensemble.images)
         return self._record("done", metrics=ensemble.metrics, stopping=ensemble.stopping)
 
     def refer(self, stopping: Callable[[], bool]) -> Record:
@@ -178,8 +178,8 @@ class _Run:
             stopping=stopping,
             tell=lambda iteration, iterations, loss: self.listener(iteration, iterations, loss, math.nan),
         )
-        self._leave_pictures({"output": self.referred.picture, "result": self.referred.picture})
-        return self._record("done", metrics=reference_of(self.referred.picture, self.observation.clean))
+        self._leave_images({"output": self.referred.image, "result": self.referred.image})
+        return self._record("done", metrics=reference_of(self.referred.image, self.observation.clean))
 
     def save(self) -> None:
         """Leave a checkpoint of the last edges between two chunks, and of members that are done, if there was one.
@@ -256,7 +256,7 @@ class _Run:
         assert self.fits is not None  # noqa: S101
         module = self.fits.diverged[error]
         write_tensors(self.folder / LAST_GOOD, module.network.state_dict())
-        self._leave_pictures({"output": module.output, "average": module.average})
+        self._leave_images({"output": module.output, "average": module.average})
         clean = self.observation.clean.to(module.output.device)
         return {
             "iteration": error.last_good,
@@ -277,11 +277,11 @@ class _Run:
         with suppress(OSError):  # how far a cell is may get lost, the cell may not
             write_json(self.folder / PROGRESS, values)
 
-    def _leave_pictures(self, pictures: dict[str, Tensor]) -> None:
+    def _leave_images(self, images: dict[str, Tensor]) -> None:
         assert self.observation is not None  # noqa: S101 - a fit began
         observation = {"clean": self.observation.clean, "observed": self.observation.observed}
-        for name, picture in {**observation, **pictures}.items():
-            write_png(self.folder / f"{name}.png", to_array(picture))
+        for name, image in {**observation, **images}.items():
+            write_png(self.folder / f"{name}.png", to_array(image))
         if self.fits is None:  # a reference has no curve
             return
         rows, members = self.fits.rows, self.fits.members

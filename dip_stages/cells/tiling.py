@@ -18,7 +18,7 @@ __all__ = ["Tile", "ramp", "tiles"]
 
 @dataclass(frozen=True)
 class Tile:
-    """A part of a picture: its rows ``top`` to ``bottom`` and columns ``left`` to ``right``, both ends exclusive."""
+    """A part of an image: its rows ``top`` to ``bottom`` and columns ``left`` to ``right``, both ends exclusive."""
 
     top: int
     bottom: int
@@ -27,13 +27,13 @@ class Tile:
 
 
 def tiles(height: int, width: int, size: int, overlap: int) -> list[Tile]:
-    """Return tiles that cover a picture, of at most ``size`` pixels a side, each overlapping the next.
+    """Return tiles that cover an image, of at most ``size`` pixels a side, each overlapping the next.
 
     Tiles are equally large along each side, and neighbours share at least ``overlap`` pixels.
 
     Args:
-        height: Of the picture.
-        width: Of the picture.
+        height: Of the image.
+        width: Of the image.
         size: Pixels.
         overlap: Pixels, at most half of ``size``.
 

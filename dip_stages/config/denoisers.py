@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from dip_stages.config.stopping import SIGMAS
 from dip_stages.errors import ConfigError, check_choice, check_range
 from dip_stages.images.reading import BUNDLED, MIN_SIDE
-from dip_stages.images.sources import REPORTS_PICTURE
+from dip_stages.images.sources import COURSE_IMAGE
 
 __all__ = [
-    "LEAST_PICTURES",
+    "MIN_IMAGES",
     "REFERENCES",
     "REFERENCE_OPTIONS",
     "BM3DConfig",
@@ -22,8 +22,8 @@ __all__ = [
     "TrainingConfig",
 ]
 
-LEAST_PICTURES = 2
-"""Pictures without which there is no training: of one alone a network learns that one."""
+MIN_IMAGES = 2
+"""Images without which there is no training: of one alone a network learns that one."""
 
 
 @dataclass(frozen=True)
@@ -87,9 +87,9 @@ class TrainingConfig:
     source: str = "bundled"
     pictures: list[str] = field(default_factory=lambda: ["astronaut", "chelsea", "coffee"])
     path: str | None = None
-    dataset: str = REPORTS_PICTURE["dataset"]
-    split: str = REPORTS_PICTURE["split"]
-    column: str = REPORTS_PICTURE["column"]
+    dataset: str = COURSE_IMAGE["dataset"]
+    split: str = COURSE_IMAGE["split"]
+    column: str = COURSE_IMAGE["column"]
     rows: int = 200
     sizes: list[int] = field(default_factory=lambda: [64, 128, 256])
     crop: int = 32
@@ -108,13 +108,11 @@ class TrainingConfig:
         check_choice(f"{where}.source", self.source, ("bundled", "folder", "butterflies"))
         for name in self.pictures:
             check_choice(f"{where}.pictures", name, BUNDLED)
-        if self.source == "bundled" and len(set(self.pictures)) < LEAST_PICTURES:
-            raise ConfigError(
-                setting=f"{where}.pictures", got=self.pictures, allowed=f"{LEAST_PICTURES} pictures or more"
-            )
+        if self.source == "bundled" and len(set(self.pictures)) < MIN_IMAGES:
+            raise ConfigError(setting=f"{where}.pictures", got=self.pictures, allowed=f"{MIN_IMAGES} images or more")
         if self.source == "folder" and self.path is None:
             raise ConfigError(f"must be given with {where}.source=folder", setting=f"{where}.path")
-        check_range(f"{where}.rows", self.rows, at_least=LEAST_PICTURES)
+        check_range(f"{where}.rows", self.rows, at_least=MIN_IMAGES)
         if self.crop % 4 or self.crop < MIN_SIDE:
             raise ConfigError(setting=f"{where}.crop", got=self.crop, allowed=f"a multiple of 4, {MIN_SIDE} or more")
         if not self.sizes or min(self.sizes) < self.crop:
@@ -137,7 +135,7 @@ class TrainingConfig:
 
 @dataclass(frozen=True)
 class DDPMConfig(_Reference):
-    """A diffusion model trained on other pictures, used as a denoiser; see :class:`dip_stages.denoisers.ddpm.DDPM`."""
+    """A diffusion model trained on other images, used as a denoiser; see :class:`dip_stages.denoisers.ddpm.DDPM`."""
 
     name: str = "ddpm"
     reverse: str = "ancestral"

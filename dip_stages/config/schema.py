@@ -28,7 +28,7 @@ from dip_stages.dip.budgets import BUDGETS, allocate
 from dip_stages.dip.schedules import SCHEDULES, beta_schedule
 from dip_stages.errors import ConfigError, check_choice, check_range
 from dip_stages.images.reading import BUNDLED, FITS, MIN_SIDE, bundled_path
-from dip_stages.images.sources import REPORTS_PICTURE, picture_in_folder, picture_of_dataset
+from dip_stages.images.sources import COURSE_IMAGE, image_in_folder, image_of_dataset
 
 __all__ = [
     "ARCHS",
@@ -231,7 +231,7 @@ class _SizedData:
 
 @dataclass(frozen=True)
 class BundledData(_SizedData):
-    """A picture of scikit-image's wheel."""
+    """An image of scikit-image's wheel."""
 
     source: str = "bundled"
     name: str = "rocket"
@@ -242,20 +242,20 @@ class BundledData(_SizedData):
 
     @property
     def file(self) -> Path:
-        """Where the picture is."""
+        """Where the image is."""
         return bundled_path(self.name)
 
 
 @dataclass(frozen=True)
 class FileData(_SizedData):
-    """A clean picture of the user's own."""
+    """A clean image of the user's own."""
 
     source: str = "file"
     path: str = "???"
 
     @property
     def file(self) -> Path:
-        """Where the picture is."""
+        """Where the image is."""
         return Path(self.path).expanduser()
 
     @property
@@ -275,15 +275,15 @@ class _IndexedData(_SizedData):
 
 @dataclass(frozen=True)
 class FolderData(_IndexedData):
-    """A clean picture of a folder; see :func:`dip_stages.images.sources.picture_in_folder`."""
+    """A clean image of a folder; see :func:`dip_stages.images.sources.image_in_folder`."""
 
     source: str = "folder"
     path: str = "???"
 
     @property
     def file(self) -> Path:
-        """Where the picture is."""
-        return picture_in_folder(self.path, self.index)
+        """Where the image is."""
+        return image_in_folder(self.path, self.index)
 
     @property
     def name(self) -> str:
@@ -293,18 +293,18 @@ class FolderData(_IndexedData):
 
 @dataclass(frozen=True)
 class ButterfliesData(_IndexedData):
-    """A picture of the course report's data set or another (:func:`~dip_stages.images.sources.picture_of_dataset`)."""
+    """An image of the course report's data set or another (:func:`~dip_stages.images.sources.image_of_dataset`)."""
 
     source: str = "butterflies"
-    dataset: str = REPORTS_PICTURE["dataset"]
-    split: str = REPORTS_PICTURE["split"]
+    dataset: str = COURSE_IMAGE["dataset"]
+    split: str = COURSE_IMAGE["split"]
     column: str = "image"
     streaming: bool = True
 
     @property
     def file(self) -> Path:
-        """Where the picture is, once it has been fetched."""
-        return picture_of_dataset(self.dataset, self.split, self.column, self.index, streaming=self.streaming)
+        """Where the image is, once it has been fetched."""
+        return image_of_dataset(self.dataset, self.split, self.column, self.index, streaming=self.streaming)
 
     @property
     def name(self) -> str:
@@ -490,7 +490,7 @@ class Config:
 
     @property
     def sees_clean(self) -> bool:
-        """Whether fit or stop is guided by the clean picture: a reproduction or an analysis, and no denoiser."""
+        """Whether fit or stop is guided by the clean image: a reproduction or an analysis, and no denoiser."""
         ruled = self.reference is None and isinstance(self.stopping, OracleConfig)
         return ruled or (self.staged and self.protocol.name == "clean")
 
@@ -511,8 +511,8 @@ class Config:
         return self.fit.input if self.staged or self.fit.input == "observed" else "fixed_noise"
 
     @property
-    def _fed_the_picture_by(self) -> str | None:
-        """The setting by which the network is fed the observed picture; None if it is not."""
+    def _fed_the_image_by(self) -> str | None:
+        """The setting by which the network is fed the observed image; None if it is not."""
         if self.recorrupted:
             return "protocol=recorrupted"
         if self.fit.name == "aseqdip":
@@ -551,7 +551,7 @@ class Config:
             )
 
     def _check_held_out(self) -> None:
-        if fed_by := self._fed_the_picture_by:
+        if fed_by := self._fed_the_image_by:
             raise ConfigError(
                 f" with {fed_by}, by which the network is fed those pixels",
                 setting="trainer.held_out",
@@ -571,7 +571,7 @@ class Config:
         if isinstance(rule, SureConfig):
             return f"method.input={self.net_input}", "method.input=observed"
         if isinstance(rule, HeldOutConfig):
-            if fed_by := self._fed_the_picture_by:
+            if fed_by := self._fed_the_image_by:
                 return f"{fed_by}, by which the network is fed all pixels", f"another {fed_by.partition('=')[0]}"
             return f"trainer.held_out={self.trainer.held_out}", "more, as in trainer.held_out=0.1"
         if isinstance(rule, ResidualConfig) and self.staged:
@@ -593,7 +593,7 @@ class Config:
         if self.recorrupted:
             found["protocol=recorrupted"] = "Gaussian noise of one variance, of which it draws more"
         if self.staged and self.protocol.name == "renoised":
-            found["protocol=renoised"] = "that adding Gaussian noise gives a noisier picture of the same kind"
+            found["protocol=renoised"] = "that adding Gaussian noise gives a noisier image of the same kind"
         if "sure" in rules:
             found["stopping=sure"] = "Gaussian noise of one variance, without which it estimates no risk"
         if "discrepancy" in rules and noise == "clipped":

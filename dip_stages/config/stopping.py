@@ -30,7 +30,7 @@ __all__ = [
 ]
 
 SIGMAS = ("known", "estimate")
-"""Where the noise level is from: what the noise was made with, or the observed picture."""
+"""Where the noise level is from: what the noise was made with, or the observed image."""
 
 
 @dataclass(frozen=True)
@@ -186,7 +186,7 @@ class StageGainConfig:
 
 @dataclass(frozen=True)
 class OracleConfig:
-    """See :class:`dip_stages.dip.stopping.Oracle`: analysis alone, since it looks at the clean picture."""
+    """See :class:`dip_stages.dip.stopping.Oracle`: analysis alone, since it looks at the clean image."""
 
     name: str = "oracle"
     of: str = "average"

@@ -1,4 +1,4 @@
-"""A plain DDPM (Ho, Jain and Abbeel, 2020): trained on pictures to predict noise, and used as a denoiser."""
+"""A plain DDPM (Ho, Jain and Abbeel, 2020): trained on images to predict noise, and used as a denoiser."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class DDPMSettings:
     """How a DDPM is made and trained.
 
     Attributes:
-        channels: Of the pictures, 1 or 3.
+        channels: Of the images, 1 or 3.
         crop: Pixels a side of what it is trained on.
         width: Channels of the finest level; the others have twice as many.
         timesteps: T, the number of noise levels.
@@ -64,11 +64,11 @@ class DDPM(pl.LightningModule):
 
     Trained with the simple loss, :math:`\lVert\epsilon - \epsilon_\theta(x_t, t)\rVert^2` (equation 14). What an
     iteration draws depends on the seed and its number alone, so that a training that was broken off goes on to the
-    same weights. Convolutions only, no attention: it takes pictures of any size.
+    same weights. Convolutions only, no attention: it takes images of any size.
 
     Args:
         settings: How it is made and trained.
-        pictures: To learn from, each ``(C, H, W)`` in [0, 1], no side smaller than the crop.
+        images: To learn from, each ``(C, H, W)`` in [0, 1], no side smaller than the crop.
 
     Attributes:
         iteration: Iterations done.
@@ -77,7 +77,7 @@ class DDPM(pl.LightningModule):
         tell: Called after each iteration.
     """
 
-    def __init__(self, settings: DDPMSettings, pictures: Sequence[Tensor] = ()) -> None:
+    def __init__(self, settings: DDPMSettings, images: Sequence[Tensor] = ()) -> None:
         super().__init__()
         self.settings = settings
         self.network = _network(settings)
@@ -92,7 +92,7 @@ class DDPM(pl.LightningModule):
         self.losses: list[Tensor] = []
         self.stopping: Callable[[], bool] = lambda: False
         self.tell: Callable[[], None] = lambda: None
-        self._pictures = list(pictures)
+        self._images = list(images)
         self._restored: dict[str, Any] | None = None
 
     def configure_optimizers(self) -> Any:
@@ -150,19 +150,19 @@ class DDPM(pl.LightningModule):
         self._restored = saved
 
     def _crops(self, draws: torch.Generator) -> Tensor:
-        """Return a batch of crops of pictures, some mirrored, in [-1, 1]: ``(B, C, crop, crop)``."""
+        """Return a batch of crops of images, some mirrored, in [-1, 1]: ``(B, C, crop, crop)``."""
         side = self.settings.crop
         crops = []
         for _ in range(self.settings.batch):
-            picture = self._pictures[_drawn(len(self._pictures), draws)]
-            top, left = (_drawn(length - side + 1, draws) for length in picture.shape[1:])
-            crop = picture[:, top : top + side, left : left + side]
+            image = self._images[_drawn(len(self._images), draws)]
+            top, left = (_drawn(length - side + 1, draws) for length in image.shape[1:])
+            crop = image[:, top : top + side, left : left + side]
             crops.append(crop.flip(-1) if _drawn(2, draws) else crop)
         return 2 * torch.stack(crops) - 1
 
     @torch.no_grad()
     def sample(self, count: int, draws: torch.Generator, tell: Callable[[int, int], None] | None = None) -> Tensor:
-        """Return pictures drawn from nothing but noise (algorithm 2): ``(count, C, crop, crop)`` in [0, 1].
+        """Return images drawn from nothing but noise (algorithm 2): ``(count, C, crop, crop)`` in [0, 1].
 
         Args:
             count: How many.
@@ -183,7 +183,7 @@ class DDPM(pl.LightningModule):
         draws: torch.Generator,
         tell: Callable[[int, int], None] | None = None,
     ) -> Tensor:
-        r"""Return a noisy picture denoised: the mean of ends of the reverse process, begun at the picture's own noise.
+        r"""Return a noisy image denoised: the mean of ends of the reverse process, begun at the image's own noise.
 
         With :math:`z = 2y - 1`, whose noise is :math:`2\sigma`, :math:`\sqrt{\bar\alpha_t}\,z` is distributed as
         :math:`x_t` where :math:`\sqrt{(1-\bar\alpha_t)/\bar\alpha_t} = 2\sigma`; t is the step nearest to that.
@@ -229,7 +229,7 @@ class DDPM(pl.LightningModule):
         return self.scheduler.alphas_cumprod[step].sqrt() * (2 * padded - 1), step
 
     def step_of(self, sigma: float) -> int:
-        """Return the timestep whose noise is nearest to that of a picture, of deviation ``sigma`` on [0, 1]."""
+        """Return the timestep whose noise is nearest to that of an image, of deviation ``sigma`` on [0, 1]."""
         kept = self.scheduler.alphas_cumprod
         levels = ((1 - kept) / kept).sqrt()
         return int((levels - 2 * sigma).abs().argmin())

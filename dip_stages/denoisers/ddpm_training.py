@@ -22,13 +22,13 @@ from dip_stages.denoisers.model_store import (
     TRAINED,
     check_model,
     model_folder,
-    training_pictures,
+    training_images,
     training_settings,
 )
 from dip_stages.dip.lightning import fitting, trainer_of
 from dip_stages.dip.observation import to_tensor
 from dip_stages.errors import CheckpointError, ClaimError, Interrupted, ModelError
-from dip_stages.images.reading import fit_to, read_picture, sha256
+from dip_stages.images.reading import fit_to, read_image, sha256
 from dip_stages.plotting import plot_losses
 from dip_stages.store.checkpoints import made_with, read_state, write_state, write_tensors
 from dip_stages.store.fingerprint import check_code, fingerprint
@@ -52,7 +52,7 @@ _TELL_EVERY = 0.5
 """Seconds."""
 
 _LUMA = (0.299, 0.587, 0.114)
-"""Weights of red, green and blue in a grey picture (ITU-R BT.601)."""
+"""Weights of red, green and blue in a grey image (ITU-R BT.601)."""
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +71,7 @@ def trained(
 
     Args:
         method: Says which.
-        channels: Of the pictures that it is for.
+        channels: Of the images that it is for.
         models: Where models are kept.
         accelerator: What it runs on.
         every: Seconds between two checkpoints of the training; None for none but at an interruption.
@@ -79,10 +79,10 @@ def trained(
         tell: Called now and then with iteration, iterations in all, and loss.
 
     Raises:
-        ConfigError: If there are too few pictures to learn from.
+        ConfigError: If there are too few images to learn from.
         Interrupted: If it was asked to stop; an unfinished training has left a checkpoint.
         ModelError: If what is there is another model, or cannot be read, or the training diverges.
-        PictureError: If a picture to learn from cannot be used.
+        ImageError: If an image to learn from cannot be used.
     """
     settings = training_settings(method.training, channels)
     folder = Path(method.model).expanduser() if method.model is not None else model_folder(models, settings)
@@ -118,23 +118,23 @@ def _loaded(folder: Path, training: TrainingConfig, channels: int, accelerator: 
     return model.to(accelerator).eval()
 
 
-def _ddpm(training: TrainingConfig, channels: int, pictures: Sequence[Tensor] = ()) -> DDPM:
+def _ddpm(training: TrainingConfig, channels: int, images: Sequence[Tensor] = ()) -> DDPM:
     from dip_stages.denoisers.ddpm import DDPM, DDPMSettings  # diffusers, which takes seconds to import
 
     check_code()
     own = DDPMSettings.__dataclass_fields__.keys() & vars(training).keys()
-    return DDPM(DDPMSettings(channels=channels, **{key: getattr(training, key) for key in own}), pictures)
+    return DDPM(DDPMSettings(channels=channels, **{key: getattr(training, key) for key in own}), images)
 
 
-def _pictures(training: TrainingConfig, channels: int) -> list[Tensor]:
-    """Return what is learnt from: each picture in each size, ``(C, H, W)``, in the number of channels wanted."""
+def _images(training: TrainingConfig, channels: int) -> list[Tensor]:
+    """Return what is learnt from: each image in each size, ``(C, H, W)``, in the number of channels wanted."""
     found = []
-    for path in training_pictures(training):
-        picture = read_picture(path)
-        if channels == 1 and picture.shape[2] == 3:
-            picture = (picture @ np.array(_LUMA, np.float32))[..., None]
+    for path in training_images(training):
+        image = read_image(path)
+        if channels == 1 and image.shape[2] == 3:
+            image = (image @ np.array(_LUMA, np.float32))[..., None]
         for size in training.sizes:
-            fitted = to_tensor(np.ascontiguousarray(fit_to(picture, size, "cover")))[0]
+            fitted = to_tensor(np.ascontiguousarray(fit_to(image, size, "cover")))[0]
             found.append(fitted.expand(channels, -1, -1))
     return found
 
@@ -147,7 +147,7 @@ class _Training:
     ) -> None:
         self.training, self.settings, self.folder, self.accelerator = training, settings, folder, accelerator
         self.claim = claim
-        self.model = _ddpm(training, settings["channels"], _pictures(training, settings["channels"]))
+        self.model = _ddpm(training, settings["channels"], _images(training, settings["channels"]))
         self.made_with: list[dict[str, Any]] = []
         self._before = 0.0
         self._go_on()

@@ -13,10 +13,10 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dip_stages.config.denoisers import LEAST_PICTURES
+from dip_stages.config.denoisers import MIN_IMAGES
 from dip_stages.errors import ConfigError, ModelError
-from dip_stages.images.reading import bundled_path, read_picture, sha256
-from dip_stages.images.sources import pictures_in_folder, pictures_of_dataset
+from dip_stages.images.reading import bundled_path, read_image, sha256
+from dip_stages.images.sources import images_in_folder, images_of_dataset
 
 if TYPE_CHECKING:
     from dip_stages.config import DDPMConfig, TrainingConfig
@@ -29,7 +29,7 @@ __all__ = [
     "check_training",
     "model_folder",
     "training_id",
-    "training_pictures",
+    "training_images",
     "training_settings",
 ]
 
@@ -41,26 +41,26 @@ TRAINED = "model.pt"
 _NUMERICS = 1
 """Version of the training: raised when the same settings would give another model than before."""
 
-_NAMES = ("source", "pictures", "path", "dataset", "split", "column", "rows")
-"""The settings that name pictures; what counts is what is in them."""
+_NAMES = ("source", "images", "path", "dataset", "split", "column", "rows")
+"""The settings that name images; what counts is what is in them."""
 
 
-def training_pictures(training: TrainingConfig) -> list[Path]:
-    """Return the files of the pictures that a model is trained on; those of a data set are fetched, once.
+def training_images(training: TrainingConfig) -> list[Path]:
+    """Return the files of the images that a model is trained on; those of a data set are fetched, once.
 
     Raises:
-        ConfigError: If there are fewer than :data:`~dip_stages.config.denoisers.LEAST_PICTURES`.
-        PictureError: If they cannot be had.
+        ConfigError: If there are fewer than :data:`~dip_stages.config.denoisers.MIN_IMAGES`.
+        ImageError: If they cannot be had.
     """
     if training.source == "bundled":
         return [bundled_path(name) for name in dict.fromkeys(training.pictures)]
-    if training.source == "butterflies":  # the first row is the course report's picture, which is to be denoised
+    if training.source == "butterflies":  # the first row is the course report's image, which is to be denoised
         rows = range(1, training.rows + 1)
-        return pictures_of_dataset(training.dataset, training.split, training.column, rows, key="method.training")
-    found = pictures_in_folder(str(training.path))[: training.rows]
-    if len({sha256(path) for path in found}) < LEAST_PICTURES:
+        return images_of_dataset(training.dataset, training.split, training.column, rows, key="method.training")
+    found = images_in_folder(str(training.path))[: training.rows]
+    if len({sha256(path) for path in found}) < MIN_IMAGES:
         raise ConfigError(
-            f", with fewer than {LEAST_PICTURES} different pictures",
+            f", with fewer than {MIN_IMAGES} different images",
             setting="method.training.path",
             got=training.path,
             allowed="a folder of more",
@@ -73,15 +73,15 @@ def training_settings(training: TrainingConfig, channels: int) -> dict[str, Any]
 
     Args:
         training: What it is trained on, and how.
-        channels: Of the pictures that it is for: 1 or 3.
+        channels: Of the images that it is for: 1 or 3.
 
     Raises:
-        ConfigError: As :func:`training_pictures`.
-        PictureError: If a picture cannot be read: its contents are part of the identity.
+        ConfigError: As :func:`training_images`.
+        ImageError: If an image cannot be read: its contents are part of the identity.
     """
     settings = {key: value for key, value in dataclasses.asdict(training).items() if key not in _NAMES}
-    contents = [sha256(path) for path in training_pictures(training)]
-    return {**settings, "pictures": contents, "channels": channels, "numerics": _NUMERICS}
+    contents = [sha256(path) for path in training_images(training)]
+    return {**settings, "images": contents, "channels": channels, "numerics": _NUMERICS}
 
 
 def model_folder(models: Path, settings: dict[str, Any]) -> Path:
@@ -90,11 +90,11 @@ def model_folder(models: Path, settings: dict[str, Any]) -> Path:
 
 
 def training_id(training: TrainingConfig) -> str:
-    """Return what a cell is identified by of its model: all but the channels, which its picture settles.
+    """Return what a cell is identified by of its model: all but the channels, which its image settles.
 
     Raises:
-        ConfigError: As :func:`training_pictures`.
-        PictureError: As :func:`training_settings`.
+        ConfigError: As :func:`training_images`.
+        ImageError: As :func:`training_settings`.
     """
     return _hash(training_settings(training, channels=0))
 
@@ -129,49 +129,49 @@ def check_model(folder: Path, settings: dict[str, Any]) -> None:
 
 
 def _short(value: object) -> str:
-    return f"{len(value)} other pictures" if isinstance(value, list) and len(value) > 3 else repr(value)
+    return f"{len(value)} other images" if isinstance(value, list) and len(value) > 3 else repr(value)
 
 
 def check_training(training: TrainingConfig) -> None:
-    """Look at the pictures that a model is to learn from, each only once a process.
+    """Look at the images that a model is to learn from, each only once a process.
 
     Raises:
         ConfigError: If there are too few.
-        PictureError: If one cannot be used.
+        ImageError: If one cannot be used.
     """
-    for path in training_pictures(training):
-        _check_picture(path, sha256(path))
+    for path in training_images(training):
+        _check_image(path, sha256(path))
 
 
-def check_ddpm(method: DDPMConfig, picture: Path, channels: int, sigma: float) -> None:
+def check_ddpm(method: DDPMConfig, image: Path, channels: int, sigma: float) -> None:
     """Look at what a DDPM cell needs, before any compute.
 
     Args:
         method: The cell's.
-        picture: That is to be denoised.
+        image: That is to be denoised.
         channels: Its.
         sigma: The standard deviation of its noise, on [0, 1].
 
     Raises:
-        ConfigError: If the model would know the picture that it is to denoise, has too few pictures to learn from, or
+        ConfigError: If the model would know the image that it is to denoise, has too few images to learn from, or
             knows no noise as strong.
         ModelError: If the model that is given is another.
-        PictureError: If a picture to learn from cannot be used.
+        ImageError: If an image to learn from cannot be used.
     """
     check_training(method.training)
     settings = training_settings(method.training, channels)
     strongest = _strongest(method.training)
     if method.sigma == "known" and sigma > strongest:
         raise ConfigError(
-            f"its noise ends at sigma {strongest:.3g} on [0, 1], the picture's is {sigma:.3g}",
+            f"its noise ends at sigma {strongest:.3g} on [0, 1], the image's is {sigma:.3g}",
             setting="method.training",
             allowed="more timesteps, or a larger beta_end",
         )
-    if sha256(picture) in settings["pictures"]:
+    if sha256(image) in settings["images"]:
         raise ConfigError(
-            f"the picture to denoise, {picture.name}, is among those that the model learns from",
+            f"the image to denoise, {image.name}, is among those that the model learns from",
             setting="method.training",
-            allowed="another picture, or training pictures without it",
+            allowed="another image, or training images without it",
         )
     if method.model is not None:
         check_model(Path(method.model).expanduser(), settings)
@@ -186,5 +186,5 @@ def _strongest(training: TrainingConfig) -> float:
 
 
 @functools.cache
-def _check_picture(path: Path, _contents: str) -> None:
-    read_picture(path)
+def _check_image(path: Path, _contents: str) -> None:
+    read_image(path)

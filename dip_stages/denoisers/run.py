@@ -31,12 +31,12 @@ class Referred:
     """What a reference made of an observation.
 
     Attributes:
-        picture: ``(1, C, H, W)`` in [0, 1], on the CPU.
+        image: ``(1, C, H, W)`` in [0, 1], on the CPU.
         known: What a record says of it: the noise level that it was given, the model that it used, and the seconds that
             this had to be trained, or waited for.
     """
 
-    picture: Tensor
+    image: Tensor
     known: dict[str, Any]
 
 
@@ -55,7 +55,7 @@ def refer(
 
     Args:
         method: Which.
-        observation: Its clean picture is not looked at.
+        observation: Its clean image is not looked at.
         seed: For one that draws.
         models: Where trained models are kept.
         accelerator: What a model runs on.
@@ -87,11 +87,11 @@ def refer(
         )
         known |= {"model": folder.name, "training_seconds": round(time.monotonic() - begun, 1)}
         if method.reverse == "mean":
-            picture = model.expected(observed, sigma)
+            image = model.expected(observed, sigma)
         else:
             draws = generator(seed, _SAMPLING_STREAM)
-            picture = model.denoise(observed, sigma, samples=method.samples, draws=draws, tell=go_on)
-        return Referred(picture.cpu(), known)
+            image = model.denoise(observed, sigma, samples=method.samples, draws=draws, tell=go_on)
+        return Referred(image.cpu(), known)
     denoisers: dict[str, Callable[..., Any]] = {"nlm": classical.nlm, "tv": classical.tv, "bm3d": classical.bm3d}
     own = {key: value for key, value in vars(method).items() if key not in ("name", "sigma")}
     # Clipped as fits are, by their last layer.

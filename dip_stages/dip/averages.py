@@ -1,4 +1,4 @@
-"""Averages of a fit's outputs: what is smoother than any of them, and nearer to the clean picture."""
+"""Averages of a fit's outputs: what is smoother than any of them, and nearer to the clean image."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["AVERAGES", "Average", "Exponential", "Last", "Window"]
 
 
 class Average:
-    """A running average of pictures.
+    """A running average of images.
 
     Attributes:
         value: The average so far, ``(1, C, H, W)``.
@@ -27,7 +27,7 @@ class Average:
         raise NotImplementedError
 
     def begin(self, like: Tensor) -> None:
-        """Make the state, where and in the shape of a picture."""
+        """Make the state, where and in the shape of an image."""
         self.value = torch.zeros_like(like)
         self._taken = 0
 

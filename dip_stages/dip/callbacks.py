@@ -25,7 +25,7 @@ CURVE_COLUMNS = ("member", "iteration", "stage", "loss", "output_psnr", "output_
 
 
 class QualityCurve(pl.Callback):
-    """Measures output and average against the clean picture at the edge of each chunk; the fit never sees the result.
+    """Measures output and average against the clean image at the edge of each chunk; the fit never sees the result.
 
     Args:
         clean: ``(1, C, H, W)``; the reference of the evaluation, unknown to the module.
@@ -34,7 +34,7 @@ class QualityCurve(pl.Callback):
     Attributes:
         rows: One a chunk, with the keys :data:`CURVE_COLUMNS`.
         stages: One a stage that ran: member, beta, budget, loss, and the output's quality against the target and the
-            clean picture at the stage's end.
+            clean image at the stage's end.
     """
 
     def __init__(self, clean: Tensor, member: int = 0) -> None:

@@ -27,7 +27,7 @@ class Loss(nn.Module):
     target: Tensor
 
     def set_target(self, target: Tensor, reference: Tensor) -> None:
-        """Take the stage's target, and what a perceptual part compares with (the same picture but for one option)."""
+        """Take the stage's target, and what a perceptual part compares with (the same image but for one option)."""
         del reference
         self.target = target
 

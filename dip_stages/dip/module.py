@@ -30,14 +30,14 @@ __all__ = ["AseqDIP", "BaselineDIP", "DIPModule", "StagedDIP", "input_channels"]
 _INPUT_STREAM, _JITTER_STREAM = 1, 2
 
 
-def input_channels(net_input: str, noise_channels: int, picture_channels: int) -> int:
+def input_channels(net_input: str, noise_channels: int, image_channels: int) -> int:
     """Return how many channels a network is fed under an input mode of :data:`dip_stages.dip.stages.INPUTS`."""
     return {
         "fixed_noise": noise_channels,
-        "previous_output": picture_channels,
-        "noise_and_previous": noise_channels + picture_channels,
-        "observed": picture_channels,
-        "own_output": picture_channels,
+        "previous_output": image_channels,
+        "noise_and_previous": noise_channels + image_channels,
+        "observed": image_channels,
+        "own_output": image_channels,
     }[net_input]
 
 
@@ -46,14 +46,14 @@ class DIPModule(pl.LightningModule):
 
     A training step is one :class:`~dip_stages.dip.stages.Chunk` of iterations, under manual optimisation; inside it
     nothing waits for a GPU. Weights, optimiser and average go on across stages; the network's input, the target
-    and the reference of the rollback are new in each. The clean picture is unknown here but for what a plan under the
+    and the reference of the rollback are new in each. The clean image is unknown here but for what a plan under the
     protocol ``clean`` holds.
 
     Rules read along; the one that governs ends the fit as soon as it has decided, on the CPU at that very iteration, on
     other devices at the end of the chunk.
 
     Args:
-        network: From :meth:`net_input`'s shape to the picture's.
+        network: From :meth:`net_input`'s shape to the image's.
         plan: The stages.
         loss: Its target is set at each stage.
         settings: How to fit.
@@ -66,7 +66,7 @@ class DIPModule(pl.LightningModule):
     Attributes:
         rule: The rule that governs.
         readers: The rules that read along.
-        output: The picture of the last iteration, ``(1, C, H, W)`` float32.
+        output: The image of the last iteration, ``(1, C, H, W)`` float32.
         loss_value: The last iteration's loss, a scalar tensor on the device.
         iteration: Iterations done; those that were rolled back do not count.
         why_eager: Why a GPU's iterations could not be captured as a CUDA graph; None if they were, or were not to be.
@@ -158,9 +158,9 @@ class DIPModule(pl.LightningModule):
 
     def on_fit_start(self) -> None:
         """Lay out the memory and draw the network's input."""
-        picture = self.plan.stages[0].target
-        channels = input_channels(self.plan.net_input, self.settings.input_channels, picture.shape[1])
-        shape = (1, channels, *picture.shape[2:])
+        image = self.plan.stages[0].target
+        channels = input_channels(self.plan.net_input, self.settings.input_channels, image.shape[1])
+        shape = (1, channels, *image.shape[2:])
         if self.settings.channels_last:
             for module in (self.network, self.loss):
                 module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack it
@@ -170,7 +170,7 @@ class DIPModule(pl.LightningModule):
         self._jitter = torch.zeros(shape, device=self.device)  # contiguous: normal_ is slow on channels-last
         self._draws = generator(self.seed, _JITTER_STREAM, device=self.device)
         self._held_out = None if self._held_out is None else self._held_out.to(self.device)
-        self.output = torch.zeros_like(picture, device=self.device)
+        self.output = torch.zeros_like(image, device=self.device)
         self._average.begin(self.output)
         for rule in self._rules:
             rule.begin(self.output)
@@ -293,9 +293,9 @@ class DIPModule(pl.LightningModule):
 
     def _feed_back(self) -> None:
         """Make the next stage's input of what the last one gave."""
-        picture = self.output if self.settings.carry == "output" else self.average
+        image = self.output if self.settings.carry == "output" else self.average
         if self.plan.net_input == "previous_output":
-            self._net_input.copy_(picture)
+            self._net_input.copy_(image)
         elif self.plan.net_input == "noise_and_previous":
             self._net_input[:, self.settings.input_channels :] = self.average
 
@@ -343,10 +343,10 @@ def _restore_optimiser(optimiser: torch.optim.Optimizer, state: dict[str, Any]) 
 
 
 class BaselineDIP(DIPModule):
-    """Plain Deep Image Prior (Ulyanov et al., 2018): a plan of one stage, whose target is the observed picture.
+    """Plain Deep Image Prior (Ulyanov et al., 2018): a plan of one stage, whose target is the observed image.
 
     Raises:
-        ConfigError: If the plan has several stages, or one made from the clean picture.
+        ConfigError: If the plan has several stages, or one made from the clean image.
     """
 
     def __init__(
@@ -370,8 +370,8 @@ class AseqDIP(BaselineDIP):
     from z = y; both norms are means over pixels here.
 
     Args:
-        network: From the picture's shape to the picture's.
-        plan: Of one blind stage, whose first input is the observed picture.
+        network: From the image's shape to the image's.
+        plan: Of one blind stage, whose first input is the observed image.
         loss: The first term.
         settings: How to fit; ``penalty`` is :math:`\lambda`, ``refresh`` the steps between two inputs.
         seed: Seeds the jitter, which the paper has not.

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch.overrides import TorchFunctionMode
 
-from dip_stages.errors import PictureError, check_choice
+from dip_stages.errors import ImageError, check_choice
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -84,80 +84,80 @@ def standard_normal(shape: tuple[int, ...], seed: int, *stream: int) -> torch.Te
     return torch.randn(shape, generator=generator(seed, *stream))
 
 
-def noised(picture: torch.Tensor, beta: float, eps: torch.Tensor, *, keep_variance: bool) -> torch.Tensor:
-    r"""Return a picture with Gaussian noise of variance ``beta``, unclipped.
+def noised(image: torch.Tensor, beta: float, eps: torch.Tensor, *, keep_variance: bool) -> torch.Tensor:
+    r"""Return an image with Gaussian noise of variance ``beta``, unclipped.
 
     ``keep_variance`` false, an observation: :math:`y = x + \sqrt{\beta}\,\epsilon`; true, a level of a diffusion
     (Ho et al., 2020, with one step instead of the product): :math:`\sqrt{1-\beta}\,x + \sqrt{\beta}\,\epsilon`.
 
     Args:
-        picture: Any shape, on the [0, 1] scale.
+        image: Any shape, on the [0, 1] scale.
         beta: Noise variance on that scale, in [0, 1).
         eps: Standard normal draws of the same shape.
-        keep_variance: Whether the picture is scaled by :math:`\sqrt{1-\beta}` first.
+        keep_variance: Whether the image is scaled by :math:`\sqrt{1-\beta}` first.
 
     Returns:
-        A tensor of the picture's shape.
+        A tensor of the image's shape.
 
     Example:
         >>> noised(torch.tensor([0.5]), 0.04, torch.tensor([1.0]), keep_variance=False)
         tensor([0.7000])
     """
     scale = math.sqrt(1 - beta) if keep_variance else 1.0
-    return scale * picture + math.sqrt(beta) * eps
+    return scale * image + math.sqrt(beta) * eps
 
 
-def corrupted(name: str, picture: torch.Tensor, beta: float, draws: torch.Generator) -> torch.Tensor:
-    r"""Return a picture as it is observed.
+def corrupted(name: str, image: torch.Tensor, beta: float, draws: torch.Generator) -> torch.Tensor:
+    r"""Return an image as it is observed.
 
     - ``gaussian``: :math:`y = x + \sqrt{\beta}\,\epsilon`, unclipped.
     - ``clipped``: the same, clipped to [0, 1] and rounded to 8 bits: :math:`\beta` is the variance before that.
     - ``poisson``: :math:`y = \mathrm{Poisson}(q x) / q`, shot noise with :math:`q = \bar x / \beta` photons at white,
-      so that its variance :math:`x / q` is :math:`\beta` on average over the picture.
+      so that its variance :math:`x / q` is :math:`\beta` on average over the image.
     - ``speckle``: :math:`y = x + \sqrt{\beta / \overline{x^2}}\,x\,\epsilon`, of variance :math:`\beta` on average.
 
     Args:
         name: One of :data:`NOISES`.
-        picture: Any shape, in [0, 1].
+        image: Any shape, in [0, 1].
         beta: Noise variance on that scale, in (0, 1).
         draws: On the CPU.
 
     Returns:
-        A tensor of the picture's shape.
+        A tensor of the image's shape.
 
     Raises:
-        PictureError: If the picture is black, which has neither shot noise nor speckle.
+        ImageError: If the image is black, which has neither shot noise nor speckle.
     """
     check_choice("noise.name", name, NOISES)
-    if name in ("poisson", "speckle") and not picture.any():
-        raise PictureError(
-            ", which leaves a black picture as it is", setting="noise.name", got=name, allowed="gaussian, clipped"
+    if name in ("poisson", "speckle") and not image.any():
+        raise ImageError(
+            ", which leaves a black image as it is", setting="noise.name", got=name, allowed="gaussian, clipped"
         )
     if name == "poisson":
-        photons = float(picture.double().mean()) / beta
-        return torch.poisson(picture * photons, generator=draws) / photons
-    eps = torch.randn(picture.shape, generator=draws)
+        photons = float(image.double().mean()) / beta
+        return torch.poisson(image * photons, generator=draws) / photons
+    eps = torch.randn(image.shape, generator=draws)
     if name == "speckle":
-        return picture + math.sqrt(beta / float(picture.double().square().mean())) * picture * eps
-    observed = noised(picture, beta, eps, keep_variance=False)
+        return image + math.sqrt(beta / float(image.double().square().mean())) * image * eps
+    observed = noised(image, beta, eps, keep_variance=False)
     return observed if name == "gaussian" else observed.clamp(0, 1).mul(255).round().div(255)
 
 
-def estimate_sigma(picture: NDArray[np.float32]) -> float:
-    """Return the standard deviation of Gaussian noise in a picture, estimated from the picture alone.
+def estimate_sigma(image: NDArray[np.float32]) -> float:
+    """Return the standard deviation of Gaussian noise in an image, estimated from the image alone.
 
     The median of the finest diagonal wavelet coefficients, over that of a standard normal's (Donoho and Johnstone,
     1994), averaged over channels. Fine texture counts as noise, so it errs upwards.
 
     Args:
-        picture: ``(H, W, C)``, unclipped: where noise was clipped it is not Gaussian, and is underestimated.
+        image: ``(H, W, C)``, unclipped: where noise was clipped it is not Gaussian, and is underestimated.
 
     Returns:
-        On the picture's scale; 0 for a picture in which nothing varies.
+        On the image's scale; 0 for an image in which nothing varies.
     """
     from skimage.restoration import estimate_sigma  # half a second, which only an estimate costs
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # of the mean of no coefficients: a picture that is flat
-        sigma = float(estimate_sigma(picture, channel_axis=-1, average_sigmas=True))
+        warnings.simplefilter("ignore", RuntimeWarning)  # of the mean of no coefficients: an image that is flat
+        sigma = float(estimate_sigma(image, channel_axis=-1, average_sigmas=True))
     return 0.0 if math.isnan(sigma) else sigma

@@ -1,6 +1,6 @@
 """The plan of a fit: its stages, what each is fitted to, and what the network is fed.
 
-Data flows in as tensors and numbers; the clean picture appears in :func:`staged_plan` alone, and only when the
+Data flows in as tensors and numbers; the clean image appears in :func:`staged_plan` alone, and only when the
 protocol is ``clean``, which says so in :attr:`StagePlan.sees_clean`.
 """
 
@@ -33,7 +33,7 @@ INPUTS = ("fixed_noise", "previous_output", "noise_and_previous", "observed", "o
 """Where a stage's input comes from; ``own_output`` is aSeqDIP's, which takes it anew within the stage."""
 
 PROTOCOLS = ("clean", "renoised", "observed", "recorrupted")
-"""Which picture the stage targets are made from, and how."""
+"""Which image the stage targets are made from, and how."""
 
 STAGE_STREAM = 2
 """Stream of the stages' noise; the observation's is another (see :mod:`dip_stages.dip.observation`)."""
@@ -47,7 +47,7 @@ class Stage:
         beta: Noise variance of the level, on the [0, 1] scale; 0 for the baseline's only stage.
         budget: Iterations, >= 0; 0 skips the stage.
         target: ``(1, C, H, W)``, what the output is fitted to, unclipped.
-        reference: What a perceptual loss compares with: the target, or the clean picture where that was asked for.
+        reference: What a perceptual loss compares with: the target, or the clean image where that was asked for.
         alpha: :math:`\alpha`, > 0, of a recorrupted stage; None for a stage whose target stands still.
     """
 
@@ -73,7 +73,7 @@ class StagePlan:
     Attributes:
         stages: At least one; together at least one iteration.
         net_input: One of :data:`INPUTS`.
-        sees_clean: Whether any target or reference was made from the clean picture: such a fit is a reproduction
+        sees_clean: Whether any target or reference was made from the clean image: such a fit is a reproduction
             and no denoiser.
         first_input: What the network is fed at first, ``(1, C, H, W)``; None for noise.
         sigma: Standard deviation of the noise with which stages are recorrupted; 0 where none is.
@@ -126,7 +126,7 @@ class Chunks:
 
 
 def baseline_plan(observed: Tensor, iterations: int, *, net_input: str = "fixed_noise") -> StagePlan:
-    """Return plain Deep Image Prior: one stage, the observed picture as target, a fixed noise input.
+    """Return plain Deep Image Prior: one stage, the observed image as target, a fixed noise input.
 
     Ulyanov, Vedaldi and Lempitsky, 2018 (arXiv 1711.10925).
 
@@ -154,14 +154,14 @@ def staged_plan(
 ) -> StagePlan:
     r"""Return the stages of guided DIP, noisiest first.
 
-    A level made from a picture x is :math:`\sqrt{1-\beta}\,x + \sqrt{\beta}\,\epsilon`. A recorrupted stage has none:
+    A level made from an image x is :math:`\sqrt{1-\beta}\,x + \sqrt{\beta}\,\epsilon`. A recorrupted stage has none:
     at each iteration its input is :math:`y + \alpha n` and its target :math:`y - n / \alpha`, with n drawn anew like
     the observation's noise, which makes the noises of the two independent (Pang et al., CVPR 2021). So the noise of
     its target, :math:`\sigma^2 (1 + 1 / \alpha^2)`, falls as :math:`\alpha` rises.
 
     Args:
-        protocol: ``clean``: x is the clean picture, which leaks the answer. ``renoised``: x is the observed picture,
-            and the last stage that has iterations has the observed picture itself. ``observed``: all of them have.
+        protocol: ``clean``: x is the clean image, which leaks the answer. ``renoised``: x is the observed image,
+            and the last stage that has iterations has the observed image itself. ``observed``: all of them have.
             ``recorrupted``: as above.
         net_input: One of :data:`INPUTS`.
         betas: Noise variances, descending.
@@ -185,7 +185,7 @@ def staged_plan(
         raise ConfigError(setting="stages", got=numbers, allowed="equal numbers")
     if (clean is None) == (protocol == "clean"):
         raise ConfigError(
-            "; the clean picture belongs to protocol=clean and to no other", setting="protocol", got=protocol
+            "; the clean image belongs to protocol=clean and to no other", setting="protocol", got=protocol
         )
     if len({protocol == "recorrupted", alphas is not None, sigma is not None}) != 1:
         raise ConfigError(

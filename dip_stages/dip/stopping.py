@@ -1,9 +1,9 @@
-"""Rules that choose which iteration of a fit to keep, without the clean picture.
+"""Rules that choose which iteration of a fit to keep, without the clean image.
 
 A rule is a reader: it is shown every iteration and alters nothing, so any number of rules can read one fit, and each
 chooses what it would have chosen alone. What it keeps lives on the device; the host looks at :attr:`Rule.ended` when it
 likes. When a stage begins, target or input change and statistics of the outputs jump, so each rule begins anew there
-as its docstring says. The one rule that needs the clean picture, :class:`Oracle`, is for analysis, and says so in
+as its docstring says. The one rule that needs the clean image, :class:`Oracle`, is for analysis, and says so in
 :attr:`Rule.needs_clean`.
 """
 
@@ -80,7 +80,7 @@ class Rule:
     """A stopping rule. A subclass says in :meth:`_statistic` what it watches and in :meth:`_keeps` what it keeps.
 
     Attributes:
-        needs_clean: Whether it looks at the clean picture, which nobody who denoises has.
+        needs_clean: Whether it looks at the clean image, which nobody who denoises has.
         sigma: The noise level that it goes by, on the [0, 1] scale; None if it goes by none.
     """
 
@@ -101,7 +101,7 @@ class Rule:
         return self._counts["seen"]
 
     def begin(self, like: Tensor) -> None:
-        """Make the state, where and in the shape of a picture ``(1, C, H, W)``."""
+        """Make the state, where and in the shape of an image ``(1, C, H, W)``."""
         self._state = {
             "kept": torch.zeros((), dtype=torch.int64, device=like.device),
             "spent": torch.zeros((), dtype=torch.int64, device=like.device),
@@ -149,8 +149,8 @@ class Rule:
 
     def _keep(self, view: View, keep: Tensor) -> None:
         """Keep this iteration where ``keep``, a boolean scalar on the device, says so."""
-        for name, picture in (("output", view.output), ("average", view.average)):
-            torch.where(keep, picture, self._state[name], out=self._state[name])
+        for name, image in (("output", view.output), ("average", view.average)):
+            torch.where(keep, image, self._state[name], out=self._state[name])
         self._state["kept"].copy_(torch.where(keep, self._seen, self._state["kept"]))
 
     def _end(self, end: Tensor) -> None:
@@ -160,13 +160,13 @@ class Rule:
 
 
 class Discrepancy(Rule):
-    r"""Stop as soon as the output is as far from the observed picture as the noise is.
+    r"""Stop as soon as the output is as far from the observed image as the noise is.
 
     .. math:: \min\{t : \mathrm{mean}\,(f_t - y)^2 \le \tau\,\sigma^2\}
 
-    Morozov's discrepancy principle (1966): an output that is nearer to y than the clean picture itself has begun to fit
+    Morozov's discrepancy principle (1966): an output that is nearer to y than the clean image itself has begun to fit
     the noise. The average of the outputs is there later, since it is of earlier ones: with a lag, the fit goes on for
-    that long and the iteration at its end is kept (ours). A new stage changes nothing: the observed picture stays the
+    that long and the iteration at its end is kept (ours). A new stage changes nothing: the observed image stays the
     same.
 
     Args:
@@ -203,7 +203,7 @@ class Discrepancy(Rule):
 
 
 def _weights(pixels: Tensor, observed: Tensor) -> Tensor:
-    """Return what a picture's values are to be weighed with, that their sum is their mean over some pixels."""
+    """Return what an image's values are to be weighed with, that their sum is their mean over some pixels."""
     return pixels.float() / (pixels.sum() * observed.shape[1])
 
 
@@ -242,7 +242,7 @@ class _Lowest(Rule):
 
 
 class Residual(_Lowest):
-    r"""Stop where the outputs are nearest to the observed picture, in a fit that leaves it when it begins to overfit.
+    r"""Stop where the outputs are nearest to the observed image, in a fit that leaves it when it begins to overfit.
 
     .. math:: r \leftarrow \gamma r + (1-\gamma)\,\mathrm{mean}\,(f_t - y)^2
 
@@ -289,15 +289,15 @@ class Residual(_Lowest):
 
 
 class HeldOut(_Lowest):
-    r"""Stop where the average is nearest to the observed picture at pixels that the fit has not seen.
+    r"""Stop where the average is nearest to the observed image at pixels that the fit has not seen.
 
     .. math:: v_t = \mathrm{mean}_{held\ out}\,(a_t - y)^2
 
     Where noise is independent from pixel to pixel and of mean zero, a network learns nothing of it at pixels that the
     loss leaves out. So v is, in expectation, the mean squared error of the average there plus the variance of the
     noise: it estimates the risk and needs no noise level. (Hold-out validation; for Deep Image Prior: Ding et al.,
-    2022, arXiv 2209.10675. Here the average is validated, which is nearer to the clean picture than any output.) A
-    stage that begins starts the waiting anew and leaves the lowest value: the observed picture stays the same.
+    2022, arXiv 2209.10675. Here the average is validated, which is nearer to the clean image than any output.) A
+    stage that begins starts the waiting anew and leaves the lowest value: the observed image stays the same.
 
     Args:
         observed: y, ``(1, C, H, W)``.
@@ -345,7 +345,7 @@ class EsWmv(_Lowest):
     def begin(self, like: Tensor) -> None:
         """Make the state."""
         super().begin(like)
-        # Sums of squares nearly cancel: they want more digits than the pictures, where the device has them.
+        # Sums of squares nearly cancel: they want more digits than the images, where the device has them.
         precise = torch.float32 if like.device.type == "mps" else torch.float64
         self._state["outputs"] = torch.zeros((self._window, *like.shape[1:]), device=like.device)
         self._state["sums"] = torch.zeros((2, *like.shape[1:]), dtype=precise, device=like.device)
@@ -418,7 +418,7 @@ class Sure(_Lowest):
 
     with a standard normal probe b (Ramani et al., 2008; for deep networks: Metzler et al., 2018, arXiv 1805.10531;
     for Deep Image Prior: Jo et al., ICCV 2021). The divergence is that of the network as a function of its input, so
-    the input must be the observed picture: ``method.input=observed``. A stage that begins is judged afresh.
+    the input must be the observed image: ``method.input=observed``. A stage that begins is judged afresh.
 
     Args:
         observed: y, ``(1, C, H, W)``.
@@ -499,7 +499,7 @@ class StageGain(Rule):
 
 
 class Oracle(_Lowest):
-    """The best iteration by PSNR against the CLEAN picture: no rule that anyone could use, but what others miss.
+    """The best iteration by PSNR against the CLEAN image: no rule that anyone could use, but what others miss.
 
     Args:
         clean: ``(1, C, H, W)``.
@@ -518,7 +518,7 @@ class Oracle(_Lowest):
         self._clean = self._clean.to(like.device)
 
     def begin_stage(self) -> None:
-        """Go on: the clean picture stays the same."""
+        """Go on: the clean image stays the same."""
 
     def _watch(self, view: View) -> None:
         self._offer(view, (getattr(view, self._of) - self._clean).square().mean())

@@ -1,4 +1,4 @@
-"""Pixels of an opened picture, at the depth that it has: Pillow alone cuts 16-bit colour to 8 bits."""
+"""Pixels of an opened image, at the depth that it has: Pillow alone cuts 16-bit colour to 8 bits."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import ImageOps
 
-from dip_stages.errors import PictureError
+from dip_stages.errors import ImageError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,7 +21,7 @@ _ORIENTATION = 274  # the EXIF and TIFF tag
 
 
 def decode(path: Path, image: Image.Image) -> NDArray[np.float32]:
-    """Return the pixels of a picture, upright, transparency composited onto white.
+    """Return the pixels of an image, upright, transparency composited onto white.
 
     Args:
         path: Its file, read again where Pillow would lose depth.
@@ -31,14 +31,14 @@ def decode(path: Path, image: Image.Image) -> NDArray[np.float32]:
         ``(H, W, C)`` float32, 1.0 being white; C is 1 for grey and 3 for colour.
 
     Raises:
-        PictureError: If the file is of a kind whose depth or colours would be misread.
+        ImageError: If the file is of a kind whose depth or colours would be misread.
     """
     if image.format == "PNG" and _png_depth(path) == 16:
         return _turned(_over_white(_deep_png(path)), image.getexif().get(_ORIENTATION, 1))
     if image.format == "TIFF" and max(getattr(image, "tag_v2", {}).get(258, (8,))) > 8 and image.mode != "F":
         return _deep_tiff(path)
     if image.format == "PPM" and _netpbm_maximum(path) > 255 and image.mode == "RGB":
-        raise PictureError("colour Netpbm of more than 8 bits is not read", setting=path, allowed="16-bit PNG or TIFF")
+        raise ImageError("colour Netpbm of more than 8 bits is not read", setting=path, allowed="16-bit PNG or TIFF")
     if image.mode in ("I;16", "I;16B", "I;16L", "I;16N", "I", "F"):
         white = 1 if image.mode == "F" else 65535
         return np.asarray(image, dtype=np.float32)[..., None] / np.float32(white)
@@ -104,14 +104,14 @@ def _deep_tiff(path: Path) -> NDArray[np.float32]:
             or page.axes not in ("YX", "YXS", "SYX")
             or any(extra not in (1, 2) for extra in page.extrasamples)
         ):
-            raise PictureError(
+            raise ImageError(
                 "a TIFF of a kind that is not read", setting=path, allowed="8 or 16 unsigned bits, grey or RGB"
             )
         try:
             pixels = page.asarray().astype(np.float32) / np.float32(65535)
         except (KeyError, ValueError) as error:
             if "imagecodecs" in str(error):
-                raise PictureError(str(error), setting=path, allowed="uncompressed or deflated") from error
+                raise ImageError(str(error), setting=path, allowed="uncompressed or deflated") from error
             raise
         orientation = page.tags[_ORIENTATION].value if _ORIENTATION in page.tags else 1
     pixels = np.moveaxis(pixels, 0, -1) if page.axes == "SYX" else pixels

@@ -46,22 +46,22 @@ def plot_effects(effects: pd.DataFrame, path: Path) -> bool:
             ]
             mean = rows["PSNR vs from"].to_numpy()
             spread = np.abs(np.stack([mean - rows.low.to_numpy(), rows.high.to_numpy() - mean]))
-            label = f"{protocol} (sees the clean picture)" if protocol == "clean" else protocol
+            label = f"{protocol} (sees the clean image)" if protocol == "clean" else protocol
             axes.errorbar(mean, where, xerr=spread, fmt="o", markersize=4, capsize=2, label=label)
         axes.axvline(0, color="0.6", linewidth=0.8)
         axes.set_yticks(range(len(steps)), [f"{axis}: {before} to {after}" for axis, before, after in steps])
         axes.set_ylim(len(steps) - 0.5, -0.5)
-        axes.set(xlabel="paired difference of the output's PSNR (dB), 95% interval over pictures")
+        axes.set(xlabel="paired difference of the output's PSNR (dB), 95% interval over images")
         axes.legend(title="", fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
         publish(figure, path)
     return True
 
 
 def plot_grid(frame: pd.DataFrame, path: Path) -> bool:
-    """Draw the mean PSNR of the raw output: a row a kind of cell, a column a picture and noise level.
+    """Draw the mean PSNR of the raw output: a row a kind of cell, a column an image and noise level.
 
-    Kinds differ too little beside what pictures do, so a colour is the difference to the column's mean; the numbers are
-    PSNRs. A kind that is not done on a picture is left blank. Of many, the first planned ones are drawn.
+    Kinds differ too little beside what images do, so a colour is the difference to the column's mean; the numbers are
+    PSNRs. A kind that is not done on an image is left blank. Of many, the first planned ones are drawn.
 
     Args:
         frame: From :func:`dip_stages.report.load`.
@@ -75,9 +75,9 @@ def plot_grid(frame: pd.DataFrame, path: Path) -> bool:
         return False
     named_by = _told(done)
     means = done.groupby([*named_by, *_COLUMNS], dropna=False, sort=False).output_psnr.mean().reset_index()
-    means["protocol"] = means.protocol.replace("clean", "clean (sees the clean picture)")
+    means["protocol"] = means.protocol.replace("clean", "clean (sees the clean image)")
     means["kind"] = [", ".join(str(v) for v in row if pd.notna(v)) for row in means[named_by].to_numpy(object)]
-    means["column"] = means.picture + "\n" + means.beta_max.map("{:g}".format)
+    means["column"] = means.image + "\n" + means.beta_max.map("{:g}".format)
     table = means.pivot_table(index="kind", columns="column", values="output_psnr", sort=False)
     table = table.iloc[:_MOST_ROWS, :_MOST_COLUMNS]
     if len(table) < 2:
@@ -90,13 +90,13 @@ def plot_grid(frame: pd.DataFrame, path: Path) -> bool:
             table - table.mean(), annot=table, fmt=".2f", center=0, cmap="vlag_r", ax=axes, annot_kws={"size": 7},
             cbar_kws={"label": "PSNR, difference to the column's mean (dB)"}, linewidths=0.5,
         )  # fmt: skip
-        axes.set(xlabel="picture, beta_max", ylabel="")
+        axes.set(xlabel="image, beta_max", ylabel="")
         axes.tick_params(axis="x", rotation=0, labelsize=8)
         publish(figure, path)
     return True
 
 
-_COLUMNS = ("picture", "beta_max")
+_COLUMNS = ("image", "beta_max")
 _REPEATS = ("seed", "noise_seed")
 
 

@@ -28,7 +28,7 @@ def compared(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         A row a planned cell of either: ``cell``, its folder; ``paired`` by ``id``, ``axes`` or not at all (null);
-        ``status_first`` and ``status_second``, null where it is not planned; ``picture`` and ``seed``; and of each
+        ``status_first`` and ``status_second``, null where it is not planned; ``image`` and ``seed``; and of each
         metric the ``_first``, the ``_second``, and the ``_change``.
     """
     first, second = first[first.planned], second[second.planned]
@@ -50,7 +50,7 @@ def compared(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
             "paired": pairs.get("paired"),
             "status_first": pairs.get("status_first"),
             "status_second": pairs.get("status_second"),
-            "picture": pairs.get("picture_first"),
+            "image": pairs.get("image_first"),
             "seed": pairs.get("seed_first"),
         }
     )
@@ -86,7 +86,7 @@ def _means(both: pd.DataFrame) -> str:
     rows = []
     for metric in _METRICS:
         known = both[both[f"{metric}_change"].notna()]
-        effect = effect_of(known[f"{metric}_change"].tolist(), known.picture.tolist(), known.seed.tolist())
+        effect = effect_of(known[f"{metric}_change"].tolist(), known.image.tolist(), known.seed.tolist())
         if effect:
             rows.append(
                 {

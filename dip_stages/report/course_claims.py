@@ -102,9 +102,9 @@ def verdicts(frame: pd.DataFrame) -> pd.DataFrame:
     Returns:
         A row a claim and protocol: ``claim``, ``verdict``, ``protocol``, ``sees clean``, ``text``, the mean paired
         ``effect`` and its 95% ``interval`` (dB of PSNR; times as long; dB from the best iteration), ``p``, the effect
-        on ``SSIM`` and its interval, ``pairs`` and ``pictures``. The verdict is ``holds`` or ``fails`` where interval
+        on ``SSIM`` and its interval, ``pairs`` and ``images``. The verdict is ``holds`` or ``fails`` where interval
         and signed-rank test agree, in every metric for ``holds``, else ``undecided``, and in which metric if only in
-        one; ``untested`` without a pair. Fewer than 6 pairs, or one picture, decide nothing.
+        one; ``untested`` without a pair. Fewer than 6 pairs, or one image, decide nothing.
     """
     frame = frame[frame.stopping == "none"]
     frame = frame.assign(log_seconds=np.log(frame.seconds_per_iteration))
@@ -120,7 +120,7 @@ def verdicts(frame: pd.DataFrame) -> pd.DataFrame:
 
 _COLUMNS = [
     "claim", "verdict", "protocol", "sees clean", "text", "effect", "interval", "p", "SSIM", "SSIM interval",
-    "pairs", "pictures",
+    "pairs", "images",
 ]  # fmt: skip
 
 
@@ -186,7 +186,7 @@ def _row(claim: Claim, protocol: str, found: list[Effect | None]) -> dict[str, o
         "SSIM": in_ssim.mean if in_ssim else np.nan,
         "SSIM interval": f"{in_ssim.low:+.3f} to {in_ssim.high:+.3f}" if in_ssim else None,
         "pairs": first.pairs,
-        "pictures": first.pictures,
+        "images": first.images,
         "verdict": _verdict([side * wanted for side in sides], first),
     }
 
@@ -199,8 +199,8 @@ def _side(effect: Effect) -> int:
 
 def _verdict(sides: list[int], effect: Effect) -> str:
     """Return the verdict of where each metric lies: 1 where the claim wants it, -1 on the other side, 0 unsure."""
-    if effect.pictures < 2:
-        return "undecided: one picture"
+    if effect.images < 2:
+        return "undecided: one image"
     if effect.pairs < _FEWEST_PAIRS:
         return f"undecided: {effect.pairs} pairs"
     if -1 in sides:
@@ -218,6 +218,6 @@ _NOTHING: dict[str, object] = {
     "SSIM": np.nan,
     "SSIM interval": None,
     "pairs": 0,
-    "pictures": 0,
+    "images": 0,
     "verdict": "untested",
 }

@@ -48,7 +48,7 @@ FIGURES = (
     "observed_psnr",
     "observed_ssim",
 )
-"""Columns of numbers. Those with ``peak`` or ``gap`` needed the clean picture, and the result if ``sees_clean``."""
+"""Columns of numbers. Those with ``peak`` or ``gap`` needed the clean image, and the result if ``sees_clean``."""
 
 
 def load(folder: str | os.PathLike[str]) -> pd.DataFrame:
@@ -60,7 +60,7 @@ def load(folder: str | os.PathLike[str]) -> pd.DataFrame:
     Returns:
         A row a cell, in the planned order, then the cells that are there and were not planned. Columns: ``id``,
         ``folder``, ``planned``, ``status`` (``done``, ``failed``, ``missing`` or ``unreadable``), the axes,
-        ``sees_clean``, ``reports_picture`` (whether it is the course report's), the numbers of :data:`FIGURES`,
+        ``sees_clean``, ``course_image`` (whether it is the course report's), the numbers of :data:`FIGURES`,
         ``iterations``, ``seconds``, ``seconds_per_iteration``, ``error``, and any further setting that differs between
         cells, by its key. A column has the same type in every sweep: texts ``str``, counts ``Int64``, other numbers
         ``float64``, and further settings ``str`` where they are not all numbers or all truth values.
@@ -124,7 +124,7 @@ def to_frame(rows: Iterable[dict[str, Any]]) -> pd.DataFrame:
 
 
 _DTYPES: dict[str, str] = (
-    dict.fromkeys(("planned", "reports_picture"), "bool")
+    dict.fromkeys(("planned", "course_image"), "bool")
     | dict.fromkeys(("members", "seed", "noise_seed", "iterations"), "Int64")
     | dict.fromkeys((*FIGURES, "beta_max", "seconds", "seconds_per_iteration"), "float64")
 )
@@ -205,7 +205,7 @@ _EMPTY: dict[str, Any] = {
     "status": "missing",
     **dict.fromkeys(AXES),
     **dict.fromkeys(FIGURES, float("nan")),
-    "reports_picture": False,
+    "course_image": False,
     "iterations": None,
     "seconds": None,
     "seconds_per_iteration": None,
@@ -228,7 +228,7 @@ def _found(folder: Path, planned: dict[str, Any]) -> Found:
         "status": record.status,
         **axes_of(record.cell["axes"]),
         **_figures(record),
-        "reports_picture": bool(record.observation.get("reports_picture")),
+        "course_image": bool(record.observation.get("course_image")),
         "iterations": record.iterations["run"],
         "seconds": record.timing["seconds"],
         "seconds_per_iteration": record.timing.get("seconds_per_iteration"),
@@ -244,13 +244,13 @@ def _figures(record: Record) -> dict[str, Any]:
     if record.metrics is None:
         return observed
     numbers: dict[str, Any] = {}
-    for picture in ("output", "average"):
-        if record.metrics[picture] is None:  # a reference has no average
+    for image in ("output", "average"):
+        if record.metrics[image] is None:  # a reference has no average
             continue
-        end, peak = record.metrics[picture]["end"], record.metrics[picture]["peak"]
-        numbers |= {f"{picture}_psnr": end["psnr"], f"{picture}_ssim": end["ssim"]}
+        end, peak = record.metrics[image]["end"], record.metrics[image]["peak"]
+        numbers |= {f"{image}_psnr": end["psnr"], f"{image}_ssim": end["ssim"]}
         if peak:  # an ensemble has none
-            numbers |= {f"{picture}_peak_psnr": peak["psnr"], f"{picture}_peak_iteration": peak["iteration"]}
+            numbers |= {f"{image}_peak_psnr": peak["psnr"], f"{image}_peak_iteration": peak["iteration"]}
     result = record.metrics["result"]
     numbers |= {f"result_{key}": result[key] for key in ("psnr", "ssim", "iteration")}
     return {**observed, **numbers, "result_gap": (result["gap_psnr"] or {}).get("value")}
@@ -274,7 +274,7 @@ def _flat(settings: dict[str, Any]) -> dict[str, Any]:
 
 _SHOWN_AS_AXES = {
     "method.name", "method.input", "arch.name", "protocol.name", "scheduler.name", "budget.name", "loss.name",
-    "loss.features", "loss.reference", "noise.beta_max", "noise.name", "data.picture", "seed", "noise_seed",
+    "loss.features", "loss.reference", "noise.beta_max", "noise.name", "data.image", "seed", "noise_seed",
     "average.name", "stopping.name", "stopping.sigma", "method.sigma", "ensemble.members",
 }  # fmt: skip
 

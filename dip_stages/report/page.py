@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 __all__ = ["write_page"]
 
 _MOST_SHOWN = 200
-"""Cells whose pictures are on the page: some 30 KB each."""
+"""Cells whose images are on the page: some 30 KB each."""
 
-_PICTURES = ("observed", "result", "output", "average", "clean", "curve")
+_IMAGES = ("observed", "result", "output", "average", "clean", "curve")
 _COLUMNS = {
     "status": "state",
     "output_psnr": "PSNR",
@@ -48,7 +48,7 @@ def write_page(
 ) -> None:
     """Write the page: verdicts, failed cells and holes, a table of cells to sort and filter, tables and figures.
 
-    A click on a cell shows its pictures, one over another with a slider between, its curve and its configuration; of
+    A click on a cell shows its images, one over another with a slider between, its curve and its configuration; of
     more than :data:`_MOST_SHOWN` cells, the first planned ones have these.
 
     Args:
@@ -68,7 +68,7 @@ def write_page(
         name=root.name,
         counts=", ".join(f"{count} {state}" for state, count in planned.status.value_counts().items()),
         planned=len(planned),
-        pictures=", ".join(sorted(planned.picture.dropna().unique())),
+        images=", ".join(sorted(planned.image.dropna().unique())),
         sees_clean=bool(planned.sees_clean.any()),
         bad=[(row.folder, row.status, row.error if isinstance(row.error, str) else "") for row in bad.itertuples()],
         header=[title for title, _ in _columns(planned)],
@@ -107,15 +107,15 @@ def _order(column: pd.Series) -> pd.Series:
 
 
 def _cell(root: Path, folder: str) -> dict[str, Any]:
-    """Return what the page holds of a cell: pictures as data, figures and configuration."""
-    pictures = {
-        name: _webp(root / folder / f"{name}.png") for name in _PICTURES if (root / folder / f"{name}.png").exists()
+    """Return what the page holds of a cell: images as data, figures and configuration."""
+    images = {
+        name: _webp(root / folder / f"{name}.png") for name in _IMAGES if (root / folder / f"{name}.png").exists()
     }
     try:
         record = read_record(root / folder)
     except (FileNotFoundError, RecordError):
-        return {"pictures": pictures, "config": {}, "sees_clean": False}
-    return {"pictures": pictures, "config": record.config, "sees_clean": record.sees_clean}
+        return {"images": images, "config": {}, "sees_clean": False}
+    return {"images": images, "config": record.config, "sees_clean": record.sees_clean}
 
 
 def _webp(path: Path) -> str:

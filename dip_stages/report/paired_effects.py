@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["Effect", "cell_keys", "effect_of", "effect_of_pairs", "effects", "pairs_of"]
 
 _DRAWS = 10_000
-_SHOWN = [axis for axis in AXES if axis not in ("method", "protocol", "picture", "seed", "noise_seed")]
+_SHOWN = [axis for axis in AXES if axis not in ("method", "protocol", "image", "seed", "noise_seed")]
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Effect:
         high: Upper end.
         p: Of Wilcoxon's signed-rank test: that the differences lie symmetrically about 0.
         pairs: Their number.
-        pictures: Of how many pictures they are.
+        images: Of how many images they are.
     """
 
     mean: float
@@ -42,7 +42,7 @@ class Effect:
     high: float
     p: float
     pairs: int
-    pictures: int
+    images: int
 
 
 def pairs_of(frame: pd.DataFrame, first: pd.Series, second: pd.Series, on: Sequence[str], metric: str) -> pd.DataFrame:
@@ -62,7 +62,7 @@ def pairs_of(frame: pd.DataFrame, first: pd.Series, second: pd.Series, on: Seque
     """
     done = frame.planned & (frame.status == "done") & frame[metric].notna()
     # What is the same everywhere tells nothing apart, and takes its time.
-    keys = [key for key in on if key in ("picture", "seed") or frame[key].nunique(dropna=False) > 1]
+    keys = [key for key in on if key in ("image", "seed") or frame[key].nunique(dropna=False) > 1]
     others = frame.loc[done & second, [*keys, metric]].drop_duplicates(keys, keep=False)
     ours = frame.loc[done & first, [*keys, metric]]
     merged = ours.merge(others, on=keys, suffixes=("_first", "_second"))
@@ -71,23 +71,23 @@ def pairs_of(frame: pd.DataFrame, first: pd.Series, second: pd.Series, on: Seque
 
 
 def effect_of(
-    differences: Sequence[float], pictures: Sequence[str], seeds: Sequence[int | NAType] | None = None
+    differences: Sequence[float], images: Sequence[str], seeds: Sequence[int | NAType] | None = None
 ) -> Effect | None:
     """Return the mean of paired differences with its 95% interval; None if there are none.
 
-    The interval is a percentile bootstrap (Efron and Tibshirani, 1993) of 10,000 draws. It draws whole pictures, since
-    the pairs of one picture resemble each other; where all are of one picture, it draws seeds, and pairs where these
-    are one as well, and speaks of that picture alone.
+    The interval is a percentile bootstrap (Efron and Tibshirani, 1993) of 10,000 draws. It draws whole images, since
+    the pairs of one image resemble each other; where all are of one image, it draws seeds, and pairs where these
+    are one as well, and speaks of that image alone.
 
     Args:
         differences: One a pair.
-        pictures: The picture of each.
+        images: The image of each.
         seeds: The seed of each, NA of a method that has none; None where they do not matter.
     """
     values = pd.Series(list(differences), dtype=float)
     if values.empty:
         return None
-    names = pd.Series(list(pictures))
+    names = pd.Series(list(images))
     numbers = pd.Series(list(seeds or []), dtype="Int64").fillna(-1)
     candidates = [np.asarray(each) for each in (names, numbers, range(len(values)))]
     units = next((units for units in candidates if len(np.unique(units)) > 1), candidates[-1])
@@ -102,7 +102,7 @@ def effect_of(
 
 def effect_of_pairs(paired: pd.DataFrame) -> Effect | None:
     """Return the effect of :func:`pairs_of`'s pairs; None if there are none."""
-    return effect_of(paired.difference.tolist(), paired.picture.tolist(), paired.seed.tolist())
+    return effect_of(paired.difference.tolist(), paired.image.tolist(), paired.seed.tolist())
 
 
 def effects(frame: pd.DataFrame) -> pd.DataFrame:
@@ -114,7 +114,7 @@ def effects(frame: pd.DataFrame) -> pd.DataFrame:
     Returns:
         A row a protocol, axis and step from a value to the next, in their planned order: ``protocol``, ``axis``,
         ``from``, ``to``; the mean paired ``PSNR vs from`` in dB, its 95% interval, ``low`` to ``high``, and that as
-        text, ``interval``; ``p``, ``pairs``, ``pictures``; and the mean ``SSIM vs from``. An axis with one value has no
+        text, ``interval``; ``p``, ``pairs``, ``images``; and the mean ``SSIM vs from``. An axis with one value has no
         row, nor has a step without a pair.
     """
     rows = []
@@ -142,7 +142,7 @@ def _columns(effect: Effect) -> dict[str, object]:
         "interval": f"{effect.low:+.2f} to {effect.high:+.2f}",
         "p": effect.p,
         "pairs": effect.pairs,
-        "pictures": effect.pictures,
+        "images": effect.images,
     }
 
 

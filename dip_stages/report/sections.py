@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 __all__ = ["Section", "sections"]
 
 _TITLES = {
-    "clean": "protocol clean – SEES THE CLEAN PICTURE: the report's own procedure, a reproduction and no denoiser",
-    "renoised": "protocol renoised – blind: stage targets are the observed picture plus extra noise",
-    "observed": "protocol observed – blind: every stage is fitted to the observed picture",
+    "clean": "protocol clean – SEES THE CLEAN IMAGE: the report's own procedure, a reproduction and no denoiser",
+    "renoised": "protocol renoised – blind: stage targets are the observed image plus extra noise",
+    "observed": "protocol observed – blind: every stage is fitted to the observed image",
     "recorrupted": "protocol recorrupted – blind: the input gets noise and the target loses it, anew each time",
     "none": "without stages",
 }
@@ -77,11 +77,11 @@ def _stopping(readings: pd.DataFrame) -> Iterator[Section]:
 
 _STOPPING_NOTES = """\
 Rules that read along the same fits, and the iteration that each would have chosen. gap: PSNR of the average at the best
-iteration of the same fit, found with the clean picture, less that at the iteration chosen, in dB; mean and worst over
-pictures, noise levels and seeds. PSNR and SSIM are the average's there; vs baseline: the difference to the plain
+iteration of the same fit, found with the clean image, less that at the iteration chosen, in dB; mean and worst over
+images, noise levels and seeds. PSNR and SSIM are the average's there; vs baseline: the difference to the plain
 baseline under the rule of the same name (auto is each method's own), on the same observation with the same seed. spent:
 iterations after which the rule knew.
-Rules marked * look at the clean picture: nobody who denoises has it.
+Rules marked * look at the clean image: nobody who denoises has it.
 """
 
 
@@ -102,7 +102,7 @@ def _effects(axes: pd.DataFrame) -> Iterator[Section]:
 
 _EFFECTS_NOTES = """\
 Mean difference of the raw output's PSNR (dB) and SSIM after the last iteration, over pairs of cells that differ in that
-axis alone; a 95% bootstrap interval over pictures, and p of Wilcoxon's signed-rank test.
+axis alone; a 95% bootstrap interval over images, and p of Wilcoxon's signed-rank test.
 """
 
 
@@ -120,6 +120,6 @@ def _verdicts(frame: pd.DataFrame) -> Iterator[Section]:
 
 _VERDICTS_NOTES = """\
 Of cells that ran all their iterations. effect: mean paired difference in PSNR, or times as long an iteration (C6), or
-dB from the best iteration (C7), with a 95% bootstrap interval over pictures and p of Wilcoxon's signed-rank test. Fewer
-than 6 pairs, or one picture, decide nothing. What sees the clean picture is a reproduction and no denoiser.
+dB from the best iteration (C7), with a 95% bootstrap interval over images and p of Wilcoxon's signed-rank test. Fewer
+than 6 pairs, or one image, decide nothing. What sees the clean image is a reproduction and no denoiser.
 """

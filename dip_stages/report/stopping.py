@@ -82,7 +82,7 @@ def _gaps(record: Record, read: dict[str, Any]) -> dict[str, Any]:
 
 
 def stopping_table(readings: pd.DataFrame, by: Sequence[str] = ()) -> pd.DataFrame:
-    """Return how far from the peak each rule stopped, by method: means over pictures, noise levels and seeds.
+    """Return how far from the peak each rule stopped, by method: means over images, noise levels and seeds.
 
     Args:
         readings: From :func:`load_readings`, with oracles.
@@ -168,5 +168,5 @@ def _better(differences: pd.Series) -> str | None:
 
 
 _HELD_OUT = "trainer.held_out"
-_REPEATS = ("picture", "beta_max", "seed", "noise_seed", "arch", "average", "stopping")
-_PAIRED = ("picture", "beta_max", "noise", "seed", "noise_seed", "arch", "average")
+_REPEATS = ("image", "beta_max", "seed", "noise_seed", "arch", "average", "stopping")
+_PAIRED = ("image", "beta_max", "noise", "seed", "noise_seed", "arch", "average")

@@ -24,7 +24,7 @@ def plot_gaps(readings: pd.DataFrame, path: Path) -> bool:
     """Draw how far from the peak each rule stopped that read along: a dot a fit, a mark their mean.
 
     The gap, PSNR of the average at the best iteration of the same fit less that at the iteration chosen, needed the
-    clean picture. Rules that look at it themselves are left out.
+    clean image. Rules that look at it themselves are left out.
 
     Args:
         readings: From :func:`dip_stages.report.load_readings`.
@@ -51,7 +51,7 @@ def plot_gaps(readings: pd.DataFrame, path: Path) -> bool:
         axes.set_xlim(-0.01, 1.3 * max(0.5, blind.average_gap.max()))
         axes.set_xticks([tick for tick in _GAPS if tick <= axes.get_xlim()[1]], minor=False)
         axes.xaxis.set_major_formatter("{x:g}")
-        axes.set(xlabel="gap to the best iteration of the same fit (dB of PSNR, against the clean picture)", ylabel="")
+        axes.set(xlabel="gap to the best iteration of the same fit (dB of PSNR, against the clean image)", ylabel="")
         axes.axvline(0.1, color="0.6", linewidth=0.8)
         handles, labels = axes.get_legend_handles_labels()
         if legend := axes.get_legend():

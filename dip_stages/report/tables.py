@@ -47,7 +47,7 @@ def comparison(frame: pd.DataFrame, protocol: str) -> pd.DataFrame:
     Returns:
         A row a combination of axes; numbers are means over the seeds that are done, with their standard deviation
         where there are several. A combination without any is a hole: NaN, and ``cells`` says why. The difference is
-        given only where the picture is the report's own, and nothing that was reported stands beside another noise.
+        given only where the image is the report's own, and nothing that was reported stands beside another noise.
     """
     cells = frame[frame.planned & (frame.protocol.isna() | (frame.protocol == protocol))]
     cells = cells.assign(
@@ -60,13 +60,13 @@ def comparison(frame: pd.DataFrame, protocol: str) -> pd.DataFrame:
     if cells.duplicated(keys).any():
         numbers.insert(1, "± std", groups.output_psnr.std())
     numbers["cells"] = groups.status.agg(_states)
-    numbers["reports_picture"] = groups.reports_picture.all()
+    numbers["course_image"] = groups.course_image.all()
     numbers["reports_noise"] = groups.reports_noise.all()
     return _beside_reported(numbers.reset_index())
 
 
 def grid(frame: pd.DataFrame, protocol: str) -> pd.DataFrame:
-    """Return one protocol's cells with their repetitions as mean ± standard deviation: over seeds and pictures.
+    """Return one protocol's cells with their repetitions as mean ± standard deviation: over seeds and images.
 
     Args:
         frame: From :func:`dip_stages.report.load`; cells that were not planned or are not done are left out.
@@ -74,11 +74,11 @@ def grid(frame: pd.DataFrame, protocol: str) -> pd.DataFrame:
 
     Returns:
         A row a combination of the other axes: ``PSNR`` and ``SSIM`` of the raw output after the last iteration and
-        ``PSNR of average``, as text; ``pictures``, ``cells``, and ``best``: whether its mean PSNR is the highest at its
+        ``PSNR of average``, as text; ``images``, ``cells``, and ``best``: whether its mean PSNR is the highest at its
         noise.
     """
     cells = frame[frame.planned & (frame.status == "done") & (frame.protocol.isna() | (frame.protocol == protocol))]
-    keys = [key for key in _keys(cells) if key != "picture"]
+    keys = [key for key in _keys(cells) if key != "image"]
     groups = cells.groupby(keys, dropna=False, sort=False)
     table = pd.DataFrame(
         {
@@ -87,7 +87,7 @@ def grid(frame: pd.DataFrame, protocol: str) -> pd.DataFrame:
                 ("PSNR", "output_psnr", 2), ("SSIM", "output_ssim", 3), ("PSNR of average", "average_psnr", 2),
             )
         }
-        | {"pictures": groups.picture.nunique().to_numpy(), "cells": groups.size().to_numpy()}
+        | {"images": groups.image.nunique().to_numpy(), "cells": groups.size().to_numpy()}
     )  # fmt: skip
     table = pd.concat([groups.size().reset_index()[keys], table], axis="columns")
     means = pd.Series(groups.output_psnr.mean().to_numpy())
@@ -164,7 +164,7 @@ def _keys(cells: pd.DataFrame) -> list[str]:
 
 
 _NOT_AXES = (
-    "id", "folder", "planned", "status", "sees_clean", "reports_picture", "iterations", "seconds",
+    "id", "folder", "planned", "status", "sees_clean", "course_image", "iterations", "seconds",
     "seconds_per_iteration", "error",
     "method_order", "reports_noise",
 )  # fmt: skip
@@ -186,8 +186,8 @@ def _beside_reported(table: pd.DataFrame) -> pd.DataFrame:
     merged.loc[~merged.reports_noise, ["#", "PSNR reported", "SSIM reported"]] = None
     for metric in ("PSNR", "SSIM"):
         difference = merged[f"{metric} ours"] - merged[f"{metric} reported"]
-        merged[f"{metric} diff."] = difference.where(merged.reports_picture)
-    if not merged.reports_picture.any():
+        merged[f"{metric} diff."] = difference.where(merged.course_image)
+    if not merged.course_image.any():
         merged = merged.drop(columns=["PSNR diff.", "SSIM diff."])
     return merged[_column_order(list(merged.columns))]
 
@@ -197,5 +197,5 @@ def _column_order(columns: Sequence[str]) -> list[str]:
         "PSNR reported", "PSNR ours", "± std", "PSNR diff.", "SSIM reported", "SSIM ours", "SSIM diff.",
         "PSNR of average", "peak PSNR *", "cells",
     ]  # fmt: skip
-    dropped = {*tail, "#", "kind", "reports_picture", "reports_noise"}
+    dropped = {*tail, "#", "kind", "course_image", "reports_noise"}
     return ["#", *(c for c in columns if c not in dropped), *(c for c in tail if c in set(columns))]

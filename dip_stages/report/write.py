@@ -29,15 +29,15 @@ if TYPE_CHECKING:
 __all__ = ["describe", "report_sweep"]
 
 _NOTES = """\
-PSNR in dB and SSIM of the raw output after the last iteration, against the clean picture.
-* at the iteration that is best against the clean picture: nobody without it could have stopped there.
+PSNR in dB and SSIM of the raw output after the last iteration, against the clean image.
+* at the iteration that is best against the clean image: nobody without it could have stopped there.
 """
 
 _REFERENCES = """\
-(reference): no Deep Image Prior, on the same observation. (trained reference): it has learnt from other pictures.
+(reference): no Deep Image Prior, on the same observation. (trained reference): it has learnt from other images.
 """
 
-_OTHER_PICTURE = "No difference is shown: the course report's figures are of another picture (a butterfly on white).\n"
+_OTHER_IMAGE = "No difference is shown: the course report's figures are of another image (a butterfly on white).\n"
 
 
 def report_sweep(root: str | os.PathLike[str]) -> str:
@@ -46,7 +46,7 @@ def report_sweep(root: str | os.PathLike[str]) -> str:
     Written: ``index.html``, which opens from disk; ``cells.csv`` and ``.parquet`` (a row a cell), ``readings.csv`` (a
     row a cell and rule that read along), ``ensembles.csv`` (a row an ensemble); as CSV, Markdown, LaTeX and HTML
     ``table_<protocol>``, ``grid_<protocol>``, and what there is of :func:`dip_stages.report.sections.sections`; all of
-    it as text in ``report.md``; and as PNG and SVG ``curves``, ``pictures``, ``details``, ``grid``, ``effects`` and
+    it as text in ``report.md``; and as PNG and SVG ``curves``, ``images``, ``details``, ``grid``, ``effects`` and
     ``gaps``.
 
     Args:
@@ -73,7 +73,7 @@ def report_sweep(root: str | os.PathLike[str]) -> str:
     for protocol in protocols(frame):
         _write_table(folder / f"grid_{protocol}", grid(frame, protocol))
     notes = _NOTES + (_REFERENCES if (groups_of(frame) == "references").any() else "")
-    notes += "" if frame.reports_picture.all() else _OTHER_PICTURE
+    notes += "" if frame.course_image.all() else _OTHER_IMAGE
     text = "\n".join([f"# {root.name}: {_summary(frame)}\n", *map(str, shown), notes, _holes(frame)])
     figures: dict[str, Callable[[Path], bool]] = {
         "curves.png": lambda path: plot_curves(root, frame, path),
@@ -127,15 +127,15 @@ def describe(record: Record, folder: Path) -> str:
             f"{record.cell['axes']['method']}, {level}"
         )
         return "\n".join([*lines, f"{record.timing['seconds']:.0f} s, {folder}", ""])
-    for picture in ("output", "average"):
-        end, peak = record.metrics[picture]["end"], record.metrics[picture]["peak"]
-        lines.append(f"{picture:10} PSNR {end['psnr']:6.2f} dB  SSIM {end['ssim']:.4f}  {_where(record, end, peak)}")
+    for image in ("output", "average"):
+        end, peak = record.metrics[image]["end"], record.metrics[image]["peak"]
+        lines.append(f"{image:10} PSNR {end['psnr']:6.2f} dB  SSIM {end['ssim']:.4f}  {_where(record, end, peak)}")
     where = f"the {result['of']}" + ("" if record.members else f" at iteration {result['iteration']}")
     lines.append(
         f"{'result':10} PSNR {result['psnr']:6.2f} dB  SSIM {result['ssim']:.4f}  {where}, {_by(record.stopping or {})}"
     )
     if record.sees_clean:
-        lines.append("This cell was guided by the clean picture: a reproduction of the report, no denoiser.")
+        lines.append("This cell was guided by the clean image: a reproduction of the report, no denoiser.")
     return "\n".join([*lines, f"{record.timing['seconds']:.0f} s, {folder}", ""])
 
 
@@ -143,7 +143,7 @@ def _where(record: Record, end: dict[str, Any], peak: dict[str, Any] | None) -> 
     if peak is None:
         each = ", ".join(f"{member['metrics']['result']['psnr']:.2f}" for member in record.members)
         return f"mean of {len(record.members)} members, whose results have {each} dB"
-    found = f"(peak {peak['psnr']:.2f} dB at {peak['iteration']}, found with the clean picture)"
+    found = f"(peak {peak['psnr']:.2f} dB at {peak['iteration']}, found with the clean image)"
     return f"after {end['iteration']} iterations  {found}"
 
 
@@ -160,8 +160,8 @@ def _summary(frame: pd.DataFrame) -> str:
     planned = frame[frame.planned]
     counts = ", ".join(f"{count} {state}" for state, count in planned.status.value_counts().items())
     others = len(frame) - len(planned)
-    pictures = ", ".join(sorted(frame.picture.dropna().unique()))
-    return f"{counts} of {len(planned)} cells, on {pictures}" + (f"; {others} not planned, left out" if others else "")
+    images = ", ".join(sorted(frame.image.dropna().unique()))
+    return f"{counts} of {len(planned)} cells, on {images}" + (f"; {others} not planned, left out" if others else "")
 
 
 def _holes(frame: pd.DataFrame) -> str:

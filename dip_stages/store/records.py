@@ -62,19 +62,19 @@ class Record:
         cell: ``id``, ``folder`` and ``axes``.
         config: The whole resolved configuration.
         settings: The part of it that changes the result, which the id is a hash of.
-        sees_clean: Whether the fit was guided by the clean picture: a reproduction and no denoiser.
+        sees_clean: Whether the fit was guided by the clean image: a reproduction and no denoiser.
         computed: How: versions, commit, device, precision, layout, threads, how many cells the process computed
             ``together``, how many members of an ensemble (``members_together``), and ``notes`` on what went wrong on
             the way and was put right. Empty where the process died that could have said.
         timing: ``started`` and ``finished`` in ISO 8601 UTC, ``seconds``, ``seconds_per_iteration``.
         iterations: ``planned``, ``run``, ``rollbacks``, and ``resumed_at``: where the fit went on from a checkpoint.
-        observation: Picture, whether it is the course report's, size, noise, and the observed picture's own PSNR and
+        observation: Image, whether it is the course report's, size, noise, and the observed image's own PSNR and
             SSIM, clipped to [0, 1]; ``unmet``, what method or rules assume of the noise that does not hold of it, in
             words; ``recorruption``, the noise level that a recorrupted fit drew with, and whether it was known; and
             ``given``, what a reference was: the noise level, and the trained model that it used.
         metrics: For ``output`` and ``average``: ``end`` and ``peak``, each with iteration, PSNR and SSIM. ``peak`` was
-            chosen with the clean picture, as its ``needs_clean`` says. ``result`` is the picture that the cell comes
-            to: which, at what iteration, PSNR, SSIM, whether the clean picture chose it, and the gap to the peak. Of a
+            chosen with the clean image, as its ``needs_clean`` says. ``result`` is the image that the cell comes
+            to: which, at what iteration, PSNR, SSIM, whether the clean image chose it, and the gap to the peak. Of a
             reference there is no ``average``, no peak and no gap.
         stopping: The rule, whether it decided, the iteration that it chose, the iterations spent, the noise level it
             went by and where it had that from, PSNR and SSIM of output and average there; and under ``readers`` the

@@ -24,10 +24,10 @@ _UNITS = {"GFLOP": 1e9, "TFLOP": 1e12, "PFLOP": 1e15}
 _AXIS_OF = {
     "noise.beta_max": "beta_max",
     "method.input": "input",
-    "data": "picture",
-    "data.name": "picture",
-    "data.path": "picture",
-    "data.index": "picture",
+    "data": "image",
+    "data.name": "image",
+    "data.path": "image",
+    "data.index": "image",
 }
 """What else an axis is called in overrides."""
 
@@ -42,7 +42,7 @@ def listing(cells: Sequence[tuple[PlannedCell, str]], seconds_per_flop: float | 
         seconds_per_flop: How long an operation took in cells that are done, for a rough time; None if there is none.
 
     Raises:
-        PictureError: If a picture, whose size counts, cannot be used.
+        ImageError: If an image, whose size counts, cannot be used.
     """
     planned = [cell for cell, _ in cells]
     costs = [flops(cell.cell.config) for cell in planned]

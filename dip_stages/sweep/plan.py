@@ -68,10 +68,10 @@ class Plan:
         configs = [planned.cell.config for planned in self.cells]
         if self.made_from is None or any(config.data.source not in ("bundled", "file") for config in configs):
             return {}
-        if any(isinstance(config.method, DDPMConfig) for config in configs):  # pictures that it learns from count too
+        if any(isinstance(config.method, DDPMConfig) for config in configs):  # images that it learns from count too
             return {}
-        pictures = {p.cell.config.data.file for p in self.cells}
-        return {"made_from": self.made_from, "pictures": {str(path): sha256(path) for path in sorted(pictures)}}
+        images = {p.cell.config.data.file for p in self.cells}
+        return {"made_from": self.made_from, "images": {str(path): sha256(path) for path in sorted(images)}}
 
 
 def make_plan(
@@ -92,7 +92,7 @@ def make_plan(
 
     Raises:
         ConfigError: If a point is invalid; its overrides are in the message.
-        PictureError: If a picture cannot be used.
+        ImageError: If an image cannot be used.
         WeightsError: If published weights cannot be had.
     """
     cells: dict[str, PlannedCell] = {}

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from omegaconf import OmegaConf
 
 from dip_stages.config.paths import SWEEPS_DIR
-from dip_stages.errors import PictureError, RecordError
+from dip_stages.errors import ImageError, RecordError
 from dip_stages.images.reading import sha256
 from dip_stages.store.records import PLAN, read_json
 
@@ -43,7 +43,7 @@ class KnownPlan:
 
 
 def made_from(arguments: Sequence[str], master: DictConfig, loader: ConfigLoader) -> str | None:
-    """Return a hash of all that cells are planned from but their pictures: what was typed, configs, and sources.
+    """Return a hash of all that cells are planned from but their images: what was typed, configs, and sources.
 
     Args:
         arguments: The sweep's overrides.
@@ -81,10 +81,10 @@ def known_plan(root: Path, made: str | None) -> KnownPlan | None:
         plan = read_json(root / PLAN)
         if made is None or plan.get("made_from") != made:
             return None
-        if any(sha256(path) != known for path, known in plan["pictures"].items()):
+        if any(sha256(path) != known for path, known in plan["images"].items()):
             return None
         return KnownPlan(plan["name"], root, tuple((cell["folder"], cell["id"]) for cell in plan["cells"]))
-    except (FileNotFoundError, RecordError, PictureError, KeyError):
+    except (FileNotFoundError, RecordError, ImageError, KeyError):
         return None
 
 

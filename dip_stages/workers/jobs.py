@@ -67,7 +67,7 @@ class Order:
         except DipStagesError as error:
             raise DriftError(f"an input changed since it was planned: {error}") from error
         if cell.id != self.id:
-            raise DriftError(f"the picture changed since it was planned: this would be cell {cell.id}, not {self.id}")
+            raise DriftError(f"the image changed since it was planned: this would be cell {cell.id}, not {self.id}")
         return cell
 
     def failure(self, kind: str, message: str, *, lost: bool) -> Record:

@@ -170,7 +170,7 @@ def _outcome_of(record: Record) -> Outcome:
     return Outcome("failed", str(record.error["message"]), spoilt=record.error["type"] not in _FORESEEN)
 
 
-_FORESEEN = {"DivergenceError", "ConfigError", "ModelError", "PictureError", "WeightsError"}
+_FORESEEN = {"DivergenceError", "ConfigError", "ModelError", "ImageError", "WeightsError"}
 
 
 def main() -> None:

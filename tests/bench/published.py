@@ -1,7 +1,7 @@
 """The published loop, written plainly from its paper's settings, for :mod:`tests.bench.speed` to compare with.
 
 Ulyanov, Vedaldi and Lempitsky, 2018: float32, the default layout, eager; at each iteration the output and its average
-are copied to the host and compared there with the noisy and the clean picture; every hundred iterations the weights are
+are copied to the host and compared there with the noisy and the clean image; every hundred iterations the weights are
 kept, or put back if the loss has jumped by 5 dB. It prints what it measured as JSON.
 """
 
@@ -19,7 +19,7 @@ import torch
 from dip_stages.dip.archs.registry import seeded
 from dip_stages.dip.noise import generator
 from dip_stages.dip.observation import observe
-from dip_stages.images.reading import bundled_path, fit_to, read_picture
+from dip_stages.images.reading import bundled_path, fit_to, read_image
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -33,8 +33,8 @@ def psnr(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
 
 def fit(*, size: int, width: int, iterations: int, seed: int, device: str) -> dict[str, Any]:
     """Fit a network as published, and return iterations per second and the output's PSNR at the end."""
-    picture = fit_to(read_picture(bundled_path("rocket")), size, "cover")
-    observation = observe(picture, beta_max=0.01, noise_seed=0)
+    image = fit_to(read_image(bundled_path("rocket")), size, "cover")
+    observation = observe(image, beta_max=0.01, noise_seed=0)
     clean, noisy = observation.clean[0].numpy(), observation.observed[0].numpy()
     target = observation.observed.to(device)
     network = seeded(

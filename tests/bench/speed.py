@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 SIZES = {(64, 32): 400, (128, 64): 100, (256, 128): 10}
-"""Iterations of each picture's side and network's width."""
+"""Iterations of each image's side and network's width."""
 ON_GPU = {(64, 32): 1500, (128, 64): 1500, (256, 128): 600, (512, 128): 200}
 CELLS = 8
 TARGETS = {
@@ -129,7 +129,7 @@ def bench(sizes: dict[tuple[int, int], int], seeds: int, device: str, *, whole: 
 def table(rounds: list[dict[str, Any]], device: str) -> tuple[str, list[str]]:
     """Return the table, and which targets were missed."""
     head = (
-        "picture, width", "published (a)", "one cell (b)", f"{CELLS} cells (c)", "b / a", "c / a", "wanted",
+        "image, width", "published (a)", "one cell (b)", f"{CELLS} cells (c)", "b / a", "c / a", "wanted",
         "MiB of a, b", "PSNR of a, b, b in float32", "b less float32",
     )  # fmt: skip
     lines = [line(head), "|:--|--:|--:|--:|:--|:--|:--|:--|:--|--:|"]

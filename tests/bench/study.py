@@ -68,9 +68,9 @@ def section(folder: Path) -> str:
     if "average_gap" not in readings:
         sys.exit(f"{folder}: no cell in it was read along; allowed: a sweep with readers=all, some of it done")
     counts = ", ".join(f"{count} {state}" for state, count in frame[frame.planned].status.value_counts().items())
-    pictures = ", ".join(sorted(frame.picture.dropna().unique()))
+    images = ", ".join(sorted(frame.image.dropna().unique()))
     seconds = frame.seconds.sum()
-    parts = [f"{counts} of {int(frame.planned.sum())} cells, on {pictures}; {seconds / 3600:.1f} hours of one core."]
+    parts = [f"{counts} of {int(frame.planned.sum())} cells, on {images}; {seconds / 3600:.1f} hours of one core."]
     marked = readings.assign(reader=readings.reader + readings["needs_clean"].map({True: " *", False: ""}))
     parts.append(to_markdown(stopping_table(marked).drop(columns="needs clean")))
     default = readings[readings.reader == DEFAULT]

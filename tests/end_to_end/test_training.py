@@ -29,7 +29,7 @@ KINDS = {
 
 @pytest.fixture(scope="module")
 def fitted(composing: Compose, tmp_path_factory: pytest.TempPathFactory) -> Fit:
-    """All iterations of the quick preset on a tuning picture, each kind fitted once, by the test that first asks."""
+    """All iterations of the quick preset on a tuning image, each kind fitted once, by the test that first asks."""
     root: Path = tmp_path_factory.mktemp("training")
 
     @functools.cache
@@ -61,7 +61,7 @@ def test_the_quick_preset_denoises_by_4_db(fitted: Fit, kind: str) -> None:
     assert record.metrics["output"]["end"]["ssim"] > record.observation["ssim"]
 
 
-def test_stages_made_from_the_clean_picture_leak_it(fitted: Fit) -> None:
+def test_stages_made_from_the_clean_image_leak_it(fitted: Fit) -> None:
     ends = {kind: (fitted(kind).metrics or {})["output"]["end"]["psnr"] for kind in KINDS}
     blind = [ends[name] for name in ("baseline", "renoised", "observed")]
     assert ends["clean"] > max(blind)

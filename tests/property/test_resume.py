@@ -135,8 +135,8 @@ def test_an_interrupted_fit_gives_the_same_bits(make_cell: MakeCell, fit: str, c
 
 @given(budgets=our.stage_budgets, size=st.integers(1, 300), data=st.data())
 def test_the_chunks_from_an_edge_are_the_rest_of_all_chunks(budgets: list[int], size: int, data: st.DataObject) -> None:
-    picture = torch.zeros(1)
-    plan = StagePlan(tuple(Stage(0.1, budget, picture, picture) for budget in budgets), "fixed_noise", sees_clean=False)
+    image = torch.zeros(1)
+    plan = StagePlan(tuple(Stage(0.1, budget, image, image) for budget in budgets), "fixed_noise", sees_clean=False)
     chunks = list(Chunks(plan, size))
     done = data.draw(st.integers(0, len(chunks)))
     edge = chunks[done - 1].stop if done else 0

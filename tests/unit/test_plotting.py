@@ -19,7 +19,7 @@ ROWS = [
     ("stopping", "said"),
     [
         ({"rule": "discrepancy", "needs_clean": False, "iteration": 15}, "kept by discrepancy"),
-        ({"rule": "oracle", "needs_clean": True, "iteration": 15}, "kept by oracle (sees the clean picture)"),
+        ({"rule": "oracle", "needs_clean": True, "iteration": 15}, "kept by oracle (sees the clean image)"),
         ({"rule": "none", "needs_clean": False, "iteration": 20}, None),
         (None, None),
     ],

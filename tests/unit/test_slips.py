@@ -32,7 +32,7 @@ from dip_stages.dip import budgets
 from dip_stages.dip.vgg16_weights import published_vgg16
 from dip_stages.errors import DipStagesError, DivergenceError
 from dip_stages.images import sources
-from dip_stages.images.reading import bundled_path, fit_to, read_picture
+from dip_stages.images.reading import bundled_path, fit_to, read_image
 from dip_stages.store.fingerprint import fingerprint
 from dip_stages.store.leases import Claim
 from dip_stages.store.records import RECORD, SCHEMA, Record, parse_record
@@ -144,19 +144,19 @@ SETTINGS = [
     ("data=file", "data.path: must be given, for example data.path=…"),
     (
         "data=file data.path=nowhere.png",
-        "nowhere.png: cannot be read: No such file or directory; allowed: a picture file",
+        "nowhere.png: cannot be read: No such file or directory; allowed: an image file",
     ),
     ("data=file data.path=small.png", "small.png: got 1×1 pixels; allowed: at least 16 a side"),
-    ("data=file data.path=cut.png", "cut.png: truncated or broken: image file is truncated; allowed: a picture file"),
-    ("data=file data.path=empty", "empty: cannot be read: Is a directory; allowed: a picture file"),
+    ("data=file data.path=cut.png", "cut.png: truncated or broken: image file is truncated; allowed: an image file"),
+    ("data=file data.path=empty", "empty: cannot be read: Is a directory; allowed: an image file"),
     ("data=file data.path=nan.tif", "nan.tif: got values that are not finite; allowed: numbers, 1.0 being white"),
-    ("data=folder data.path=nowhere", "nowhere: no such folder; allowed: a folder of pictures"),
-    ("data=folder data.path=empty", "data.path: got 'empty', with no picture in it; allowed: a folder of pictures"),
-    ("data=folder data.path=one data.index=1", "data.index: got 1; allowed: 0 to 0, of the pictures in one"),
+    ("data=folder data.path=nowhere", "nowhere: no such folder; allowed: a folder of images"),
+    ("data=folder data.path=empty", "data.path: got 'empty', with no image in it; allowed: a folder of images"),
+    ("data=folder data.path=one data.index=1", "data.index: got 1; allowed: 0 to 0, of the images in one"),
     ("data.size=8", "data.size: got 8; allowed: a number >= 16 and <= 8192"),
     (
         "data=file data.path=a.png data.fit=crop data.size=41",
-        "data.size: got 41 with data.fit=crop; the picture has 40×40 pixels; allowed: at most 40",
+        "data.size: got 41 with data.fit=crop; the image has 40×40 pixels; allowed: at most 40",
     ),
     ("runtime.accelerator=tpu", "runtime.accelerator: got 'tpu'; allowed: auto, cpu, cuda, mps"),
     ("method=nlm method.patch=0", "method.patch: got 0; allowed: a number >= 1"),
@@ -171,7 +171,7 @@ SETTINGS = [
     ),
     (
         "method=ddpm method.training.pictures=[coffee]",
-        "method.training.pictures: got ['coffee']; allowed: 2 pictures or more",
+        "method.training.pictures: got ['coffee']; allowed: 2 images or more",
     ),
     (
         "method=ddpm method.training.source=folder",
@@ -179,19 +179,19 @@ SETTINGS = [
     ),
     (
         "method=ddpm method.training.source=folder method.training.path=one",
-        "method.training.path: got 'one', with fewer than 2 different pictures; allowed: a folder of more",
+        "method.training.path: got 'one', with fewer than 2 different images; allowed: a folder of more",
     ),
     (
         "method=ddpm data.name=coffee",
         (
-            "method.training: the picture to denoise, coffee.png, is among those that the model learns from; allowed:"
-            " another picture, or training pictures without it"
+            "method.training: the image to denoise, coffee.png, is among those that the model learns from; allowed:"
+            " another image, or training images without it"
         ),
     ),
     (
         "method=ddpm method.training.timesteps=100 method.training.beta_end=0.001 beta_max=b0.02",
         (
-            "method.training: its noise ends at sigma 0.119 on [0, 1], the picture's is 0.141; allowed: more "
+            "method.training: its noise ends at sigma 0.119 on [0, 1], the image's is 0.141; allowed: more "
             "timesteps, or a larger beta_end"
         ),
     ),
@@ -222,10 +222,10 @@ COMMANDS = [
             "loss=perceptual"
         ),
     ),
-    ("dip_stages data=file data.path=text.png", "text.png: not a picture that Pillow can open"),
+    ("dip_stages data=file data.path=text.png", "text.png: not an image that Pillow can open"),
     (
         "dip_stages -m sweep=custom data=file data.path=cut.png",
-        "cut.png: truncated or broken: image file is truncated; allowed: a picture file",
+        "cut.png: truncated or broken: image file is truncated; allowed: an image file",
     ),
     ("dip_stages hydra.run.dir=/proc/nowhere", "/proc/nowhere: cannot be written to: No such file or directory"),
     (
@@ -294,11 +294,11 @@ COMMANDS = [
         "dip_stages -m sweep=custom 'sweep.exclude=[{seed: 0}]'",
         "sweep.exclude: leaves out all 1 points of the sweep; allowed: rules that leave at least one",
     ),
-    ("dip_stages.denoise missing.png b.png", "missing.png: no such file; allowed: a picture file"),
-    ("dip_stages.denoise a.png a.png", "a.png: is the noisy picture itself; allowed: another file"),
+    ("dip_stages.denoise missing.png b.png", "missing.png: no such file; allowed: an image file"),
+    ("dip_stages.denoise a.png a.png", "a.png: is the noisy image itself; allowed: another file"),
     (
         "dip_stages.denoise a.png b.gone",
-        "b.gone: got '.gone' as ending; allowed: a picture's, such as .png, .tif or .jpg",
+        "b.gone: got '.gone' as ending; allowed: an image's, such as .png, .tif or .jpg",
     ),
     (
         "dip_stages.denoise deep.png b.jpg",
@@ -321,14 +321,14 @@ COMMANDS = [
         "dip_stages.denoise a.png b.png beta_max=0.01 protocol=clean",
         (
             "a.png: 40×40, 8 bits, sigma 25.5/255 given; 1 tile of at most 1500 iterations\n"
-            "the fit or its rule needs the clean picture, which there is not; allowed: blind ones"
+            "the fit or its rule needs the clean image, which there is not; allowed: blind ones"
         ),
     ),
     (
         "dip_stages.denoise a.png b.png beta_max=0.01 stopping=oracle",
         (
             "a.png: 40×40, 8 bits, sigma 25.5/255 given; 1 tile of at most 1500 iterations\n"
-            "the fit or its rule needs the clean picture, which there is not; allowed: blind ones"
+            "the fit or its rule needs the clean image, which there is not; allowed: blind ones"
         ),
     ),
     ("dip_stages.denoise a.png b.png beta_max=0.01 --tile 3", "tile: got 3; allowed: a number >= 64"),
@@ -338,13 +338,13 @@ COMMANDS = [
     ),
     (
         "dip_stages.denoise flat.png b.png",
-        "no noise is found in the picture; allowed: noise.beta_max=…, its variance on [0, 1]",
+        "no noise is found in the image; allowed: noise.beta_max=…, its variance on [0, 1]",
     ),
     ("dip_stages.train method=nlm", "method: got 'nlm'; allowed: ddpm, which alone is trained"),
     ("dip_stages.train method.training.crop=7", "method.training.crop: got 7; allowed: a multiple of 4, 16 or more"),
     (
         "dip_stages.train method.training.pictures=[rocket]",
-        "method.training.pictures: got ['rocket']; allowed: 2 pictures or more",
+        "method.training.pictures: got ['rocket']; allowed: 2 images or more",
     ),
     (
         "dip_stages.report nowhere",
@@ -375,7 +375,7 @@ def inputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     Image.new("RGB", (1, 1)).save("small.png")
     whole = bundled_path("coffee").read_bytes()
     (tmp_path / "cut.png").write_bytes(whole[: len(whole) // 2])
-    (tmp_path / "text.png").write_text("not a picture")
+    (tmp_path / "text.png").write_text("not an image")
     tifffile.imwrite("nan.tif", np.full((20, 20), np.nan, np.float32))
     for folder, name, text in (("planless", "plan.json", "{}"), ("cut", "plan.json", "["), ("list", "plan.json", "[]")):
         (tmp_path / folder).mkdir()
@@ -699,8 +699,8 @@ CALLS: list[tuple[str, Call, str]] = [
     ),
     (
         "data.column=image",
-        a_dataset("data", "picture"),
-        "data.column: got 'image'; allowed: a column of pictures, of which user/set has picture",
+        a_dataset("data", "image"),
+        "data.column: got 'image'; allowed: a column of images, of which user/set has image",
     ),
     (
         "data.index=2",
@@ -715,7 +715,7 @@ CALLS: list[tuple[str, Call, str]] = [
     (
         "data.size=17",
         lambda *_: fit_to(np.zeros((40, 60, 3), np.float32), 17, "inside"),
-        "data.size: got 17, which makes the picture 17×11; allowed: at least 16 a side",
+        "data.size: got 17, which makes the image 17×11; allowed: at least 16 a side",
     ),
     (
         "data.fit=stretch",
@@ -723,28 +723,28 @@ CALLS: list[tuple[str, Call, str]] = [
         "data.fit: got 'stretch'; allowed: cover, crop, inside",
     ),
     (
-        "a picture that is not there",
-        lambda folder, _: read_picture(folder / "gone.png"),
-        "FOLDER/gone.png: no such file; allowed: a picture file",
+        "an image that is not there",
+        lambda folder, _: read_image(folder / "gone.png"),
+        "FOLDER/gone.png: no such file; allowed: an image file",
     ),
     (
         "a Netpbm of 16 bits",
-        lambda folder, _: read_picture(written(folder / "a.ppm", b"P6 20 20 65535\n" + bytes(2400))),
+        lambda folder, _: read_image(written(folder / "a.ppm", b"P6 20 20 65535\n" + bytes(2400))),
         "FOLDER/a.ppm: colour Netpbm of more than 8 bits is not read; allowed: 16-bit PNG or TIFF",
     ),
     (
         "an odd TIFF",
-        lambda folder, _: read_picture(odd_tiff(folder / "a.tif")),
+        lambda folder, _: read_image(odd_tiff(folder / "a.tif")),
         "FOLDER/a.tif: a TIFF of a kind that is not read; allowed: 8 or 16 unsigned bits, grey or RGB",
     ),
     (
-        "a large picture",
-        lambda folder, _: read_picture(header_alone(folder / "a.png", 9_000)),
+        "a large image",
+        lambda folder, _: read_image(header_alone(folder / "a.png", 9_000)),
         "FOLDER/a.png: got 9000×9000 pixels; allowed: at most 67,108,864 in all",
     ),
     (
-        "a picture that Pillow refuses",
-        lambda folder, _: read_picture(header_alone(folder / "a.png", 20_000)),
+        "an image that Pillow refuses",
+        lambda folder, _: read_image(header_alone(folder / "a.png", 20_000)),
         (
             "FOLDER/a.png: Image size (400000000 pixels) exceeds limit of 178956970 pixels, could be decompression "
             "bomb DOS attack.; allowed: at most 67,108,864 pixels"
@@ -846,7 +846,7 @@ CALLS: list[tuple[str, Call, str]] = [
     (
         "noise=poisson",
         lambda *_: noise_on_black("poisson"),
-        "noise.name: got 'poisson', which leaves a black picture as it is; allowed: gaussian, clipped",
+        "noise.name: got 'poisson', which leaves a black image as it is; allowed: gaussian, clipped",
     ),
     (
         "a broken checkpoint",

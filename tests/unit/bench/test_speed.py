@@ -75,7 +75,7 @@ def test_it_measures_all_that_it_compares(tmp_path: Path) -> None:
     assert f"{CELLS} cells (c)" in done.stdout, done.stderr
     text = page.read_text()
     assert text.startswith(f"# Before\n\n{BEGIN}\n\n**cpu, ")
-    assert "| picture, width | published (a)" in text
+    assert "| image, width | published (a)" in text
     assert text.endswith(f"|\n\n{END}\nafter\n")
     assert "old line" not in text
     assert '"published"' in page.with_suffix(".json").read_text()

@@ -134,7 +134,7 @@ def test_levels_and_observation_use_independent_noise(make_cell: MakeCell) -> No
         ("method=baseline",),
     ],
 )
-def test_a_blind_plan_is_the_same_whatever_the_clean_picture(make_cell: MakeCell, overrides: tuple[str, ...]) -> None:
+def test_a_blind_plan_is_the_same_whatever_the_clean_image(make_cell: MakeCell, overrides: tuple[str, ...]) -> None:
     config = make_cell(*overrides).config
     observation = build_observation(config)
     other = dataclasses.replace(observation, clean=torch.zeros_like(observation.clean))

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 
-from dip_stages.cells.identity import Cell, cell_of, check_inputs, picture_shape
+from dip_stages.cells.identity import Cell, cell_of, check_inputs, image_shape
 from dip_stages.cells.runner import run_cell
 from dip_stages.dip.losses import VGG16Features
-from dip_stages.errors import PictureError, WeightsError
+from dip_stages.errors import ImageError, WeightsError
 from dip_stages.images.reading import bundled_path, sha256
 from tests.raising import refused
 
@@ -213,22 +213,22 @@ def test_a_field_added_later_counts_only_where_it_is_not_neutral(
     assert changed.settings[section]["gain"] == other
 
 
-def test_a_picture_replaced_by_one_of_its_size_is_another(make_cell: MakeCell, tmp_path: Path) -> None:
-    file = tmp_path / "picture.png"
+def test_a_image_replaced_by_one_of_its_size_is_another(make_cell: MakeCell, tmp_path: Path) -> None:
+    file = tmp_path / "image.png"
     contents = bundled_path("camera").read_bytes()
     file.write_bytes(contents)
     overrides = ("data=file", f"data.path={file}", "data.size=32")
     first = make_cell(*overrides)
-    assert picture_shape(first.config.data) == (32, 32, 1)
+    assert image_shape(first.config.data) == (32, 32, 1)
     file.write_bytes(contents[:-1] + b"x")
     os.utime(file, ns=(1, 1))
     assert make_cell(*overrides).id != first.id
 
 
-def test_a_picture_is_read_once_for_many_cells(
+def test_a_image_is_read_once_for_many_cells(
     make_cell: MakeCell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    file = tmp_path / "picture.png"
+    file = tmp_path / "image.png"
     file.write_bytes(bundled_path("camera").read_bytes())
     cell = make_cell("data=file", f"data.path={file}", "data.size=32")
     monkeypatch.setattr("pathlib.Path.read_bytes", lambda path: pytest.fail(f"{path} is read again"))
@@ -236,13 +236,13 @@ def test_a_picture_is_read_once_for_many_cells(
     assert cell_of(dataclasses.replace(cell.config, seed=1)).id != cell.id
 
 
-def test_a_picture_counts_by_its_contents(make_cell: MakeCell, tmp_path: Path) -> None:
+def test_a_image_counts_by_its_contents(make_cell: MakeCell, tmp_path: Path) -> None:
     first, second = tmp_path / "a.png", tmp_path / "my (1).png"
     for copy in (first, second):
         shutil.copy(bundled_path("coffee"), copy)
     cells = [make_cell("data=file", f"data.path='{path}'", "data.size=32") for path in (first, second)]
     assert cells[0].id == cells[1].id == make_cell("data.name=coffee").id
-    assert cells[1].axes["picture"] == "my (1)"
+    assert cells[1].axes["image"] == "my (1)"
     assert "my_1_" in cells[1].folder
     second.write_bytes(bundled_path("camera").read_bytes())
     assert make_cell("data=file", f"data.path='{second}'", "data.size=32").id != cells[0].id
@@ -265,7 +265,7 @@ def test_tables_are_told_which_weights_were_used(make_cell: MakeCell) -> None:
 def test_inputs_are_looked_at_before_any_compute(make_cell: MakeCell, tmp_path: Path) -> None:
     broken = tmp_path / "broken.png"
     broken.write_bytes(bundled_path("coffee").read_bytes()[:5000])
-    with refused(PictureError, broken, problem="truncated"):
+    with refused(ImageError, broken, problem="truncated"):
         check_inputs(make_cell("data=file", f"data.path={broken}"))
     with refused(WeightsError, broken, got=sha256(broken), names=("loss.path=", "loss=perceptual")):
         check_inputs(make_cell("loss=perceptual_pretrained", f"loss.path={broken}"))

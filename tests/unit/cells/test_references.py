@@ -65,7 +65,7 @@ def test_it_has_no_axes_but_those_of_the_observation(make_cell: MakeCell) -> Non
     cell = make_cell("method=tv", "method.sigma=estimate")
     assert cell.axes["method"] == "tv (reference, sigma estimated)"
     assert {axis for axis in AXES if cell.axes[axis] is not None} == {
-        "method", "beta_max", "noise", "picture", "noise_seed",
+        "method", "beta_max", "noise", "image", "noise_seed",
     }  # fmt: skip
     assert make_cell("method=ddpm").axes["method"] == "ddpm (trained reference)"
     assert make_cell("method=ddpm", "seed=3").axes["seed"] == 3

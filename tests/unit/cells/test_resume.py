@@ -255,10 +255,10 @@ def test_an_interruption_while_an_edge_is_measured_loses_no_row(
 ) -> None:
     left = iter(range(number))
 
-    def measure(*pictures: Any) -> Any:
+    def measure(*images: Any) -> Any:
         if next(left, None) is None:
             raise KeyboardInterrupt
-        return quality(*pictures)
+        return quality(*images)
 
     monkeypatch.setattr("dip_stages.dip.callbacks.quality", measure)
     monkeypatch.setattr("dip_stages.cells.fits.Checkpointer", EachEdge)
@@ -272,7 +272,7 @@ def test_an_interruption_while_an_edge_is_measured_loses_no_row(
     assert record.iterations["resumed_at"] == edges
 
 
-def test_an_interruption_while_pictures_are_left_costs_no_iteration(
+def test_an_interruption_while_images_are_left_costs_no_iteration(
     cell: Cell, expected: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def struck(*_: object) -> None:

@@ -24,7 +24,7 @@ SMALL = ("trainer.iterations=24", "runtime.threads=1")
 
 
 @pytest.mark.usefixtures("drawn")
-def test_a_cell_leaves_record_curves_pictures_and_plot(make_cell: MakeCell, tmp_path: Path) -> None:
+def test_a_cell_leaves_record_curves_images_and_plot(make_cell: MakeCell, tmp_path: Path) -> None:
     cell = make_cell("loss=perceptual", "scheduler.stages=3", "budget=constant")
     record = run_cell(cell, tmp_path / "cell", threads=1)
     assert read_record(tmp_path / "cell") == record
@@ -33,8 +33,8 @@ def test_a_cell_leaves_record_curves_pictures_and_plot(make_cell: MakeCell, tmp_
         "result.png", "logs",
     }  # fmt: skip
     for name in ("clean", "observed", "output", "average"):
-        with Image.open(tmp_path / "cell" / f"{name}.png") as picture:
-            assert picture.size == (32, 32)
+        with Image.open(tmp_path / "cell" / f"{name}.png") as image:
+            assert image.size == (32, 32)
     with Image.open(tmp_path / "cell" / "curve.png") as figure:
         assert figure.width > 1000
     assert (tmp_path / "cell" / "logs" / "metrics.csv").is_file()
@@ -52,17 +52,17 @@ def test_a_cell_leaves_record_curves_pictures_and_plot(make_cell: MakeCell, tmp_
     assert record.observation["sigma"] == pytest.approx(0.1)
 
 
-def test_end_and_peak_are_those_of_the_curve_and_the_peak_says_that_it_needs_the_clean_picture(
+def test_end_and_peak_are_those_of_the_curve_and_the_peak_says_that_it_needs_the_clean_image(
     make_cell: MakeCell, tmp_path: Path
 ) -> None:
     record = run_cell(make_cell("method=baseline", "trainer.chunk=4"), tmp_path, threads=1)
     with (tmp_path / "curves.csv").open() as file:
         rows = [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
     assert record.metrics is not None
-    for picture in ("output", "average"):
-        end, peak = record.metrics[picture]["end"], record.metrics[picture]["peak"]
-        assert end["psnr"] == rows[-1][f"{picture}_psnr"]
-        assert peak["psnr"] == max(row[f"{picture}_psnr"] for row in rows)
+    for image in ("output", "average"):
+        end, peak = record.metrics[image]["end"], record.metrics[image]["peak"]
+        assert end["psnr"] == rows[-1][f"{image}_psnr"]
+        assert peak["psnr"] == max(row[f"{image}_psnr"] for row in rows)
         assert peak["needs_clean"] is True
         assert "needs_clean" not in end
 
@@ -76,13 +76,13 @@ def test_one_thread_gives_the_same_numbers_again(make_cell: MakeCell, tmp_path: 
 def test_methods_of_a_pair_see_the_same_observation(make_cell: MakeCell, tmp_path: Path) -> None:
     for name, override in [("a", "method=baseline"), ("b", "protocol=clean"), ("c", "arch=dncnn"), ("d", "seed=7")]:
         run_cell(make_cell(override, "trainer.iterations=2"), tmp_path / name, threads=1)
-    pictures = {(tmp_path / name / "observed.png").read_bytes() for name in "abcd"}
-    assert len(pictures) == 1
+    images = {(tmp_path / name / "observed.png").read_bytes() for name in "abcd"}
+    assert len(images) == 1
     run_cell(make_cell("noise_seed=1", "trainer.iterations=2"), tmp_path / "e", threads=1)
-    assert (tmp_path / "e" / "observed.png").read_bytes() not in pictures
+    assert (tmp_path / "e" / "observed.png").read_bytes() not in images
 
 
-def test_only_the_clean_protocol_is_marked_as_seeing_the_clean_picture(make_cell: MakeCell, tmp_path: Path) -> None:
+def test_only_the_clean_protocol_is_marked_as_seeing_the_clean_image(make_cell: MakeCell, tmp_path: Path) -> None:
     sees = {
         protocol: run_cell(
             make_cell(f"protocol={protocol}", "trainer.iterations=2"), tmp_path / protocol, threads=1
@@ -153,7 +153,7 @@ def test_a_record_that_cannot_be_written_is_the_callers_to_tell(make_cell: MakeC
     assert not (tmp_path / "record.json").exists()
 
 
-def test_grey_pictures_of_odd_sizes_are_fitted_too(make_cell: MakeCell, tmp_path: Path) -> None:
+def test_grey_images_of_odd_sizes_are_fitted_too(make_cell: MakeCell, tmp_path: Path) -> None:
     cell = make_cell("data.name=camera", "data.size=45", "data.fit=inside", "trainer.iterations=10")
     record = run_cell(cell, tmp_path, threads=1)
     assert (record.observation["channels"], record.observation["height"], record.observation["width"]) == (1, 45, 45)

@@ -243,7 +243,7 @@ def test_every_option_file_opens_with_the_command_that_uses_it() -> None:
         ("budget.name=linear", "budget.name", "linear"),
         ("protocol.name=leaky", "protocol.name", "leaky"),
         ("method.name=dip", "method.name", "dip"),
-        ("method.input=picture", "method.input", "picture"),
+        ("method.input=image", "method.input", "image"),
         ("method.carry=both", "method.carry", "both"),
         ("method.input_channels=0", "method.input_channels", 0),
         ("arch.width=0", "arch.width", 0),

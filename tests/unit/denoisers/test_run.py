@@ -48,7 +48,7 @@ def test_its_record_is_that_of_the_same_observation(make_cell: MakeCell, tmp_pat
     assert "sigma 25.5/255 known" in said
 
 
-def test_its_figures_are_those_of_its_picture(make_cell: MakeCell, tmp_path: Path) -> None:
+def test_its_figures_are_those_of_its_image(make_cell: MakeCell, tmp_path: Path) -> None:
     cell = make_cell("method=nlm", *SMALL)
     record = run_cell(cell, tmp_path, threads=1)
     observation = build_observation(cell.config)
@@ -58,7 +58,7 @@ def test_its_figures_are_those_of_its_picture(make_cell: MakeCell, tmp_path: Pat
     assert record.metrics["output"]["end"]["psnr"] == pytest.approx(-10 * np.log10(error), abs=0.05)
 
 
-def test_an_estimate_is_of_the_observed_picture_and_on_record(make_cell: MakeCell, tmp_path: Path) -> None:
+def test_an_estimate_is_of_the_observed_image_and_on_record(make_cell: MakeCell, tmp_path: Path) -> None:
     record = run_cell(make_cell("method=tv", "method.sigma=estimate", *SMALL), tmp_path, threads=1)
     sigma = record.observation["given"]["sigma"]
     assert sigma["source"] == "estimate"

@@ -38,7 +38,7 @@ def test_a_row_a_chunk_edge(fitted: tuple[QualityCurve, object, list[tuple[float
     assert all(tuple(row) == CURVE_COLUMNS for row in curve.rows)
 
 
-def test_the_last_row_is_the_quality_of_the_last_pictures(
+def test_the_last_row_is_the_quality_of_the_last_images(
     fitted: tuple[QualityCurve, object, list[tuple[float, float]]],
 ) -> None:
     curve, module, _ = fitted

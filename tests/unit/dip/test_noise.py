@@ -40,7 +40,7 @@ def test_draws_are_float32_on_the_cpu_whatever_the_default() -> None:
     assert (draws.dtype, draws.device.type) == (torch.float32, "cpu")
 
 
-def a_picture(seed: int = 0, channels: int = 3) -> np.ndarray:
+def a_image(seed: int = 0, channels: int = 3) -> np.ndarray:
     return np.random.default_rng(seed).random((40, 50, channels), dtype=np.float32)
 
 
@@ -56,7 +56,7 @@ def test_draws_leave_global_random_state_alone() -> None:
     np.random.seed(1)  # noqa: NPY002 - the state that must be left alone
     before = torch.get_rng_state(), np.random.get_state()[1].copy()  # type: ignore[index]  # noqa: NPY002
     standard_normal((100,), 0)
-    observe(a_picture(), beta_max=0.1, noise_seed=0)
+    observe(a_image(), beta_max=0.1, noise_seed=0)
     assert torch.equal(torch.get_rng_state(), before[0])
     assert (np.random.get_state()[1] == before[1]).all()  # type: ignore[index]  # noqa: NPY002
 
@@ -68,12 +68,12 @@ def test_standard_normal_is_standard() -> None:
 
 
 def test_a_level_keeps_the_variance_and_an_observation_adds_to_it() -> None:
-    picture, eps = torch.full((3,), 0.5), torch.ones(3)
-    torch.testing.assert_close(noised(picture, 0.19, eps, keep_variance=True), torch.full((3,), 0.9 * 0.5 + 0.19**0.5))
-    torch.testing.assert_close(noised(picture, 0.25, eps, keep_variance=False), torch.full((3,), 1.0))
+    image, eps = torch.full((3,), 0.5), torch.ones(3)
+    torch.testing.assert_close(noised(image, 0.19, eps, keep_variance=True), torch.full((3,), 0.9 * 0.5 + 0.19**0.5))
+    torch.testing.assert_close(noised(image, 0.25, eps, keep_variance=False), torch.full((3,), 1.0))
 
 
-def test_a_flat_picture_has_no_noise() -> None:
+def test_a_flat_image_has_no_noise() -> None:
     for value in (0.0, 0.25, 77 / 255):
         assert estimate_sigma(np.full((32, 32, 3), value, np.float32)) == pytest.approx(0, abs=1e-6)
 

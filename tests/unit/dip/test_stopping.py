@@ -30,14 +30,14 @@ if TYPE_CHECKING:
 SHAPE = (1, 3, 16, 16)
 
 
-def pictures(count: int, seed: int = 0, scale: float = 1.0) -> Tensor:
+def images(count: int, seed: int = 0, scale: float = 1.0) -> Tensor:
     return torch.rand((count, *SHAPE), generator=torch.Generator().manual_seed(seed)) * scale
 
 
 def settling(count: int, seed: int = 0) -> Tensor:
     """Outputs that vary less and less up to the middle, and more and more from there."""
     wobble = (torch.arange(count) - count // 2).abs() / count + 0.01
-    return 0.5 + pictures(count, seed) * wobble.view(-1, 1, 1, 1, 1)
+    return 0.5 + images(count, seed) * wobble.view(-1, 1, 1, 1, 1)
 
 
 def unseen(_: Tensor | None) -> Tensor:
@@ -62,7 +62,7 @@ def read(rule: Rule, seen: Sequence[View]) -> Choice:
 
 
 def kept(choice: Choice, seen: Sequence[View]) -> None:
-    """Both pictures are those of the iteration that was chosen."""
+    """Both images are those of the iteration that was chosen."""
     assert torch.equal(choice.output, seen[choice.iteration - 1].output)
     assert torch.equal(choice.average, seen[choice.iteration - 1].average)
 
@@ -79,15 +79,15 @@ def test_discrepancy_takes_the_first_output_within_the_noise() -> None:
 
 
 def test_discrepancy_that_never_comes_keeps_the_last() -> None:
-    seen = views(pictures(4))
+    seen = views(images(4))
     choice = read(Discrepancy(torch.full(SHAPE, 9.0), 0.1), seen)
     assert (choice.iteration, choice.spent, choice.decided) == (4, 4, False)
     kept(choice, seen)
 
 
-def test_residual_takes_the_lowest_smoothed_distance_to_the_observed_picture() -> None:
+def test_residual_takes_the_lowest_smoothed_distance_to_the_observed_image() -> None:
     observed, decay = torch.full(SHAPE, 0.5), 0.7
-    wobble = pictures(30, seed=4) * 0.02
+    wobble = images(30, seed=4) * 0.02
     distances = torch.cat([torch.linspace(0.5, 0.1, 18), torch.linspace(0.1, 0.3, 12)])
     outputs = observed + distances.view(-1, 1, 1, 1, 1) + wobble
     smooth, values = 0.0, []
@@ -152,7 +152,7 @@ def test_wmv_begins_anew_with_a_stage() -> None:
 
 
 def test_wmv_keeps_the_last_stages_choice_where_the_next_has_no_full_window() -> None:
-    seen = views(torch.cat([settling(10), pictures(3)]), ends=[10])
+    seen = views(torch.cat([settling(10), images(3)]), ends=[10])
     choice = read(EsWmv(5, patience=100), seen)
     assert choice.iteration == read(EsWmv(5, patience=100), seen[:10]).iteration
 
@@ -212,14 +212,14 @@ def some_pixels(count: int) -> Tensor:
 
 
 def test_held_out_takes_the_average_that_is_nearest_where_the_fit_has_not_seen() -> None:
-    observed, held_out = pictures(1, seed=9)[0], some_pixels(40)
-    outputs = pictures(20)
+    observed, held_out = images(1, seed=9)[0], some_pixels(40)
+    outputs = images(20)
     seen = views(outputs)
     choice = read(HeldOut(observed, held_out, patience=100), seen)
     distances = [(view.average - observed)[held_out.expand(SHAPE)].square().mean() for view in seen]
     assert choice.iteration == int(torch.stack(distances).argmin()) + 1
     kept(choice, seen)
-    altered = torch.where(held_out, outputs, pictures(20, seed=3))  # elsewhere
+    altered = torch.where(held_out, outputs, images(20, seed=3))  # elsewhere
     assert read(HeldOut(observed, held_out, patience=100), views(altered)).iteration == choice.iteration
 
 
@@ -262,13 +262,13 @@ def test_sure_looks_only_now_and_then() -> None:
         calls.append(perturbation is None)
         return torch.zeros(SHAPE)
 
-    choice = read(Sure(observed, 0.1, 0, every=4), views(pictures(11), forward=forward))
+    choice = read(Sure(observed, 0.1, 0, every=4), views(images(11), forward=forward))
     assert calls == [True, False] * 2
     assert choice.iteration == 4
 
 
 def test_stage_gain_is_that_of_the_reports_figures() -> None:
-    target = pictures(1, seed=5)[0]
+    target = images(1, seed=5)[0]
     outputs = torch.stack([target + error for error in (0.5, 0.2, 0.21, 0.1, 0.0999, 0.05)])
     seen = views(outputs, target, ends=[2, 4, 5, 6])
     figures = [
@@ -291,8 +291,8 @@ def test_stage_gain_is_that_of_the_reports_figures() -> None:
 
 
 @pytest.mark.parametrize("of", ["output", "average"])
-def test_the_oracle_takes_the_nearest_to_the_clean_picture_and_says_what_it_is(of: str) -> None:
-    outputs, clean = pictures(20), pictures(1, seed=9)[0]
+def test_the_oracle_takes_the_nearest_to_the_clean_image_and_says_what_it_is(of: str) -> None:
+    outputs, clean = images(20), images(1, seed=9)[0]
     seen = views(outputs, ends=[10])
     choice = read(rule := Oracle(clean, of), seen)
     distances = [float((getattr(view, of) - clean).square().mean()) for view in seen]

@@ -168,11 +168,11 @@ def test_a_cell_of_a_sweep_has_one_thread_unless_told_otherwise(planned: MakePla
 def test_grids_take_file_names_that_hydras_grammar_would_not(planned: MakePlan, tmp_path: Path, name: str) -> None:
     from dip_stages.images.reading import bundled_path
 
-    picture = tmp_path / name
-    picture.write_bytes(bundled_path("coffee").read_bytes())
-    quoted = str(picture).replace("'", "\\'")
+    image = tmp_path / name
+    image.write_bytes(bundled_path("coffee").read_bytes())
+    quoted = str(image).replace("'", "\\'")
     plan = planned("sweep=custom", f"sweep.grids=[{{data:file,data.path:'{quoted}'}}]")
-    assert [p.cell.config.data.file for p in plan.cells] == [picture]
+    assert [p.cell.config.data.file for p in plan.cells] == [image]
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,10 @@ from tests.reporting import Sweep, axes
 
 @pytest.mark.usefixtures("drawn")
 def test_the_heat_map_names_kinds_by_what_tells_them_apart(sweep: Sweep) -> None:
-    for picture in ("rocket", "coffee"):
-        sweep.add(axes("baseline", picture=picture), 25.0)
-        sweep.add(axes("staged", picture=picture), 26.0)
-    sweep.add(axes("staged", picture="coffee", loss="perceptual (random)"), 22.0)
+    for image in ("rocket", "coffee"):
+        sweep.add(axes("baseline", image=image), 25.0)
+        sweep.add(axes("staged", image=image), 26.0)
+    sweep.add(axes("staged", image="coffee", loss="perceptual (random)"), 22.0)
     assert plot_grid(report.load(sweep.root), sweep.root / "grid.png")
     drawn = (sweep.root / "grid.svg").read_text()
     for said in ("staged, renoised, perceptual (random)", "staged, renoised, mse", "baseline", "26.00", "22.00"):

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from dip_stages.report.course_claims import verdicts
-from tests.reporting import BASELINE, PICTURES, cells, level
+from tests.reporting import BASELINE, IMAGES, cells, level
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,15 +32,15 @@ def test_a_claim_holds_or_fails_by_its_pairs(gain: float, said: str) -> None:
     assert verdict(frame, "budget") == [said]
 
 
-def test_an_effect_that_differs_in_sign_between_pictures_is_undecided() -> None:
-    frame = cells(BASELINE, {}, psnr=lambda row: level(row, staged=PICTURES.index(row["picture"]) - 1.0))
+def test_an_effect_that_differs_in_sign_between_images_is_undecided() -> None:
+    frame = cells(BASELINE, {}, psnr=lambda row: level(row, staged=IMAGES.index(row["image"]) - 1.0))
     assert verdict(frame, "C1") == ["undecided"]
 
 
 @pytest.mark.parametrize(("sure", "unsure"), [("output_psnr", "output_ssim"), ("output_ssim", "output_psnr")])
 def test_a_claim_that_one_metric_leaves_open_says_which(sure: str, unsure: str) -> None:
     frame = cells(BASELINE, {}, psnr=lambda row: level(row, staged=1.0))
-    differing = cells(BASELINE, {}, psnr=lambda row: level(row, staged=PICTURES.index(row["picture"]) - 1.0))
+    differing = cells(BASELINE, {}, psnr=lambda row: level(row, staged=IMAGES.index(row["image"]) - 1.0))
     table = verdicts(frame.assign(**{unsure: differing[unsure]})).set_index("claim")
     name = {"output_psnr": "PSNR", "output_ssim": "SSIM"}
     assert table.loc["C1", "verdict"] == f"undecided: in {name[unsure]}"
@@ -52,8 +52,8 @@ def test_a_claim_that_one_metric_leaves_open_says_which(sure: str, unsure: str) 
 
 
 def test_what_a_sweep_cannot_conclude_is_said() -> None:
-    one_picture = cells(BASELINE, {}, psnr=lambda row: level(row, staged=1.0), pictures=("rocket",), seeds=9)
-    assert verdict(one_picture, "C1") == ["undecided: one picture"]
+    one_image = cells(BASELINE, {}, psnr=lambda row: level(row, staged=1.0), images=("rocket",), seeds=9)
+    assert verdict(one_image, "C1") == ["undecided: one image"]
     one_seed = cells(BASELINE, {}, psnr=lambda row: level(row, staged=1.0), seeds=1)
     assert verdict(one_seed, "C1") == ["undecided: 3 pairs"]
     assert verdict(one_seed, "C3") == ["untested"]
@@ -77,7 +77,7 @@ def test_the_budget_leaves_the_output_at_its_best_or_not(gap: float, said: str) 
     assert table.loc["C7", "effect"] == pytest.approx(gap)
 
 
-def test_each_protocol_has_its_verdicts_and_says_whether_it_sees_the_clean_picture() -> None:
+def test_each_protocol_has_its_verdicts_and_says_whether_it_sees_the_clean_image() -> None:
     frame = cells(BASELINE, {}, {"protocol": "clean"}, psnr=lambda row: level(row) + 3 * (row["protocol"] == "clean"))
     table = verdicts(frame)
     first = table[table.claim == "C1"].set_index("protocol")

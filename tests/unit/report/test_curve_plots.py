@@ -6,7 +6,7 @@ from dip_stages.report.image_plots import _row
 from tests.reporting import Sweep, axes
 
 
-def test_a_baseline_stands_in_the_curves_of_every_protocol_and_pictures_are_not_chosen_by_quality(sweep: Sweep) -> None:
+def test_a_baseline_stands_in_the_curves_of_every_protocol_and_images_are_not_chosen_by_quality(sweep: Sweep) -> None:
     sweep.add(axes("baseline"), 25.0)
     first = sweep.add(axes("staged"), 21.0)
     sweep.add(axes("staged", loss="perceptual (random)"), 29.0)

@@ -163,7 +163,7 @@ def test_a_baseline_with_pixels_held_out_is_compared_with_the_one_that_sees_all(
 
 
 @pytest.mark.usefixtures("drawn")
-def test_the_report_shows_it_and_marks_what_needs_the_clean_picture(root: Path) -> None:
+def test_the_report_shows_it_and_marks_what_needs_the_clean_image(root: Path) -> None:
     text = report.report_sweep(root)
     assert "## Where each rule would have stopped" in text
     assert "| oracle *" in text

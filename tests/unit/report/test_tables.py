@@ -28,12 +28,12 @@ def test_ours_stand_beside_the_reported_figures_baselines_first(sweep: Sweep) ->
 
 
 @pytest.mark.usefixtures("unplotted")
-def test_the_difference_is_shown_on_the_reports_picture_alone(sweep: Sweep) -> None:
+def test_the_difference_is_shown_on_the_course_image_alone(sweep: Sweep) -> None:
     sweep.add(axes("baseline"), 25.0)
     assert "PSNR diff." not in comparison(report.load(sweep.root), "none")
     assert "No difference is shown" in report.report_sweep(sweep.root)
-    theirs = {"source": "butterflies", "reports_picture": True, "psnr": 20.0, "ssim": 0.3}
-    sweep.add(axes("staged", picture="butterflies"), 27.0, observation=theirs)
+    theirs = {"source": "butterflies", "course_image": True, "psnr": 20.0, "ssim": 0.3}
+    sweep.add(axes("staged", image="butterflies"), 27.0, observation=theirs)
     table = comparison(report.load(sweep.root), "renoised").set_index("#")
     assert table.loc["1", "PSNR diff."] == pytest.approx(27.0 - 27.7683)
     assert table.loc["1", "SSIM diff."] == pytest.approx(0.5 - 0.9827)
@@ -69,14 +69,14 @@ def test_what_was_reported_of_gaussian_noise_stands_beside_no_other(sweep: Sweep
     assert (poisson["noise"], poisson["PSNR ours"]) == ("poisson", 24.0)
 
 
-def test_the_grid_has_mean_and_deviation_over_seeds_and_pictures_and_marks_the_best(sweep: Sweep) -> None:
-    for picture, level in (("rocket", 0.0), ("coffee", 2.0)):
+def test_the_grid_has_mean_and_deviation_over_seeds_and_images_and_marks_the_best(sweep: Sweep) -> None:
+    for image, level in (("rocket", 0.0), ("coffee", 2.0)):
         for seed in (0, 1):
-            sweep.add(axes("baseline", picture=picture, seed=seed), 24.0 + level + seed)
-            sweep.add(axes("staged", picture=picture, seed=seed), 25.0 + level)
+            sweep.add(axes("baseline", image=image, seed=seed), 24.0 + level + seed)
+            sweep.add(axes("staged", image=image, seed=seed), 25.0 + level)
     table = grid(report.load(sweep.root), "renoised")
     assert table.PSNR.tolist() == ["25.50 ± 1.29", "26.00 ± 1.15"]
-    assert table[["pictures", "cells"]].to_numpy().tolist() == [[2, 4], [2, 4]]
+    assert table[["images", "cells"]].to_numpy().tolist() == [[2, 4], [2, 4]]
     assert table.best.tolist() == [False, True]
     assert "**26.00 ± 1.15**" in to_markdown(table)
     assert r"\textbf{26.00 $\pm$ 1.15}" in to_latex(table)

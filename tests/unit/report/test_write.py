@@ -29,20 +29,20 @@ def test_records_that_cannot_be_read_are_reported_as_such_where_nothing_else_is(
     assert "truncated" in text
 
 
-def test_the_report_is_written_and_says_what_sees_the_clean_picture_and_what_is_missing(sweep: Sweep) -> None:
+def test_the_report_is_written_and_says_what_sees_the_clean_image_and_what_is_missing(sweep: Sweep) -> None:
     sweep.add(axes("baseline"), 25.0)
     sweep.add(axes("staged", protocol="clean"), 29.0)
     sweep.add(axes("staged"), None)
     sweep.add(axes("staged", scheduler="scaled_linear"), missing=True)
     text = report.report_sweep(sweep.root)
-    assert "protocol clean – SEES THE CLEAN PICTURE" in text
+    assert "protocol clean – SEES THE CLEAN IMAGE" in text
     assert "2 done, 1 failed, 1 missing of 4 cells" in text
     assert "failed, diverged" in text
     written = {path.name for path in (sweep.root / "report").iterdir()}
     tables = (f"{name}_{protocol}" for name in ("table", "grid") for protocol in ("clean", "renoised"))
     assert written == {
         "cells.csv", "cells.parquet", "report.md", "index.html",
-        *(f"{figure}.{ending}" for figure in ("curves", "pictures", "details", "grid") for ending in ("png", "svg")),
+        *(f"{figure}.{ending}" for figure in ("curves", "images", "details", "grid") for ending in ("png", "svg")),
         *(f"{table}.{ending}" for table in (*tables, "claims") for ending in ("csv", "md", "tex", "html")),
     }  # fmt: skip
     assert len(pd.read_csv(sweep.root / "report" / "cells.csv")) == 4
@@ -65,7 +65,7 @@ def test_figures_cover_networks_seeds_and_holes(sweep: Sweep) -> None:
                 sweep.add(axes("staged", arch=arch, beta_max=beta_max, seed=seed), 25.0 + seed)
     shutil.rmtree(sweep.add(axes("staged", protocol="observed"), 20.0))
     report.report_sweep(sweep.root)
-    for name in ("curves", "pictures", "details", "grid", "effects"):
+    for name in ("curves", "images", "details", "grid", "effects"):
         with Image.open(sweep.root / "report" / f"{name}.png") as figure:
             assert min(figure.size) > 300
         assert "</svg>" in (sweep.root / "report" / f"{name}.svg").read_text()
@@ -74,6 +74,6 @@ def test_figures_cover_networks_seeds_and_holes(sweep: Sweep) -> None:
 def test_a_single_cell_is_described_with_what_the_peak_needed() -> None:
     text = report.describe(a_record("x", axes("staged", protocol="clean"), 25.0), folder=Path("here"))
     assert "output     PSNR  25.00 dB  SSIM 0.5000  after 40 iterations" in text
-    assert "found with the clean picture" in text
-    assert "guided by the clean picture" in text
+    assert "found with the clean image" in text
+    assert "guided by the clean image" in text
     assert "failed: diverged" in report.describe(a_record("x", axes("staged"), None), Path("here"))

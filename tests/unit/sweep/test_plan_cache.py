@@ -25,15 +25,15 @@ MADE = "all that it was made from"
 
 
 @pytest.fixture
-def picture(tmp_path: Path) -> Path:
-    path = tmp_path / "picture.png"
+def image(tmp_path: Path) -> Path:
+    path = tmp_path / "image.png"
     shutil.copy(bundled_path("coffee"), path)
     return path
 
 
 @pytest.fixture
-def plan(composing: Compose, tmp_path: Path, picture: Path) -> Plan:
-    sources = (("data=file", f"data.path={picture}"), ("data=bundled", "data.name=rocket"))
+def plan(composing: Compose, tmp_path: Path, image: Path) -> Plan:
+    sources = (("data=file", f"data.path={image}"), ("data=bundled", "data.name=rocket"))
     points = [
         ("method=baseline", "trainer.iterations=4", *source, f"seed={seed}") for source in sources for seed in (0, 1)
     ]
@@ -73,17 +73,15 @@ def test_a_plan_is_not_known_without_its_file_or_by_a_broken_one(plan: Plan) -> 
     assert known_plan(plan.root, MADE) is None
 
 
-def test_a_plan_is_not_known_once_a_picture_has_changed_or_is_gone(plan: Plan, picture: Path) -> None:
-    shutil.copy(bundled_path("astronaut"), picture)
+def test_a_plan_is_not_known_once_a_image_has_changed_or_is_gone(plan: Plan, image: Path) -> None:
+    shutil.copy(bundled_path("astronaut"), image)
     assert known_plan(plan.root, MADE) is None
-    picture.unlink()
+    image.unlink()
     assert known_plan(plan.root, MADE) is None
 
 
-def test_a_plan_of_pictures_that_a_folder_numbers_is_not_known(
-    composing: Compose, tmp_path: Path, picture: Path
-) -> None:
-    points = [("data=folder", f"data.path={picture.parent}", "data.index=0")]
+def test_a_plan_of_images_that_a_folder_numbers_is_not_known(composing: Compose, tmp_path: Path, image: Path) -> None:
+    points = [("data=folder", f"data.path={image.parent}", "data.index=0")]
     plan = make_plan("test", tmp_path, points, lambda overrides: composing("preset=smoke", *overrides), MADE)
     plan.write("")
     assert known_plan(plan.root, MADE) is None

@@ -3,7 +3,7 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING
 
-from dip_stages.errors import DriftError, PictureError
+from dip_stages.errors import DriftError, ImageError
 from dip_stages.images.reading import bundled_path
 from dip_stages.store.fingerprint import fingerprint
 from dip_stages.store.records import read_record
@@ -53,15 +53,15 @@ def test_a_module_of_other_code_that_is_imported_late_is_drift_and_the_cell_is_l
     assert record.error["type"] == "DriftError"
 
 
-def test_another_picture_than_the_plans_is_drift(make_cell: MakeCell, tmp_path: Path) -> None:
-    picture = tmp_path / "picture.png"
-    picture.write_bytes(bundled_path("coffee").read_bytes())
-    order = Order.of(make_cell("data=file", f"data.path={picture}"), tmp_path)
-    picture.write_bytes(bundled_path("camera").read_bytes())
+def test_another_image_than_the_plans_is_drift(make_cell: MakeCell, tmp_path: Path) -> None:
+    image = tmp_path / "image.png"
+    image.write_bytes(bundled_path("coffee").read_bytes())
+    order = Order.of(make_cell("data=file", f"data.path={image}"), tmp_path)
+    image.write_bytes(bundled_path("camera").read_bytes())
     with refused(DriftError, problem=f"not {order.id}"):
         order.cell()
-    picture.unlink()
-    with refused(DriftError, problem=f"{picture}: ") as caught:
+    image.unlink()
+    with refused(DriftError, problem=f"{image}: ") as caught:
         order.cell()
-    assert isinstance(caught.value.__cause__, PictureError)
-    assert caught.value.__cause__.setting == str(picture)
+    assert isinstance(caught.value.__cause__, ImageError)
+    assert caught.value.__cause__.setting == str(image)
