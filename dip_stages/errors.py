@@ -11,7 +11,7 @@
     ├── ModelError         a trained model that cannot be used, or is another than the one wanted
     ├── RecordError        a record on disk that cannot be trusted
     ├── CheckpointError    a checkpoint on disk that cannot be trusted
-    ├── ClaimError         a cell that another process has, or has taken over
+    ├── LeaseError         a cell that another process has, or has taken over
     ├── DriftError         a worker that is not what the plan was made with
     ├── LaunchError        a cluster that does not take jobs
     ├── DivergenceError    a loss that rolling back did not cure
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CheckpointError",
-    "ClaimError",
+    "LeaseError",
     "ConfigError",
     "DipStagesError",
     "DivergenceError",
@@ -124,7 +124,7 @@ class CheckpointError(DipStagesError):
     """A checkpoint that is truncated, of another schema, or of another cell."""
 
 
-class ClaimError(DipStagesError):
+class LeaseError(DipStagesError):
     """A cell that another process has, or has taken over."""
 
 

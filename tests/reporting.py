@@ -63,7 +63,7 @@ def a_record(folder: str, axes: dict[str, Any], psnr: float | None, **changes: A
         "iterations": {"planned": 40, "run": 40, "rollbacks": 0},
         "observation": {"source": "bundled", "psnr": 20.0, "ssim": 0.3},
         "metrics": None if psnr is None else {"output": pair, "average": pair, "result": result},
-        "stopping": {"rule": "none", "decided": False, "sigma": None, "readers": {}},
+        "stopping": {"rule": "none", "decided": False, "sigma": None, "monitors": {}},
         "error": {"message": "diverged"} if psnr is None else None,
     }
     return Record(**(values | changes))

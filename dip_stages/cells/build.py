@@ -175,8 +175,8 @@ def build_module(
     )
     kind: type[DIPModule] = {"staged": StagedDIP, "baseline": BaselineDIP, "aseqdip": AseqDIP}[config.fit.name]
     held_out = build_held_out(config, seed, size)
-    reading = (config.average, observation, seed, held_out)
-    rules = {label: build_rule(rule, *reading) for label, rule in config.reading.items()}
+    given = (config.average, observation, seed, held_out)
+    rules = {label: build_rule(rule, *given) for label, rule in config.active_monitors.items()}
     return kind(
         network,
         plan,
@@ -184,8 +184,8 @@ def build_module(
         settings,
         seed,
         average=build_average(config.average),
-        rule=build_rule(config.stopping, *reading),
-        readers={label: rule for label, rule in rules.items() if rule is not None},
+        rule=build_rule(config.stopping, *given),
+        monitors={label: rule for label, rule in rules.items() if rule is not None},
         held_out=held_out,
     )
 

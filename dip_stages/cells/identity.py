@@ -149,7 +149,7 @@ def _settings(config: Config) -> dict[str, Any]:
     everything = _counted(config)
     for key in ("logger", "runtime"):
         del everything[key]
-    everything["readers"] = {label: _counted(rule) for label, rule in config.reading.items()}
+    everything["monitors"] = {label: _counted(rule) for label, rule in config.active_monitors.items()}
     for section, names in _ignored(config).items():
         for name in names:
             everything[section].pop(name, None)

@@ -99,7 +99,7 @@ def ensemble_of(members: Sequence[Member], clean: Tensor) -> Member:
             "spent": sum(member.stopping["spent"] for member in members),
             "output": figures["output"],
             "average": figures["average"],
-            "readers": {},
+            "monitors": {},
         },
         images=images,
     )
@@ -122,10 +122,10 @@ def _result_is(config: Config) -> str:
 
 
 def _stopping_of(config: Config, module: DIPModule, clean: Tensor) -> dict[str, Any]:
-    """Return what rule and readers chose, and how near to the clean image that is."""
-    rules, read = config.reading, module.read  # both are made anew at each look
-    readers = {label: _read(rules[label], rule, read[label], clean) for label, rule in module.readers.items()}
-    return {**_read(config.stopping, module.rule, module.chosen, clean), "readers": readers}
+    """Return what rule and monitors chose, and how near to the clean image that is."""
+    rules, read = config.active_monitors, module.monitored  # both are made anew at each look
+    monitors = {label: _read(rules[label], rule, read[label], clean) for label, rule in module.monitors.items()}
+    return {**_read(config.stopping, module.rule, module.chosen, clean), "monitors": monitors}
 
 
 def _read(config: StoppingConfig, rule: Rule | None, choice: Choice, clean: Tensor) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from dip_stages.config.schema import (
     SchedulerConfig,
     TrainerConfig,
 )
-from dip_stages.config.stopping import AVERAGES, STOPPING, AutoConfig, ReadersConfig, StoppingConfig
+from dip_stages.config.stopping import AVERAGES, STOPPING, AutoConfig, MonitorsConfig, StoppingConfig
 from dip_stages.config.sweep import SweepOptions
 from dip_stages.errors import ConfigError, check_choice
 
@@ -50,11 +50,11 @@ _SECTIONS: dict[str, Collection[type]] = {
     "logger": [LoggerConfig],
     "runtime": [RuntimeConfig],
 }
-_PARTS = (*_SECTIONS, "readers", "seed", "noise_seed")
+_PARTS = (*_SECTIONS, "monitors", "seed", "noise_seed")
 SETTINGS: dict[str, dict[str, None]] = {
     section: dict.fromkeys(field.name for schema in schemas for field in fields(schema))
     for section, schemas in _SECTIONS.items()
-} | {"sweep": dict.fromkeys((*(field.name for field in fields(SweepOptions)), "grids")), "readers": {"rules": None}}
+} | {"sweep": dict.fromkeys((*(field.name for field in fields(SweepOptions)), "grids")), "monitors": {"rules": None}}
 """Settings of each section of a configuration, and those of the sweep."""
 
 
@@ -84,7 +84,7 @@ def parse(composed: DictConfig | Mapping[str, Any]) -> Config:
         )
     return Config(
         **sections | {"stopping": _rule(sections["stopping"], recorrupted=recorrupted)},
-        readers=_readers(config, recorrupted=recorrupted),
+        monitors=_monitors(config, recorrupted=recorrupted),
         seed=_seed(config, "seed"),
         noise_seed=_seed(config, "noise_seed"),
     )
@@ -120,15 +120,15 @@ def _rule(section: AutoConfig | StoppingConfig, *, recorrupted: bool) -> Stoppin
     return section.rule(recorrupted=recorrupted) if isinstance(section, AutoConfig) else section
 
 
-def _readers(config: Mapping[str, Any], *, recorrupted: bool) -> ReadersConfig:
-    section = config.get("readers")
+def _monitors(config: Mapping[str, Any], *, recorrupted: bool) -> MonitorsConfig:
+    section = config.get("monitors")
     rules = section.get("rules") if isinstance(section, dict) and section.keys() == {"rules"} else None
     if not isinstance(rules, dict):
         allowed = "rules, a mapping from a name to a rule's settings"
-        raise ConfigError(setting="readers", got=section, allowed=allowed)
+        raise ConfigError(setting="monitors", got=section, allowed=allowed)
     typed = {}
     for label in rules:
-        key = f"readers.rules.{label}"
+        key = f"monitors.rules.{label}"
         schema = _choose({key: rules[label]}, key, "name", STOPPING)
         try:
             typed[str(label)] = _rule(_section({key: rules[label]}, key, schema), recorrupted=recorrupted)
@@ -136,7 +136,7 @@ def _readers(config: Mapping[str, Any], *, recorrupted: bool) -> ReadersConfig:
             if error.setting and error.setting.startswith("stopping."):
                 error.setting = key + error.setting.removeprefix("stopping")
             raise
-    return ReadersConfig(typed)
+    return MonitorsConfig(typed)
 
 
 def _seed(config: Mapping[str, Any], key: str) -> int:

@@ -18,7 +18,7 @@ from dip_stages.config.stopping import (
     AverageConfig,
     HeldOutConfig,
     OracleConfig,
-    ReadersConfig,
+    MonitorsConfig,
     ResidualConfig,
     StageGainConfig,
     StoppingConfig,
@@ -435,7 +435,7 @@ class Config:
     trainer: TrainerConfig
     average: AverageConfig
     stopping: StoppingConfig
-    readers: ReadersConfig
+    monitors: MonitorsConfig
     ensemble: EnsembleConfig
     logger: LoggerConfig
     runtime: RuntimeConfig
@@ -588,7 +588,7 @@ class Config:
             return ()
         if self.reference:
             return (f"noise={noise}: method={self.reference.name} assumes Gaussian noise of one variance",)
-        rules = {rule.name: rule for rule in (self.stopping, *self.reading.values())}
+        rules = {rule.name: rule for rule in (self.stopping, *self.active_monitors.values())}
         found = {}
         if self.recorrupted:
             found["protocol=recorrupted"] = "Gaussian noise of one variance, of which it draws more"
@@ -604,15 +604,15 @@ class Config:
 
     @property
     def _estimates_sigma(self) -> bool:
-        rules = (self.stopping, *self.reading.values())
+        rules = (self.stopping, *self.active_monitors.values())
         return (self.recorrupted and self.protocol.sigma == "estimate") or any(
             getattr(rule, "sigma", None) == "estimate" for rule in rules
         )
 
     @property
-    def reading(self) -> dict[str, StoppingConfig]:
-        """The rules that read along, less those that can say nothing of such a fit."""
-        return {label: rule for label, rule in self.readers.rules.items() if self.readable_by(rule)}
+    def active_monitors(self) -> dict[str, StoppingConfig]:
+        """The monitors, less those that do not apply to such a fit."""
+        return {label: rule for label, rule in self.monitors.rules.items() if self.readable_by(rule)}
 
     @property
     def stages_alike(self) -> bool:

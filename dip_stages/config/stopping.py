@@ -1,4 +1,4 @@
-"""The schemas of what a fit's outputs are read with: the groups ``average``, ``stopping`` and ``readers``."""
+"""The schemas of what chooses a fit's result: the groups ``average``, ``stopping`` and ``monitors``."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = [
     "NoAverageConfig",
     "NoStoppingConfig",
     "OracleConfig",
-    "ReadersConfig",
+    "MonitorsConfig",
     "ResidualConfig",
     "StageGainConfig",
     "StoppingConfig",
@@ -224,8 +224,8 @@ STOPPING = {
 
 
 @dataclass(frozen=True)
-class ReadersConfig:
-    """Rules that read along and end nothing, by the names under which reports show them."""
+class MonitorsConfig:
+    """Stopping rules attached to a fit without ending it, by the names under which reports show them."""
 
     rules: dict[str, Any] = field(default_factory=dict)
 
@@ -235,4 +235,4 @@ class ReadersConfig:
     def __post_init__(self) -> None:
         for label, rule in self.rules.items():
             if isinstance(rule, NoStoppingConfig):
-                raise ConfigError(setting=f"readers.rules.{label}", got=rule.name, allowed="a rule that chooses")
+                raise ConfigError(setting=f"monitors.rules.{label}", got=rule.name, allowed="a rule that chooses")

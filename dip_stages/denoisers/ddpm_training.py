@@ -27,12 +27,12 @@ from dip_stages.denoisers.model_store import (
 )
 from dip_stages.dip.lightning import fitting, trainer_of
 from dip_stages.dip.observation import to_tensor
-from dip_stages.errors import CheckpointError, ClaimError, Interrupted, ModelError
+from dip_stages.errors import CheckpointError, LeaseError, Interrupted, ModelError
 from dip_stages.images.reading import fit_to, read_image, sha256
 from dip_stages.plotting import plot_losses
 from dip_stages.store.checkpoints import made_with, read_state, write_state, write_tensors
 from dip_stages.store.fingerprint import check_code, fingerprint
-from dip_stages.store.leases import Claim
+from dip_stages.store.leases import Lease
 from dip_stages.store.records import set_aside, write_csv, write_json
 
 if TYPE_CHECKING:
@@ -89,11 +89,11 @@ def trained(
     while method.model is None and not (folder / MODEL).exists():
         folder.mkdir(parents=True, exist_ok=True)
         try:
-            with Claim(folder) as claim:
+            with Lease(folder) as lease:
                 if not (folder / MODEL).exists():
-                    training = _Training(method.training, settings, folder, accelerator, claim)
+                    training = _Training(method.training, settings, folder, accelerator, lease)
                     training.run(every, stopping, tell)
-        except ClaimError:  # another cell trains it
+        except LeaseError:  # another cell trains it
             if stopping():
                 raise Interrupted("asked to stop while another process trains the model") from None
             time.sleep(1.0)
@@ -140,13 +140,13 @@ def _images(training: TrainingConfig, channels: int) -> list[Tensor]:
 
 
 class _Training:
-    """One attempt at a training, of the process that has the claim on its folder."""
+    """One attempt at a training, of the process that has the lease on its folder."""
 
     def __init__(
-        self, training: TrainingConfig, settings: dict[str, Any], folder: Path, accelerator: str, claim: Claim
+        self, training: TrainingConfig, settings: dict[str, Any], folder: Path, accelerator: str, lease: Lease
     ) -> None:
         self.training, self.settings, self.folder, self.accelerator = training, settings, folder, accelerator
-        self.claim = claim
+        self.lease = lease
         self.model = _ddpm(training, settings["channels"], _images(training, settings["channels"]))
         self.made_with: list[dict[str, Any]] = []
         self._before = 0.0
@@ -187,7 +187,7 @@ class _Training:
         except (Interrupted, KeyboardInterrupt):
             self.save()
             raise
-        self.claim.check()
+        self.lease.check()
         self._finish()
 
     def save(self) -> None:
@@ -196,7 +196,7 @@ class _Training:
         if state is None:
             return
         try:
-            self.claim.check()
+            self.lease.check()
             known = {"made_with": self.made_with, "seconds": self._seconds(), "model": state}
             write_state(self.folder / STATE, known)
         except OSError as error:

@@ -49,7 +49,7 @@ class DIPModule(pl.LightningModule):
     and the reference of the rollback are new in each. The clean image is unknown here but for what a plan under the
     protocol ``clean`` holds.
 
-    Rules read along; the one that governs ends the fit as soon as it has decided, on the CPU at that very iteration, on
+    The stopping rule ends the fit as soon as it has decided, on the CPU at that very iteration, on
     other devices at the end of the chunk.
 
     Args:
@@ -60,12 +60,12 @@ class DIPModule(pl.LightningModule):
         seed: Seeds the network's input and its jitter.
         average: Of the outputs; exponential by default.
         rule: Ends the fit, and chooses what to keep of it; None for all iterations.
-        readers: Rules that only read along, by name.
+        monitors: Stopping rules attached without ending the fit, by name.
         held_out: Pixels that the loss does not see, ``(1, 1, H, W)`` boolean; None for none.
 
     Attributes:
         rule: The rule that governs.
-        readers: The rules that read along.
+        monitors: The stopping rules attached without ending the fit.
         output: The image of the last iteration, ``(1, C, H, W)`` float32.
         loss_value: The last iteration's loss, a scalar tensor on the device.
         iteration: Iterations done; those that were rolled back do not count.
@@ -87,7 +87,7 @@ class DIPModule(pl.LightningModule):
         *,
         average: Average | None = None,
         rule: Rule | None = None,
-        readers: Mapping[str, Rule] | None = None,
+        monitors: Mapping[str, Rule] | None = None,
         held_out: Tensor | None = None,
     ) -> None:
         super().__init__()
@@ -102,7 +102,7 @@ class DIPModule(pl.LightningModule):
         self.stopping: Callable[[], bool] = lambda: False
         self._average = average or Exponential()
         self.rule = rule
-        self.readers = dict(readers or {})
+        self.monitors = dict(monitors or {})
         self._held_out = held_out
         self._seen = 1.0 if held_out is None else 1 - float(held_out.float().mean())  # of all pixels
         self.why_eager: str | None = None
@@ -123,9 +123,9 @@ class DIPModule(pl.LightningModule):
         return Choice(self.iteration, self.iteration, decided=False, output=self.output, average=self.average)
 
     @property
-    def read(self) -> dict[str, Choice]:
-        """What each of the readers would have chosen, by name."""
-        return {name: rule.choice(self._view()) for name, rule in self.readers.items()}
+    def monitored(self) -> dict[str, Choice]:
+        """What each of the monitors would have chosen, by name."""
+        return {name: rule.choice(self._view()) for name, rule in self.monitors.items()}
 
     @property
     def rollbacks(self) -> int:
@@ -218,7 +218,7 @@ class DIPModule(pl.LightningModule):
 
     @property
     def _rules(self) -> list[Rule]:
-        return [*([self.rule] if self.rule else []), *self.readers.values()]
+        return [*([self.rule] if self.rule else []), *self.monitors.values()]
 
     def _view(self, *, last_of_stage: bool = False) -> View:
         return View(self.output, self.average, self._target, last_of_stage, self._look)
@@ -350,11 +350,11 @@ class BaselineDIP(DIPModule):
     """
 
     def __init__(
-        self, network: nn.Module, plan: StagePlan, loss: Loss, settings: FitSettings, seed: int, **readers: Any
+        self, network: nn.Module, plan: StagePlan, loss: Loss, settings: FitSettings, seed: int, **monitors: Any
     ) -> None:
         if len(plan.stages) != 1 or plan.sees_clean:
             raise ConfigError(" stages in the plan", got=len(plan.stages), allowed="one blind stage")
-        super().__init__(network, plan, loss, settings, seed, **readers)
+        super().__init__(network, plan, loss, settings, seed, **monitors)
 
 
 class StagedDIP(DIPModule):
@@ -375,13 +375,13 @@ class AseqDIP(BaselineDIP):
         loss: The first term.
         settings: How to fit; ``penalty`` is :math:`\lambda`, ``refresh`` the steps between two inputs.
         seed: Seeds the jitter, which the paper has not.
-        readers: As :class:`DIPModule`.
+        monitors: As :class:`DIPModule`.
     """
 
     def __init__(
-        self, network: nn.Module, plan: StagePlan, loss: Loss, settings: FitSettings, seed: int, **readers: Any
+        self, network: nn.Module, plan: StagePlan, loss: Loss, settings: FitSettings, seed: int, **monitors: Any
     ) -> None:
-        super().__init__(network, plan, loss, settings, seed, **readers)
+        super().__init__(network, plan, loss, settings, seed, **monitors)
         self._steps = 0
 
     def _objective(self, output: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """Rules that choose which iteration of a fit to keep, without the clean image.
 
-A rule is a reader: it is shown every iteration and alters nothing, so any number of rules can read one fit, and each
+A rule is shown every iteration and alters nothing, so any number of rules can monitor one fit, and each
 chooses what it would have chosen alone. What it keeps lives on the device; the host looks at :attr:`Rule.ended` when it
 likes. When a stage begins, target or input change and statistics of the outputs jump, so each rule begins anew there
 as its docstring says. The one rule that needs the clean image, :class:`Oracle`, is for analysis, and says so in

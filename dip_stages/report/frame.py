@@ -283,7 +283,7 @@ def _varies(column: pd.Series, frame: pd.DataFrame) -> bool:
     """Whether a setting differs between cells that have it, beyond what method, network and loss explain."""
     if column.name in _SHOWN_AS_AXES:
         return False
-    if str(column.name).startswith("readers."):  # they change no figure of the cell
+    if str(column.name).startswith("monitors."):  # they change no figure of the cell
         return False
     known = column[column.notna()].map(repr)
     if known.nunique() < 2:

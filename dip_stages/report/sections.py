@@ -47,16 +47,16 @@ class Section:
         return f"{text}\n{self.notes}" if self.notes else text
 
 
-def sections(frame: pd.DataFrame, axes: pd.DataFrame, readings: pd.DataFrame, ensembles: pd.DataFrame) -> list[Section]:
+def sections(frame: pd.DataFrame, axes: pd.DataFrame, monitors: pd.DataFrame, ensembles: pd.DataFrame) -> list[Section]:
     """Return the sections of a sweep's report, those that it has something for.
 
     Args:
         frame: From :func:`dip_stages.report.load`.
         axes: From :func:`dip_stages.report.effects`.
-        readings: From :func:`dip_stages.report.load_readings`; may be empty.
+        monitors: From :func:`dip_stages.report.load_readings`; may be empty.
         ensembles: From :func:`dip_stages.report.ensembles.load_ensembles`; may be empty.
     """
-    return [*_comparisons(frame), *_stopping(readings), *_ensembles(ensembles), *_effects(axes), *_verdicts(frame)]
+    return [*_comparisons(frame), *_stopping(monitors), *_ensembles(ensembles), *_effects(axes), *_verdicts(frame)]
 
 
 def _comparisons(frame: pd.DataFrame) -> Iterator[Section]:
@@ -66,17 +66,17 @@ def _comparisons(frame: pd.DataFrame) -> Iterator[Section]:
             yield Section(_TITLES.get(protocol, protocol), f"table_{protocol}", table)
 
 
-def _stopping(readings: pd.DataFrame) -> Iterator[Section]:
-    """Yield what readers chose, where there were oracles among them."""
-    if "average_gap" in readings:
-        table = stopping_table(readings)
-        marked = table.assign(reader=table.reader + table["needs clean"].map({True: " *", False: ""}))
+def _stopping(monitors: pd.DataFrame) -> Iterator[Section]:
+    """Yield what monitors chose, where there were oracles among them."""
+    if "average_gap" in monitors:
+        table = stopping_table(monitors)
+        marked = table.assign(monitor=table.monitor + table["needs clean"].map({True: " *", False: ""}))
         shown = marked.drop(columns="needs clean")
         yield Section("Where each rule would have stopped", "stopping", shown, _STOPPING_NOTES)
 
 
 _STOPPING_NOTES = """\
-Rules that read along the same fits, and the iteration that each would have chosen. gap: PSNR of the average at the best
+Monitors of the same fits, and the iteration that each would have chosen. gap: PSNR of the average at the best
 iteration of the same fit, found with the clean image, less that at the iteration chosen, in dB; mean and worst over
 images, noise levels and seeds. PSNR and SSIM are the average's there; vs baseline: the difference to the plain
 baseline under the rule of the same name (auto is each method's own), on the same observation with the same seed. spent:

@@ -15,7 +15,7 @@ from dip_stages.report.image_plots import plot_details, plot_sheet
 from dip_stages.report.page import write_page
 from dip_stages.report.paired_effects import effects
 from dip_stages.report.sections import sections
-from dip_stages.report.stopping import readings_of, to_readings
+from dip_stages.report.stopping import monitors_of, to_monitors
 from dip_stages.report.stopping_plots import plot_gaps
 from dip_stages.report.tables import grid, protocols, to_html, to_latex, to_markdown
 from dip_stages.store.files import write_text
@@ -44,7 +44,7 @@ def report_sweep(root: str | os.PathLike[str]) -> str:
     """Gather a sweep from disk and write ``<sweep>/report/``.
 
     Written: ``index.html``, which opens from disk; ``cells.csv`` and ``.parquet`` (a row a cell), ``readings.csv`` (a
-    row a cell and rule that read along), ``ensembles.csv`` (a row an ensemble); as CSV, Markdown, LaTeX and HTML
+    row a cell and monitor), ``ensembles.csv`` (a row an ensemble); as CSV, Markdown, LaTeX and HTML
     ``table_<protocol>``, ``grid_<protocol>``, and what there is of :func:`dip_stages.report.sections.sections`; all of
     it as text in ``report.md``; and as PNG and SVG ``curves``, ``images``, ``details``, ``grid``, ``effects`` and
     ``gaps``.
@@ -59,15 +59,15 @@ def report_sweep(root: str | os.PathLike[str]) -> str:
         RecordError: If there is nothing to report on.
     """
     root = Path(root)
-    frame, readings, ensembles = _gathered(root)
+    frame, monitors, ensembles = _gathered(root)
     folder = root / "report"
     folder.mkdir(exist_ok=True)
     write_frame(frame, folder)
     axes = effects(frame)
-    for name, rows in (("readings", readings), ("ensembles", ensembles)):
+    for name, rows in (("monitors", monitors), ("ensembles", ensembles)):
         if not rows.empty:
             write_text(folder / f"{name}.csv", rows.to_csv(index=False))
-    shown = sections(frame, axes, readings, ensembles)
+    shown = sections(frame, axes, monitors, ensembles)
     for section in shown:
         _write_table(folder / section.file, section.table)
     for protocol in protocols(frame):
@@ -81,7 +81,7 @@ def report_sweep(root: str | os.PathLike[str]) -> str:
         "details.png": lambda path: plot_details(root, frame, path),
         "grid.png": lambda path: plot_grid(frame, path),
         "effects.png": lambda path: plot_effects(axes, path),
-        "gaps.png": lambda path: plot_gaps(readings, path),
+        "gaps.png": lambda path: plot_gaps(monitors, path),
     }
     drawn = [name for name, draw in figures.items() if draw(folder / name)]
     write_text(folder / "report.md", text + "".join(f"\n![{name}]({name})\n" for name in drawn))
@@ -92,17 +92,17 @@ def report_sweep(root: str | os.PathLike[str]) -> str:
 
 
 def _gathered(root: Path) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-    """Return cells, readings and ensembles of a sweep; each record is read once, and none is kept."""
+    """Return cells, monitors and ensembles of a sweep; each record is read once, and none is kept."""
     cells: list[dict[str, Any]] = []
-    readings: list[dict[str, Any]] = []
+    monitors: list[dict[str, Any]] = []
     ensembles: list[dict[str, Any]] = []
     for found in found_in(root):
         cells.append(found.row)
         if found.record:
-            readings += readings_of(found.record)
+            monitors += monitors_of(found.record)
             ensembles += ensemble_of(found.record)
     frame = to_frame(cells)
-    return frame, to_readings(readings, frame), pd.DataFrame(ensembles)
+    return frame, to_monitors(monitors, frame), pd.DataFrame(ensembles)
 
 
 def _write_table(path: Path, table: pd.DataFrame) -> None:

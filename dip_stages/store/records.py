@@ -77,8 +77,8 @@ class Record:
             to: which, at what iteration, PSNR, SSIM, whether the clean image chose it, and the gap to the peak. Of a
             reference there is no ``average``, no peak and no gap.
         stopping: The rule, whether it decided, the iteration that it chose, the iterations spent, the noise level it
-            went by and where it had that from, PSNR and SSIM of output and average there; and under ``readers`` the
-            same for each rule that read along. Of an ensemble, output and average are the means over its members. A
+            went by and where it had that from, PSNR and SSIM of output and average there; and under ``monitors`` the
+            same for each monitor. Of an ensemble, output and average are the means over its members. A
             reference has none.
         members: Of an ensemble: each member's seed, iterations, rollbacks, metrics and stopping.
         stages: One a stage that ended.

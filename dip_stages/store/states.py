@@ -32,7 +32,7 @@ class Look:
         record: Of a cell that is done, failed or lost; without what only a report needs, for there may be thousands.
         progress: Of a running cell: ``iteration``, ``iterations``, ``rate`` in iterations per second,
             ``loss``, ``psnr``.
-        left_by: Of a cell without a record whose claim is dead: who had it, for people.
+        left_by: Of a cell without a record whose lease is dead: who had it, for people.
         broken: Why there is a record that cannot be trusted.
         digest: Of the record's file, whether it can be trusted or not; None if there is none.
         waits_for: Of a queued cell: its job, for people.
@@ -67,20 +67,20 @@ def look(folder: Path, identity: str | None = None) -> Look:
     found = recorded(folder, identity)
     if found.state == "done":
         return found
-    claim = holder(folder)
-    if claim and claim[1]:
+    lease = holder(folder)
+    if lease and lease[1]:
         return Look("running", progress=_progress(folder), digest=found.digest)
-    if claim and not found.ended:
+    if lease and not found.ended:
         found = recorded(folder, identity)  # it may have ended between the two looks
     if found.ended:
         return found
     state = "resumable" if (folder / CHECKPOINT).exists() else "to do"
-    who = f"process {claim[0].pid} on {claim[0].name}" if claim and claim[0] else "a process" if claim else None
+    who = f"process {lease[0].pid} on {lease[0].name}" if lease and lease[0] else "a process" if lease else None
     return Look(state, left_by=who, broken=found.broken, digest=found.digest)
 
 
 def recorded(folder: Path, identity: str | None = None) -> Look:
-    """Look at a cell's record alone, whoever has its claim."""
+    """Look at a cell's record alone, whoever has its lease."""
     path = folder / RECORD
     try:
         content = path.read_bytes()

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from dip_stages.cells.allocator import keep_freed_memory
 from dip_stages.cells.runner import run_cell
-from dip_stages.errors import ClaimError, Interrupted
+from dip_stages.errors import LeaseError, Interrupted
 from dip_stages.store.fingerprint import fingerprint
-from dip_stages.store.leases import Claim
+from dip_stages.store.leases import Lease
 from dip_stages.store.records import RECORD, set_aside
 from dip_stages.store.states import recorded
 from dip_stages.sweep.progress import CellProgress
@@ -38,7 +38,7 @@ def run_single(cell: Cell, folder: Path) -> Record:
     before = {number: signal.signal(number, hear) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with Claim(folder), CellProgress(cell.folder) as progress:
+        with Lease(folder), CellProgress(cell.folder) as progress:
             found = recorded(folder, cell.id)
             if found.broken:
                 sys.stderr.write(f"{found.broken}; set aside as {set_aside(folder / RECORD).name}\n")
@@ -47,7 +47,7 @@ def run_single(cell: Cell, folder: Path) -> Record:
     except (Interrupted, KeyboardInterrupt) as stop:
         sys.stderr.write(f"{str(stop) or 'interrupted twice'}; the same command goes on\n")
         sys.exit(130)
-    except (ClaimError, OSError) as error:
+    except (LeaseError, OSError) as error:
         sys.stderr.write(f"{folder}: {error}\n")
         sys.exit(1)
     finally:

@@ -59,7 +59,7 @@ class Pack:
                     time.sleep(_UNTIL_KILLED)
                 break
             orders = [order for order in orders if found[Path(order.folder).name].status == "busy"]
-            # The claim of a job that was killed on another machine dies two minutes after it.
+            # The lease of a job that was killed on another machine dies two minutes after it.
             orders = orders if _all_free(orders, since + 1.5 * EXPIRY) else []
         return {name: vars(outcome) for name, outcome in outcomes.items()}
 

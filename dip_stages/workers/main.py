@@ -25,8 +25,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dip_stages.cells.allocator import keep_freed_memory
-from dip_stages.errors import ClaimError, DipStagesError, Interrupted
-from dip_stages.store.leases import Claim
+from dip_stages.errors import LeaseError, DipStagesError, Interrupted
+from dip_stages.store.leases import Lease
 from dip_stages.store.records import CHECKPOINT, RECORD, set_aside, write_record
 from dip_stages.store.states import recorded
 from dip_stages.workers.jobs import Order
@@ -86,7 +86,7 @@ class Stopper:
 
 
 def compute(order: Order, stopper: Stopper, together: int = 1, *, in_worker: bool = False) -> Outcome:
-    """Compute an ordered cell under a claim, unless it is done or another process has it; never raises an Exception.
+    """Compute an ordered cell under a lease, unless it is done or another process has it; never raises an Exception.
 
     Args:
         order: What to compute.
@@ -101,10 +101,10 @@ def compute(order: Order, stopper: Stopper, together: int = 1, *, in_worker: boo
         return Outcome("interrupted", "asked to stop before it began")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with _logged_to(folder) if in_worker else nullcontext(), Claim(folder) as claim:
+        with _logged_to(folder) if in_worker else nullcontext(), Lease(folder) as lease:
             if ended := _ended_before(order, folder):
                 return ended
-            write = _writer_under(claim)
+            write = _writer_under(lease)
             try:
                 cell = order.cell()
             except DipStagesError as error:
@@ -122,7 +122,7 @@ def compute(order: Order, stopper: Stopper, together: int = 1, *, in_worker: boo
                 together=together,
             )
             return _outcome_of(record)
-    except ClaimError as error:
+    except LeaseError as error:
         return Outcome("busy", str(error))
     except Interrupted as error:
         return Outcome("interrupted", str(error))
@@ -154,11 +154,11 @@ def _drop_checkpoint_of(record: Record, folder: Path) -> None:
             (folder / CHECKPOINT).unlink()
 
 
-def _writer_under(claim: Claim) -> Callable[[Path, Record], None]:
+def _writer_under(lease: Lease) -> Callable[[Path, Record], None]:
     """Return what writes a record, unless another process has taken the cell over."""
 
     def write(folder: Path, record: Record) -> None:
-        claim.check()
+        lease.check()
         write_record(folder, record)
 
     return write

@@ -21,8 +21,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dip_stages.errors import ClaimError
-from dip_stages.store.leases import Claim, holder
+from dip_stages.errors import LeaseError
+from dip_stages.store.leases import Lease, holder
 from dip_stages.store.records import PROGRESS, write_record
 from dip_stages.store.states import recorded
 from dip_stages.workers.fork_client import UNKNOWN, start_worker
@@ -108,9 +108,9 @@ class Worker:
         return self._process.poll() is None
 
     def _has_begun(self, folder: Path) -> bool:
-        """Return whether it has, or died with, the claim of a cell that it was given."""
-        claim = holder(folder)
-        return claim is not None and claim[0] is not None and claim[0].pid == self._process.pid
+        """Return whether it has, or died with, the lease of a cell that it was given."""
+        lease = holder(folder)
+        return lease is not None and lease[0] is not None and lease[0].pid == self._process.pid
 
     def ask_to_stop(self) -> None:
         """Ask it to leave a checkpoint and end; one that is still importing has nothing to leave."""
@@ -235,13 +235,13 @@ def note_failure(order: Order, kind: str, message: str) -> Outcome:
     folder = Path(order.folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with Claim(folder):
+        with Lease(folder):
             found = recorded(folder, order.id)
             if found.record is not None and found.digest != order.stale:
                 return Outcome(found.record.status, found.reason)
             (folder / PROGRESS).unlink(missing_ok=True)
             write_record(folder, order.failure(kind, message, lost=True))
-    except ClaimError as error:
+    except LeaseError as error:
         return Outcome("busy", str(error))
     except OSError as error:
         return Outcome("unwritten", f"{message}; and no record of it: {folder}: {error.strerror or error}")

@@ -8,7 +8,7 @@ import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dip_stages.store.leases import Claim, holder
+from dip_stages.store.leases import Lease, holder
 from dip_stages.workers.slurm_queue import RUNS, STOP, Queue
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ __all__ = ["Run", "order_path"]
 
 
 class Run:
-    """The folder of a driver's run, claimed as long as the driver lives.
+    """The folder of a driver's run, leased as long as the driver lives.
 
     Args:
         root: The sweep's folder.
@@ -33,16 +33,16 @@ class Run:
         self.token = f"{os.getpid()}-{uuid.uuid4().hex[:8]}"
         self.folder = root / RUNS / self.token
         self.folder.mkdir(parents=True)
-        self._claim = Claim(self.folder)
+        self._lease = Lease(self.folder)
 
     def __enter__(self) -> Self:
-        self._claim.__enter__()
+        self._lease.__enter__()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._claim.__exit__(kind, error, trace)
+        self._lease.__exit__(kind, error, trace)
 
     @property
     def stop_file(self) -> Path:
@@ -58,8 +58,8 @@ class Run:
         """Remove the folders of the runs whose driver and jobs are gone, and this one's: all they ordered has ended."""
         live = Queue(self.root).runs
         for folder in (self.root / RUNS).iterdir():
-            claim = holder(folder)
-            if folder == self.folder or not (folder.name in live or (claim and claim[1])):
+            lease = holder(folder)
+            if folder == self.folder or not (folder.name in live or (lease and lease[1])):
                 shutil.rmtree(folder, ignore_errors=True)
 
 

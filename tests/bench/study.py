@@ -2,7 +2,7 @@
 
 ``python -m tests.bench.study outputs/stopping_tuning outputs/stopping --into docs/stopping.md`` replaces what stands
 there between ``<!-- NAME -->`` and ``<!-- /NAME -->``, NAME being the sweep's. It puts into ``docs/NAME`` the figure,
-the readings, a row a cell and rule, and an archive of plan, records and curves, from which the sweep goes on once it is
+the monitors, a row a cell and rule, and an archive of plan, records and curves, from which the sweep goes on once it is
 unpacked into ``outputs/NAME``.
 """
 
@@ -27,19 +27,19 @@ if TYPE_CHECKING:
     import pandas as pd
 
 DEFAULT, ESTIMATED = "auto", "auto_estimated"
-"""The readers that stand for the default rule, with sigma known and estimated."""
+"""The monitors that stand for the default rule, with sigma known and estimated."""
 
 
-def targets(readings: pd.DataFrame, ensembles: pd.DataFrame, check_every: int) -> list[str]:
+def targets(monitors: pd.DataFrame, ensembles: pd.DataFrame, check_every: int) -> list[str]:
     """Return what was aimed at beside what came out, a line a kind of cell.
 
     A fit that is recorrupted knows or estimates sigma by itself, whatever the rule goes by.
     """
     lines = []
-    for kind, cells in readings.groupby(kinds(readings, but=["protocol.sigma"]), sort=False):
+    for kind, cells in monitors.groupby(kinds(monitors, but=["protocol.sigma"]), sort=False):
         own = cells.fit_sigma.notna()
-        known = cells[(cells.reader == DEFAULT) & (~own | (cells.fit_sigma == "known"))]
-        estimated = cells[(cells.reader == ESTIMATED) & (~own | (cells.fit_sigma == "estimate"))]
+        known = cells[(cells.monitor == DEFAULT) & (~own | (cells.fit_sigma == "known"))]
+        estimated = cells[(cells.monitor == ESTIMATED) & (~own | (cells.fit_sigma == "estimate"))]
         facts = []
         if len(known):
             gap, worst = known.average_gap.mean(), known.average_gap.max()
@@ -64,23 +64,23 @@ def targets(readings: pd.DataFrame, ensembles: pd.DataFrame, check_every: int) -
 def section(folder: Path) -> str:
     """Return a sweep's tables."""
     frame = load(folder)
-    readings, ensembles = load_readings(folder), load_ensembles(folder)
-    if "average_gap" not in readings:
-        sys.exit(f"{folder}: no cell in it was read along; allowed: a sweep with readers=all, some of it done")
+    monitors, ensembles = load_readings(folder), load_ensembles(folder)
+    if "average_gap" not in monitors:
+        sys.exit(f"{folder}: no cell in it has monitors; allowed: a sweep with monitors=all, some of it done")
     counts = ", ".join(f"{count} {state}" for state, count in frame[frame.planned].status.value_counts().items())
     images = ", ".join(sorted(frame.image.dropna().unique()))
     seconds = frame.seconds.sum()
     parts = [f"{counts} of {int(frame.planned.sum())} cells, on {images}; {seconds / 3600:.1f} hours of one core."]
-    marked = readings.assign(reader=readings.reader + readings["needs_clean"].map({True: " *", False: ""}))
+    marked = monitors.assign(monitor=monitors.monitor + monitors["needs_clean"].map({True: " *", False: ""}))
     parts.append(to_markdown(stopping_table(marked).drop(columns="needs clean")))
-    default = readings[readings.reader == DEFAULT]
-    by_level = stopping_table(default, by=["beta_max"]).drop(columns=["needs clean", "reader"])
+    default = monitors[monitors.monitor == DEFAULT]
+    by_level = stopping_table(default, by=["beta_max"]).drop(columns=["needs clean", "monitor"])
     by_level.insert(1, "sigma", (by_level.pop("beta_max") ** 0.5 * 255).round().astype(int))
     parts.append("The default rule by noise level, sigma of 255:")
     parts.append(to_markdown(by_level))
     if not ensembles.empty:
         parts += ["Ensembles:", to_markdown(ensemble_table(ensembles))]
-    parts.append("\n".join(["Aimed at, and what came of it:", "", *targets(readings, ensembles, check_every=20)]))
+    parts.append("\n".join(["Aimed at, and what came of it:", "", *targets(monitors, ensembles, check_every=20)]))
     return "\n\n".join(parts)
 
 
@@ -115,11 +115,11 @@ def main() -> None:
         if arguments.into is None:
             sys.stdout.write(f"{text}\n\n")
         else:
-            readings, figure = load_readings(folder), arguments.into.parent / folder.name / "gaps.png"
+            monitors, figure = load_readings(folder), arguments.into.parent / folder.name / "gaps.png"
             figure.parent.mkdir(exist_ok=True)
-            write_text(figure.with_name("readings.csv"), readings.to_csv(index=False, float_format="%.6g"))
+            write_text(figure.with_name("readings.csv"), monitors.to_csv(index=False, float_format="%.6g"))
             archive(folder, figure.with_name("cells.zip"))
-            if plot_gaps(readings, figure):
+            if plot_gaps(monitors, figure):
                 text += f"\n\n![gap to the peak, by rule and method]({folder.name}/{figure.name})"
             document = arguments.into.read_text(encoding="utf-8")
             write_text(arguments.into, replaced(document, folder.name, text))

@@ -118,8 +118,8 @@ def results(folder: Path) -> dict[str, Any]:
         found[identity] = {key: record[key] for key in ("status", "metrics", "stages", "settings", "observation")}
         for name in ("curves.csv", "output.png", "logs/metrics.csv"):
             found[identity][name] = (path.parent / name).read_bytes()
-    leftovers = [p.name for p in (folder / "outputs" / "faults").glob("*/*") if p.name.startswith((".", "claim"))]
-    ensure(not [name for name in leftovers if name.startswith("claim")], f"claims left: {leftovers}")
+    leftovers = [p.name for p in (folder / "outputs" / "faults").glob("*/*") if p.name.startswith((".", "lease"))]
+    ensure(not [name for name in leftovers if name.startswith("lease")], f"leases left: {leftovers}")
     return found
 
 

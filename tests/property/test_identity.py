@@ -192,7 +192,7 @@ COUNTED = {
     "stopping": "es_emv",
     "stopping.tau": 1.1,
     "stopping.sigma": "estimate",
-    "readers": "all",
+    "monitors": "all",
     "trainer.chunk": 3,
     "trainer.precision": "float32",
     "trainer.layout": "contiguous",

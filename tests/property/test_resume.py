@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from tests.conftest import MakeCell
 
 SMALL = {"unet": "arch.scales=2", "dncnn": "arch.depth=3", "resnet": "arch.blocks=2"}
-READ = ("readers.rules.es_wmv.window=3", "readers.rules.es_wmv.patience=5", "readers.rules.es_emv.patience=5")
+READ = ("monitors.rules.es_wmv.window=3", "monitors.rules.es_wmv.patience=5", "monitors.rules.es_emv.patience=5")
 FITS = {
     "staged": ("trainer.chunk=4", "trainer.precision=float32"),
     "fixed noise": ("trainer.chunk=4", "method.input=fixed_noise", "trainer.precision=bfloat16"),
@@ -43,7 +43,7 @@ FITS = {
         "trainer.lr=0.1",
     ),
     "perceptual": ("trainer.chunk=4", "loss=perceptual"),
-    "read by every rule": ("trainer.chunk=4", "stopping=none", "readers=all", "method.input=observed", *READ),
+    "read by every rule": ("trainer.chunk=4", "stopping=none", "monitors=all", "method.input=observed", *READ),
     "recorrupted": (
         "trainer.chunk=4",
         "protocol=recorrupted",

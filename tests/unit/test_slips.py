@@ -34,7 +34,7 @@ from dip_stages.errors import DipStagesError, DivergenceError
 from dip_stages.images import sources
 from dip_stages.images.reading import bundled_path, fit_to, read_image
 from dip_stages.store.fingerprint import fingerprint
-from dip_stages.store.leases import Claim
+from dip_stages.store.leases import Lease
 from dip_stages.store.records import RECORD, SCHEMA, Record, parse_record
 from dip_stages.sweep.compose import Composer
 from dip_stages.workers import ray, slurm
@@ -125,11 +125,11 @@ SETTINGS = [
         "trainer.held_out=0.1 loss=perceptual",
         "trainer.held_out: got 0.1 with loss=perceptual, which compares whole neighbourhoods; allowed: 0, or loss=mse",
     ),
-    ("'+readers.rules.mine={name: none}'", "readers.rules.mine: got 'none'; allowed: a rule that chooses"),
-    ("'+readers.rules.mine={name: es_wmv, window: 1}'", "readers.rules.mine.window: got 1; allowed: a number >= 2"),
+    ("'+monitors.rules.mine={name: none}'", "monitors.rules.mine: got 'none'; allowed: a rule that chooses"),
+    ("'+monitors.rules.mine={name: es_wmv, window: 1}'", "monitors.rules.mine.window: got 1; allowed: a number >= 2"),
     (
-        "+readers.more=3",
-        "readers: got {'rules': {}, 'more': 3}; allowed: rules, a mapping from a name to a rule's settings",
+        "+monitors.more=3",
+        "monitors: got {'rules': {}, 'more': 3}; allowed: rules, a mapping from a name to a rule's settings",
     ),
     (
         "loss=perceptual_pretrained loss.path=text.png",
@@ -209,7 +209,7 @@ COMMANDS = [
         "dip_stages sed=1",
         (
             "sed: no such group or setting; allowed: arch, average, beta_max, budget, data, logger, loss, method, "
-            "noise, preset, protocol, readers, scheduler, stopping, trainer, sweep, seed, noise_seed, outputs"
+            "noise, preset, protocol, monitors, scheduler, stopping, trainer, sweep, seed, noise_seed, outputs"
         ),
     ),
     ("dip_stages beta_max=0", "noise.beta_max: got 0.0; allowed: a number > 0 and < 1"),
@@ -275,7 +275,7 @@ COMMANDS = [
         "dip_stages -m sweep=custom 'sweep.exclude=[{arhc: dncnn}]'",
         (
             "sweep.exclude: arhc: no such axis; allowed: arch, average, beta_max, budget, data, logger, loss, method,"
-            " noise, preset, protocol, readers, scheduler, stopping, trainer, seed, noise_seed, and settings such as "
+            " noise, preset, protocol, monitors, scheduler, stopping, trainer, seed, noise_seed, and settings such as "
             "arch.width"
         ),
     ),
@@ -482,15 +482,15 @@ def header_alone(path: Path, side: int) -> Path:
     return written(path, b"\x89PNG\r\n\x1a\n" + b"".join(packed))
 
 
-def claimed_twice(folder: Path) -> None:
-    with Claim(folder):
-        Claim(folder)
+def leased_twice(folder: Path) -> None:
+    with Lease(folder):
+        Lease(folder)
 
 
 def taken_over(folder: Path) -> None:
-    with Claim(folder) as claim:
-        written(folder / "claim.1", "{}")
-        claim.check()
+    with Lease(folder) as lease:
+        written(folder / "lease.1", "{}")
+        lease.check()
 
 
 def diverged() -> None:
@@ -806,7 +806,7 @@ CALLS: list[tuple[str, Call, str]] = [
     ),
     (
         "a cell that is being computed",
-        lambda folder, _: claimed_twice(folder),
+        lambda folder, _: leased_twice(folder),
         "FOLDER: being computed by process PID on HOST",
     ),
     (

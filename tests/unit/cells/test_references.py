@@ -24,7 +24,7 @@ if TYPE_CHECKING:
         "scheduler=scaled_linear",
         "stopping=oracle",
         "average=none",
-        "readers=all",
+        "monitors=all",
         "ensemble.members=3",
         "runtime.threads=2",
     ],

@@ -64,7 +64,7 @@ def test_every_option_file_parses(composing: Compose, group: str, monkeypatch: p
     assert config.trainer.iterations > 0
 
 
-def test_a_rule_that_can_say_nothing_of_a_fit_is_refused_and_left_out_of_the_readers(composing: Compose) -> None:
+def test_a_rule_that_can_say_nothing_of_a_fit_is_refused_and_left_out_of_the_monitors(composing: Compose) -> None:
     for rule, others, problem, way in (
         ("sure", (), "method.input=previous_output", "method.input=observed"),
         ("stage_gain", ("method=baseline",), "method=baseline", "method=staged"),
@@ -74,16 +74,16 @@ def test_a_rule_that_can_say_nothing_of_a_fit_is_refused_and_left_out_of_the_rea
     ):
         with refused(ConfigError, "stopping", got=rule, names=(way,), problem=problem):
             parse(composing(f"stopping={rule}", *others))
-    everything = set(parse(composing("readers=all")).readers.rules)
-    assert set(parse(composing("readers=all")).reading) == everything - {"sure", "residual", "held_out"}
-    assert set(parse(composing("readers=all", "trainer.held_out=0.1")).reading) == everything - {"sure", "residual"}
-    observed = parse(composing("readers=all", "method=baseline", "method.input=observed"))
-    assert set(observed.reading) == everything - {"stage_gain", "residual", "held_out"}
-    recorrupted = ("readers=all", "protocol=recorrupted")
-    assert set(parse(composing(*recorrupted)).reading) == everything - {"stage_gain", "held_out"}
-    assert set(parse(composing(*recorrupted, "protocol.last_alpha=1")).reading) == everything - {"held_out"}
-    assert observed.readers.rules["oracle_of_output"].of == "output"
-    assert observed.readers.rules["discrepancy_estimated"].sigma == "estimate"
+    everything = set(parse(composing("monitors=all")).monitors.rules)
+    assert set(parse(composing("monitors=all")).active_monitors) == everything - {"sure", "residual", "held_out"}
+    assert set(parse(composing("monitors=all", "trainer.held_out=0.1")).active_monitors) == everything - {"sure", "residual"}
+    observed = parse(composing("monitors=all", "method=baseline", "method.input=observed"))
+    assert set(observed.active_monitors) == everything - {"stage_gain", "residual", "held_out"}
+    recorrupted = ("monitors=all", "protocol=recorrupted")
+    assert set(parse(composing(*recorrupted)).active_monitors) == everything - {"stage_gain", "held_out"}
+    assert set(parse(composing(*recorrupted, "protocol.last_alpha=1")).active_monitors) == everything - {"held_out"}
+    assert observed.monitors.rules["oracle_of_output"].of == "output"
+    assert observed.monitors.rules["discrepancy_estimated"].sigma == "estimate"
 
 
 @pytest.mark.parametrize(
@@ -119,10 +119,10 @@ def test_pixels_are_not_held_out_where_the_fit_would_see_them(
 def test_auto_stands_for_the_rule_that_fits_the_plan(
     composing: Compose, overrides: tuple[str, ...], rule: StoppingConfig
 ) -> None:
-    config = parse(composing(*overrides, "readers=all"))
+    config = parse(composing(*overrides, "monitors=all"))
     assert config.stopping == rule
-    governing = parse(composing(*(o for o in overrides if not o.startswith("stopping")), "readers=all"))
-    assert governing.readers.rules["auto"] == governing.stopping
+    governing = parse(composing(*(o for o in overrides if not o.startswith("stopping")), "monitors=all"))
+    assert governing.monitors.rules["auto"] == governing.stopping
 
 
 @pytest.mark.parametrize(
@@ -151,7 +151,7 @@ def test_what_recorruption_cannot_be_is_refused(
 @pytest.mark.parametrize(
     ("overrides", "parts"),
     [
-        (("noise=gaussian", "protocol=recorrupted", "readers=all"), []),
+        (("noise=gaussian", "protocol=recorrupted", "monitors=all"), []),
         (("noise=poisson", "method=baseline"), []),
         (("noise=clipped", "method=baseline"), ["stopping=discrepancy"]),
         (("noise=poisson",), ["protocol=renoised"]),
@@ -164,7 +164,7 @@ def test_what_recorruption_cannot_be_is_refused(
         (("noise=poisson", "method=baseline", "method.input=observed", "stopping=sure"), ["stopping=sure"]),
         (("noise=poisson", "protocol=observed", "stopping=es_wmv"), []),
         (
-            ("noise=clipped", "protocol=clean", "stopping=none", "readers=all"),
+            ("noise=clipped", "protocol=clean", "stopping=none", "monitors=all"),
             ["stopping=discrepancy", "sigma=estimate"],
         ),
     ],
@@ -196,9 +196,9 @@ def test_recorruption_rises_in_equal_ratios_and_one_alpha_is_one_stage(composing
         ("3", "mine.name", None, ()),
     ],
 )
-def test_a_bad_reader_is_named(composing: Compose, rule: str, name: str, got: object, names: tuple[str, ...]) -> None:
-    with refused(ConfigError, f"readers.rules.{name}", got=got, names=names):
-        parse(composing(f"+readers.rules.mine={rule}"))
+def test_a_bad_monitor_is_named(composing: Compose, rule: str, name: str, got: object, names: tuple[str, ...]) -> None:
+    with refused(ConfigError, f"monitors.rules.{name}", got=got, names=names):
+        parse(composing(f"+monitors.rules.mine={rule}"))
 
 
 @pytest.mark.parametrize("extra", EXTRAS)

@@ -81,7 +81,7 @@ def a_module(
     seed: int = 0,
     average: Average | None = None,
     rule: Rule | None = None,
-    readers: dict[str, Rule] | None = None,
+    monitors: dict[str, Rule] | None = None,
     **settings: object,
 ) -> tuple[DIPModule, Tiny]:
     network = Tiny(channels)
@@ -89,7 +89,7 @@ def a_module(
     if plan.net_input == "own_output":
         kind = AseqDIP
     fitted = FitSettings(input_channels=8, **settings)  # type: ignore[arg-type]
-    return kind(network, plan, MSELoss(), fitted, seed, average=average, rule=rule, readers=readers), network
+    return kind(network, plan, MSELoss(), fitted, seed, average=average, rule=rule, monitors=monitors), network
 
 
 def test_the_baseline_is_a_staged_fit_of_one_stage() -> None:
@@ -190,7 +190,7 @@ def test_a_recorrupted_stage_feeds_more_noise_and_aims_at_less_anew_each_time() 
         alphas=alphas,
         sigma=sigma,
     )
-    module, network = a_module(plan, 3, rule=None, readers={"gain": StageGain(99, 99)}, lr=0.0)
+    module, network = a_module(plan, 3, rule=None, monitors={"gain": StageGain(99, 99)}, lr=0.0)
     targets: list[Tensor] = []
     module.loss.register_forward_hook(lambda loss, *_: targets.append(loss.target.clone()))
     fit(module)
@@ -202,7 +202,7 @@ def test_a_recorrupted_stage_feeds_more_noise_and_aims_at_less_anew_each_time() 
         assert given.std().item() == pytest.approx(sigma, rel=0.02)
         assert given.mean().item() == pytest.approx(0, abs=0.005)
     # Rules are shown what the stage aims at, not one draw of it.
-    before = module.readers["gain"].state()["tensors"]["before"][0].item()
+    before = module.monitors["gain"].state()["tensors"]["before"][0].item()
     assert before == pytest.approx(-10 * ((module.output - observed) ** 2).mean().log10().item(), abs=1e-3)
 
 
@@ -338,7 +338,7 @@ def test_the_loss_of_a_fit_is_the_mean_over_the_pixels_that_it_sees() -> None:
     assert module.loss_value.item() == pytest.approx(errors.square().mean().item())
 
 
-def every_reader() -> dict[str, Rule]:
+def every_monitor() -> dict[str, Rule]:
     observed = a_image()
     return {
         "discrepancy": Discrepancy(observed, 0.2),
@@ -351,19 +351,19 @@ def every_reader() -> dict[str, Rule]:
     }
 
 
-def test_readers_alter_nothing_and_choose_what_they_would_choose_alone() -> None:
-    def module(**reading: Any) -> DIPModule:
+def test_monitors_alter_nothing_and_choose_what_they_would_choose_alone() -> None:
+    def module(**further: Any) -> DIPModule:
         network = nn.Sequential(Tiny(3).body, nn.BatchNorm2d(3), nn.Sigmoid())
         plan = a_staged_plan("observed")
-        return fit(StagedDIP(network, plan, MSELoss(), FitSettings(lr=0.1), 0, **reading))
+        return fit(StagedDIP(network, plan, MSELoss(), FitSettings(lr=0.1), 0, **further))
 
-    alone, watched = module(), module(readers=every_reader())
+    alone, watched = module(), module(monitors=every_monitor())
     assert torch.equal(alone.output, watched.output)
     assert torch.equal(alone.average, watched.average)
     for ours, theirs in zip(watched.network.state_dict().values(), alone.network.state_dict().values(), strict=True):
         assert torch.equal(ours, theirs)
-    for name in every_reader():
-        governed = module(rule=every_reader()[name])
+    for name in every_monitor():
+        governed = module(rule=every_monitor()[name])
         assert (governed.chosen.iteration, governed.chosen.decided) == (
             watched.read[name].iteration,
             watched.read[name].decided,
@@ -406,14 +406,14 @@ def test_a_fit_that_its_rule_ended_is_not_gone_on_with() -> None:
 
 
 def test_what_was_rolled_back_no_rule_has_seen() -> None:
-    whole, _ = a_module(a_staged_plan("previous_output"), 3, readers={"last": EsEmv(patience=4)})
+    whole, _ = a_module(a_staged_plan("previous_output"), 3, monitors={"last": EsEmv(patience=4)})
     fit(whole)
-    rolled, network = a_module(a_staged_plan("previous_output"), 3, readers={"last": EsEmv(patience=4)})
+    rolled, network = a_module(a_staged_plan("previous_output"), 3, monitors={"last": EsEmv(patience=4)})
     network.broken_calls = {6}
     fit(rolled)
     assert rolled.rollbacks == 1
     assert len(network.gave) > 15
-    assert rolled.readers["last"].state()["counts"] == whole.readers["last"].state()["counts"] == {"seen": 15}
+    assert rolled.monitors["last"].state()["counts"] == whole.monitors["last"].state()["counts"] == {"seen": 15}
 
 
 def test_the_observed_image_may_be_fed_throughout() -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dip_stages.store.leases import Claim
+from dip_stages.store.leases import Lease
 from dip_stages.store.records import RECORD, read_record
 from dip_stages.sweep.drive import Options, Reason, run_plan
 from dip_stages.sweep.plan import Plan, PlannedCell, make_plan
@@ -198,10 +198,10 @@ def test_a_cell_of_a_process_that_died_fails_as_lost_and_runs_the_next_time(
 
     def die(order: Order) -> None:
         if order.folder == str(lost):
-            claim = lost / "claim.1"
+            lease = lost / "lease.1"
             lost.mkdir(exist_ok=True)
-            Claim(lost)
-            claim.write_text(json.dumps(json.loads(claim.read_text()) | {"start": "of another process"}))
+            Lease(lost)
+            lease.write_text(json.dumps(json.loads(lease.read_text()) | {"start": "of another process"}))
             raise RuntimeError("its node went down")
 
     launcher = Launcher(before=die)
@@ -220,15 +220,15 @@ def test_a_cell_of_a_process_that_died_fails_as_lost_and_runs_the_next_time(
 def test_cells_that_another_driver_has_are_waited_for(plan: Plan) -> None:
     other = plan.cells[2]
     other.folder.mkdir(parents=True)
-    claim = Claim(other.folder)
-    claim.__enter__()
+    lease = Lease(other.folder)
+    lease.__enter__()
     launcher = Launcher()
 
     def finish() -> None:
         deadline = time.monotonic() + 120
         while len(launcher.outcomes) < 3 and time.monotonic() < deadline:  # until it was met
             time.sleep(0.1)
-        claim.__exit__(None, None, None)
+        lease.__exit__(None, None, None)
         compute(Order.of(other.cell, other.folder), Stopper())
 
     thread = threading.Thread(target=finish)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 from rich.console import Console
 
-from dip_stages.store.leases import Claim
+from dip_stages.store.leases import Lease
 from dip_stages.store.records import write_json, write_record
 from dip_stages.sweep import progress
 from dip_stages.sweep.progress import CellProgress, SweepProgress
@@ -71,7 +71,7 @@ def test_a_terminal_shows_a_bar_for_the_sweep_and_for_each_running_cell(
     for folder in folders:
         folder.mkdir()
     with SweepProgress(waiting(folders), every=1e9) as watch:
-        with Claim(folders[0]), Claim(folders[1]):
+        with Lease(folders[0]), Lease(folders[1]):
             write_json(
                 folders[0] / "progress.json",
                 {"iteration": 30, "rate": 12.25, "iterations": 100, "loss": 0.01, "psnr": 24.5},

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dip_stages.store.leases import Claim
+from dip_stages.store.leases import Lease
 from dip_stages.store.records import CHECKPOINT, read_record
 from dip_stages.store.states import Look, look
 from dip_stages.workers import batches
@@ -67,21 +67,21 @@ def test_a_pack_of_a_run_that_was_stopped_begins_nothing(written: list[str], tmp
 def test_a_cell_that_a_dying_job_still_has_is_waited_for(
     written: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One look comes before a worker meets the claim, and the others after: the job is gone at the fourth."""
+    """One look comes before a worker meets the lease, and the others after: the job is gone at the fourth."""
     (tmp_path / "cell0").mkdir()
-    claim = Claim(tmp_path / "cell0")
+    lease = Lease(tmp_path / "cell0")
     seen: list[str] = []
 
     def looked(folder: Path, identity: str) -> Look:
         found = look(folder, identity)
         seen.append(found.state)
         if len(seen) == 4:
-            claim.__exit__(None, None, None)
+            lease.__exit__(None, None, None)
         return found
 
     monkeypatch.setattr(batches, "look", looked)
     monkeypatch.setattr(batches, "_LOOK", 0.01)
-    with claim:
+    with lease:
         outcomes = packed(written[:1], 1, 1)[0]()
     assert outcomes["cell0"]["status"] == "done"
     assert [state == "running" for state in seen] == [True] * 4 + [False]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dip_stages.store.leases import Claim
+from dip_stages.store.leases import Lease
 from dip_stages.store.records import CHECKPOINT, read_record
 from dip_stages.store.states import look
 from dip_stages.workers import main
@@ -41,7 +41,7 @@ def test_an_order_is_carried_out_once(cell: Cell, tmp_path: Path) -> None:
 
 
 def test_a_cell_that_another_process_has_is_left_to_it(cell: Cell, tmp_path: Path) -> None:
-    with Claim(tmp_path):
+    with Lease(tmp_path):
         outcome = compute(Order.of(cell, tmp_path), Stopper())
         assert (outcome.status, "being computed by process" in outcome.message) == ("busy", True)
         assert note_failure(Order.of(cell, tmp_path), "SIGKILL", "gone").status == "busy"
@@ -74,7 +74,7 @@ def test_where_nothing_can_be_written_the_outcome_says_so(
     def refuse(*_: object) -> None:
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(main, "Claim", refuse)
+    monkeypatch.setattr(main, "Lease", refuse)
     outcome = compute(Order.of(cell, tmp_path), Stopper())
     assert (outcome.status, outcome.message) == ("unwritten", f"{tmp_path}: {text}")
     monkeypatch.undo()
@@ -89,7 +89,7 @@ def test_a_cell_that_was_taken_over_meanwhile_leaves_the_others_record(
 ) -> None:
     def taken(folder: Path, record: object) -> None:
         del record
-        (folder / "claim.9").write_text("{}")
+        (folder / "lease.9").write_text("{}")
 
     from dip_stages.cells import runner
 
