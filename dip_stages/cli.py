@@ -85,25 +85,25 @@ def task(composed: DictConfig) -> dict[str, Any] | None:
 
 
 def _run_in_sweep(composed: DictConfig, folder: Path, root: Path, *, in_process: bool) -> Outcome:
-    """Carry out the order of a cell, on a worker process of this job unless the launcher runs jobs in the driver."""
-    from dip_stages.workers.jobs import Order, read_order
+    """Carry out the job of a cell, on a worker process of this job unless the launcher runs jobs in the driver."""
+    from dip_stages.workers.jobs import Job, read_job
     from dip_stages.workers.main import Outcome, Stopper, compute
     from dip_stages.workers.process import own_workplace
-    from dip_stages.workers.run_folder import order_path
+    from dip_stages.workers.run_folder import job_path
 
     token = OmegaConf.select(composed, "sweep.run")
     if token is None:  # another sweeper's job
-        order = Order.of(_checked(composed), folder, stale=digest(folder / RECORD))
+        job = Job.of(_checked(composed), folder, stale=digest(folder / RECORD))
     else:
         try:
-            order = read_order(order_path(root, token, folder.name))
+            job = read_job(job_path(root, token, folder.name))
         except FileNotFoundError:
             return Outcome("interrupted", "its sweep was stopped before it began")
-        if order.stop and Path(order.stop).exists():
+        if job.stop and Path(job.stop).exists():
             return Outcome("interrupted", "asked to stop before it began")
     if in_process:
-        return compute(order, Stopper())
-    return own_workplace(order.config["runtime"]["threads"]).run(order)
+        return compute(job, Stopper())
+    return own_workplace(job.config["runtime"]["threads"]).run(job)
 
 
 def _run_single(cell: Cell, folder: Path) -> None:

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CheckpointError",
-    "LeaseError",
     "ConfigError",
     "DipStagesError",
     "DivergenceError",
@@ -38,6 +37,7 @@ __all__ = [
     "ImageError",
     "Interrupted",
     "LaunchError",
+    "LeaseError",
     "ModelError",
     "RecordError",
     "WeightsError",

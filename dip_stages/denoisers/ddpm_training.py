@@ -27,7 +27,7 @@ from dip_stages.denoisers.model_store import (
 )
 from dip_stages.dip.lightning import fitting, trainer_of
 from dip_stages.dip.observation import to_tensor
-from dip_stages.errors import CheckpointError, LeaseError, Interrupted, ModelError
+from dip_stages.errors import CheckpointError, Interrupted, LeaseError, ModelError
 from dip_stages.images.reading import fit_to, read_image, sha256
 from dip_stages.plotting import plot_losses
 from dip_stages.store.checkpoints import made_with, read_state, write_state, write_tensors

@@ -27,7 +27,7 @@ from dip_stages.errors import LeaseError
 if TYPE_CHECKING:
     from types import TracebackType
 
-__all__ = ["EXPIRY", "Lease", "Holder", "holder", "is_running"]
+__all__ = ["EXPIRY", "Holder", "Lease", "holder", "is_running"]
 
 EXPIRY = 120.0
 """Seconds after which the lease of another machine, if it has not moved, is dead."""

@@ -13,7 +13,7 @@ from dip_stages.report.cache import gather
 from dip_stages.store.states import look
 from dip_stages.sweep.interrupts import Interrupts
 from dip_stages.sweep.progress import SweepProgress
-from dip_stages.workers.jobs import Order
+from dip_stages.workers.jobs import Job
 from dip_stages.workers.process import note_failure
 from dip_stages.workers.run_folder import Run
 from dip_stages.workers.slurm_queue import Queue
@@ -120,7 +120,7 @@ def _submit(plan: Plan, left: Sequence[PlannedCell], looks: dict[str, Look], lau
     new = [planned for planned in left if planned.folder.name not in queued]
     if new:
         with Run(plan.root) as run:
-            run.order(_order(planned, looks[planned.cell.id].digest, run) for planned in new)
+            run.write(_job(planned, looks[planned.cell.id].digest, run) for planned in new)
             launch(new, 0, run.token)
     waiting = f"; {len(left) - len(new)} wait there already" if len(new) < len(left) else ""
     sys.stdout.write(
@@ -199,15 +199,15 @@ class _Driver:
 
     def run(self) -> None:
         tasks = self._tasks
-        if queued := [job for task in tasks if (job := self._job(task))]:
+        if queued := [slurm_job for task in tasks if (slurm_job := self._slurm_job(task))]:
             sys.stderr.write(f"{len(queued)} cells are in the queue of the cluster, the first as {queued[0]}\n")
         while tasks and not self._interrupts.asked():
-            self._launch_all([task for task in tasks if not self._job(task)])
+            self._launch_all([task for task in tasks if not self._slurm_job(task)])
             if self._interrupts.asked():
                 return
             tasks = self._unsettled(tasks)
 
-    def _job(self, task: _Task) -> str | None:
+    def _slurm_job(self, task: _Task) -> str | None:
         """Return the job of a cluster that has a cell, whichever run submitted it."""
         return self._queue.cells.get(task.planned.folder.name)
 
@@ -217,8 +217,8 @@ class _Driver:
             if self._interrupts.asked():
                 return
             batch = tasks[first : first + size]
-            orders = [self._order(task) for task in batch]
-            self._run.order(orders)
+            jobs = [self._job(task) for task in batch]
+            self._run.write(jobs)
             reasons = self._launch_batch([task.planned for task in batch], first)
             for task in batch:
                 if reason := reasons.get(task.planned.folder.name):
@@ -237,8 +237,8 @@ class _Driver:
             reasons = {planned.folder.name: Reason(f"{type(error).__name__}: {error}") for planned in cells}
         return reasons
 
-    def _order(self, task: _Task) -> Order:
-        return _order(task.planned, task.stale, self._run)
+    def _job(self, task: _Task) -> Job:
+        return _job(task.planned, task.stale, self._run)
 
     def _unsettled(self, tasks: list[_Task]) -> list[_Task]:
         """Return the cells that are left, once one is to be launched again; others may be somebody else's."""
@@ -247,7 +247,7 @@ class _Driver:
             begun, held = time.monotonic(), []
             for task in waiting:
                 found = task.planned.look()
-                if found.state == "running" or (not found.ended and self._job(task)):
+                if found.state == "running" or (not found.ended and self._slurm_job(task)):
                     task.unbegun = 0
                     held.append(task)
                 elif self._to_be_run_again(task, found):
@@ -283,15 +283,15 @@ class _Driver:
         reason = "; ".join(dict.fromkeys(task.reasons)) or "its job ended without a record and without a reason"
         died = f"{found.left_by} died in the middle of the cell"
         message = reason if not found.left_by else f"{died}; {reason}" if task.given_up else died
-        outcome = note_failure(self._order(task), "LostError", message)
+        outcome = note_failure(self._job(task), "LostError", message)
         if outcome.status == "unwritten":
             sys.stderr.write(f"{outcome.message}\n")
             return False
         return self._retried(task, task.planned.look())
 
 
-def _order(planned: PlannedCell, stale: str | None, run: Run) -> Order:
-    return Order.of(planned.cell, planned.folder.absolute(), stale=stale, stop=run.stop_file.absolute())
+def _job(planned: PlannedCell, stale: str | None, run: Run) -> Job:
+    return Job.of(planned.cell, planned.folder.absolute(), stale=stale, stop=run.stop_file.absolute())
 
 
 def _finish(root: Path, looks: Sequence[tuple[str, Look]], options: Options, *, interrupted: bool) -> int:

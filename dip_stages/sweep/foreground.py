@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from dip_stages.cells.allocator import keep_freed_memory
 from dip_stages.cells.runner import run_cell
-from dip_stages.errors import LeaseError, Interrupted
+from dip_stages.errors import Interrupted, LeaseError
 from dip_stages.store.fingerprint import fingerprint
 from dip_stages.store.leases import Lease
 from dip_stages.store.records import RECORD, set_aside

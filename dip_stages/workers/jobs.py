@@ -1,4 +1,4 @@
-"""Orders: the planned cell, as a worker gets it, whatever happens to ``conf/`` meanwhile. Torch-free."""
+"""Jobs: the planned cell, as a worker gets it, whatever happens to ``conf/`` meanwhile. Torch-free."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from dip_stages.store.records import Record, read_json
 if TYPE_CHECKING:
     from dip_stages.config import Config
 
-__all__ = ["Order", "plain", "read_order"]
+__all__ = ["Job", "plain", "read_job"]
 
 
 @dataclass(frozen=True)
-class Order:
+class Job:
     """A cell to compute, where, and what it was planned with.
 
     Attributes:
@@ -44,18 +44,18 @@ class Order:
     stop: str | None = None
 
     @classmethod
-    def of(cls, cell: Cell, folder: Path, *, stale: str | None = None, stop: Path | None = None) -> Order:
-        """Return the order of a planned cell."""
+    def of(cls, cell: Cell, folder: Path, *, stale: str | None = None, stop: Path | None = None) -> Job:
+        """Return the job of a planned cell."""
         return cls(
             cell.id, str(folder), cell.axes, plain(cell.config), fingerprint(), stale, str(stop) if stop else None
         )
 
     def write(self, path: Path) -> None:
-        """Write the order as JSON; not flushed to disk, since what a power cut loses is planned anew."""
+        """Write the job as JSON; not flushed to disk, since what a power cut loses is planned anew."""
         path.write_text(json.dumps(vars(self)), encoding="utf-8")
 
     def cell(self) -> Cell:
-        """Return the ordered cell.
+        """Return the planned cell.
 
         Raises:
             DriftError: If code or inputs are not those of the plan.
@@ -96,14 +96,14 @@ class Order:
         )
 
 
-def read_order(path: Path) -> Order:
-    """Read an order.
+def read_job(path: Path) -> Job:
+    """Read a job.
 
     Raises:
         FileNotFoundError: If there is none.
         RecordError: If it is not JSON.
     """
-    return Order(**read_json(path))
+    return Job(**read_json(path))
 
 
 def plain(config: Config) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """The worker: a process that computes one cell after another for whoever started it. Torch-free until the first cell.
 
-``python -m dip_stages.workers.main`` reads orders from its standard input, a JSON object a line, and answers each on
+``python -m dip_stages.workers.main`` reads jobs from its standard input, a JSON object a line, and answers each on
 its standard output with an :class:`Outcome`. It is a process of its own under every launcher but Hydra's ``basic``,
 because that is what a killed cell, one that runs out of memory or one that leaves the process may take with it, and no
 more. When its input ends, whoever started it is gone: it leaves a checkpoint and ends too.
@@ -25,11 +25,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dip_stages.cells.allocator import keep_freed_memory
-from dip_stages.errors import LeaseError, DipStagesError, Interrupted
+from dip_stages.errors import DipStagesError, Interrupted, LeaseError
 from dip_stages.store.leases import Lease
 from dip_stages.store.records import CHECKPOINT, RECORD, set_aside, write_record
 from dip_stages.store.states import recorded
-from dip_stages.workers.jobs import Order
+from dip_stages.workers.jobs import Job
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -50,7 +50,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of an order.
+    """What came of a job.
 
     Attributes:
         status: ``done``, ``failed``; ``interrupted``, when it was asked to stop; ``busy``, when another process has the
@@ -85,30 +85,30 @@ class Stopper:
         return self.asked
 
 
-def compute(order: Order, stopper: Stopper, together: int = 1, *, in_worker: bool = False) -> Outcome:
-    """Compute an ordered cell under a lease, unless it is done or another process has it; never raises an Exception.
+def compute(job: Job, stopper: Stopper, together: int = 1, *, in_worker: bool = False) -> Outcome:
+    """Compute a planned cell under a lease, unless it is done or another process has it; never raises an Exception.
 
     Args:
-        order: What to compute.
+        job: What to compute.
         stopper: Whether to stop.
         together: How many cells this process computes at once, this one among them.
         in_worker: Whether this is a worker's process: it logs to the cell's folder, and not even an interruption from
             the keyboard leaves this function. In the driver, Hydra sees to both.
     """
-    folder = Path(order.folder)
-    stopper.file = order.stop
+    folder = Path(job.folder)
+    stopper.file = job.stop
     if stopper():
         return Outcome("interrupted", "asked to stop before it began")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with _logged_to(folder) if in_worker else nullcontext(), Lease(folder) as lease:
-            if ended := _ended_before(order, folder):
+            if ended := _ended_before(job, folder):
                 return ended
             write = _writer_under(lease)
             try:
-                cell = order.cell()
+                cell = job.cell()
             except DipStagesError as error:
-                write(folder, order.failure(type(error).__name__, str(error), lost=True))
+                write(folder, job.failure(type(error).__name__, str(error), lost=True))
                 return Outcome("failed", str(error), spoilt=True)
             from dip_stages.cells.runner import run_cell
 
@@ -117,7 +117,7 @@ def compute(order: Order, stopper: Stopper, together: int = 1, *, in_worker: boo
                 folder,
                 threads=cell.config.runtime.threads,
                 stopping=stopper,
-                code=order.code,
+                code=job.code,
                 write=write,
                 together=together,
             )
@@ -134,14 +134,14 @@ def compute(order: Order, stopper: Stopper, together: int = 1, *, in_worker: boo
         return Outcome("failed", f"{type(error).__name__}: {error}\n{traceback.format_exc()}", spoilt=True)
 
 
-def _ended_before(order: Order, folder: Path) -> Outcome | None:
+def _ended_before(job: Job, folder: Path) -> Outcome | None:
     """Return the outcome of a record that another process wrote after the plan was made."""
-    found = recorded(folder, order.id)
+    found = recorded(folder, job.id)
     if found.broken:
         log.warning("%s; set aside as %s", found.broken, set_aside(folder / RECORD).name)
     if found.record is None:
         return None
-    if found.digest == order.stale:
+    if found.digest == job.stale:
         _drop_checkpoint_of(found.record, folder)
         return None
     return Outcome(found.record.status, found.reason)
@@ -174,7 +174,7 @@ _FORESEEN = {"DivergenceError", "ConfigError", "ModelError", "ImageError", "Weig
 
 
 def main() -> None:
-    """Compute the orders of the standard input, one in this thread, or several at once, each in one of its own."""
+    """Compute the jobs of the standard input, one in this thread, or several at once, each in one of its own."""
     answers = _Answers()
     keep_freed_memory()
     stopper = Stopper()
@@ -183,16 +183,16 @@ def main() -> None:
         signal.signal(heard, lambda *_: setattr(stopper, "asked", True))
     signal.pthread_sigmask(signal.SIG_UNBLOCK, HEARD)  # whoever started this may have held them back
     logging.getLogger().setLevel(logging.INFO)  # to the cell's own log; what failed, the driver says
-    orders = _Orders(stopper)
+    jobs = _Jobs(stopper)
     threading.Thread(target=import_all, name="imports", daemon=True).start()
     together = int(sys.argv[1]) if len(sys.argv) > 1 else 1
     lanes = ThreadPoolExecutor(together, "cell")
-    while answers.sound and (given := orders.next()) is not None and answers.sound:
-        number, order = given
+    while answers.sound and (given := jobs.next()) is not None and answers.sound:
+        number, job = given
         if together == 1:  # in the main thread, which hears what Lightning listens for
-            answers.write(number, compute(order, stopper, in_worker=True))
+            answers.write(number, compute(job, stopper, in_worker=True))
         else:
-            computed = lanes.submit(compute, order, stopper, together, in_worker=True)
+            computed = lanes.submit(compute, job, stopper, together, in_worker=True)
             computed.add_done_callback(answers.writer(number))
     lanes.shutdown()
     sys.stderr.flush()
@@ -203,7 +203,7 @@ class _Answers:
     """The standard output, for outcomes alone, a line each: what a library prints goes to the standard error.
 
     Attributes:
-        sound: Whether this process can take further orders.
+        sound: Whether this process can take further jobs.
     """
 
     def __init__(self) -> None:
@@ -213,11 +213,11 @@ class _Answers:
         self.sound = True
 
     def writer(self, number: int) -> Callable[[Future[Outcome]], None]:
-        """Return what answers the order of a number when its outcome is there."""
+        """Return what answers the job of a number when its outcome is there."""
         return lambda computed: self.write(number, computed.result())
 
     def write(self, number: int, outcome: Outcome) -> None:
-        """Answer the order of a number."""
+        """Answer the job of a number."""
         try:
             with self._writing:
                 self._file.write(json.dumps({"number": number, "outcome": vars(outcome)}) + "\n")
@@ -258,7 +258,7 @@ def _logged_to(folder: Path) -> Iterator[None]:
         handler.close()
 
 
-class _Orders:
+class _Jobs:
     """The standard input, read in a thread, so that its end is noticed in the middle of a cell."""
 
     def __init__(self, stopper: Stopper) -> None:
@@ -266,10 +266,10 @@ class _Orders:
         self._lines: list[str] = []
         self._ended = False
         self._news = threading.Condition()
-        threading.Thread(target=self._read, name="orders", daemon=True).start()
+        threading.Thread(target=self._read, name="jobs", daemon=True).start()
 
-    def next(self) -> tuple[int, Order] | None:
-        """Return the number of the next order and the order, or None when there are no more."""
+    def next(self) -> tuple[int, Job] | None:
+        """Return the number of the next job and the job, or None when there are no more."""
         with self._news:
             while not self._lines and not self._ended:
                 self._news.wait(1.0)  # so that signals are heard
@@ -278,7 +278,7 @@ class _Orders:
             if self._ended or self._stopper.asked:
                 return None
             values: dict[str, Any] = json.loads(self._lines.pop(0))
-        return values["number"], Order(**values["order"])
+        return values["number"], Job(**values["job"])
 
     def _read(self) -> None:
         for line in sys.stdin:

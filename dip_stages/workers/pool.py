@@ -19,7 +19,7 @@ from dip_stages.workers.process import Workplace
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from dip_stages.workers.jobs import Order
+    from dip_stages.workers.jobs import Job
 
 __all__ = ["Pool", "cores", "visible_gpus"]
 
@@ -27,10 +27,10 @@ _LOOK = 0.2
 
 
 class Pool:
-    """Computes ordered cells, several at a time.
+    """Computes planned cells, several at a time.
 
     Args:
-        orders: The cells; where one asks to stop, all do.
+        jobs: The cells; where one asks to stop, all do.
         workers: Processes; None for one a GPU, or one a core where there is none.
         gpus: What each worker sees, in rotation, as in ``CUDA_VISIBLE_DEVICES``; None for all that there are.
         together: Cells that each worker computes at once, each in a thread and, on a GPU, on a stream of its own.
@@ -39,7 +39,7 @@ class Pool:
 
     def __init__(
         self,
-        orders: Sequence[Order],
+        jobs: Sequence[Job],
         *,
         workers: int | None = None,
         gpus: Sequence[str] | None = None,
@@ -47,19 +47,19 @@ class Pool:
         shared_fate: bool = False,
     ) -> None:
         if gpus is None:
-            cuda = any(order.config["runtime"]["accelerator"] in ("auto", "cuda") for order in orders)
+            cuda = any(job.config["runtime"]["accelerator"] in ("auto", "cuda") for job in jobs)
             gpus = visible_gpus() if cuda else []
-        size = min(workers or len(gpus) or cores(), -(-len(orders) // together))
+        size = min(workers or len(gpus) or cores(), -(-len(jobs) // together))
         self._shared_fate = shared_fate
-        self._stop_file = Path(orders[0].stop) if orders and orders[0].stop else None
-        self._outcomes: list[Outcome | None] = [None] * len(orders)
-        self._left: queue.SimpleQueue[tuple[int, Order]] = queue.SimpleQueue()
-        for item in enumerate(orders):
+        self._stop_file = Path(jobs[0].stop) if jobs and jobs[0].stop else None
+        self._outcomes: list[Outcome | None] = [None] * len(jobs)
+        self._left: queue.SimpleQueue[tuple[int, Job]] = queue.SimpleQueue()
+        for item in enumerate(jobs):
             self._left.put(item)
         self._stopped_at: float | None = None
         self._places = [
             Workplace(
-                threads=orders[0].config["runtime"]["threads"],
+                threads=jobs[0].config["runtime"]["threads"],
                 gpu=gpus[slot % len(gpus)] if gpus else None,
                 together=together,
             )
@@ -112,11 +112,11 @@ class Pool:
         signal.pthread_sigmask(signal.SIG_BLOCK, HEARD)
         while self._stopped_at is None:
             try:
-                number, order = self._left.get_nowait()
+                number, job = self._left.get_nowait()
             except queue.Empty:
                 break
             try:
-                outcome = place.run(order)
+                outcome = place.run(job)
             except OSError as error:
                 outcome = Outcome("unwritten", f"no worker could be started: {error}")
             self._outcomes[number] = outcome

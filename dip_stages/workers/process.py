@@ -1,4 +1,4 @@
-"""Workers as their parent sees them: started, given orders, replaced when they die. Torch-free.
+"""Workers as their parent sees them: started, given jobs, replaced when they die. Torch-free.
 
 None of the libraries looked at does this: ``concurrent.futures`` and loky give up the whole pool when one process dies
 and say neither which task it had nor by which signal it went; submitit's local executor starts all jobs at once; Ray
@@ -29,7 +29,7 @@ from dip_stages.workers.fork_client import UNKNOWN, start_worker
 from dip_stages.workers.main import GRACE, Outcome
 
 if TYPE_CHECKING:
-    from dip_stages.workers.jobs import Order
+    from dip_stages.workers.jobs import Job
 
 __all__ = ["Worker", "Workplace", "note_failure", "own_workplace"]
 
@@ -56,14 +56,14 @@ class Worker:
         """The process; 0 as long as it has not started."""
         return self._process.pid
 
-    def run(self, order: Order) -> Outcome | None:
-        """Give an order and wait for what comes of it.
+    def run(self, job: Job) -> Outcome | None:
+        """Give a job and wait for what comes of it.
 
         Returns:
             The outcome; a worker that died on the cell leaves a failure record. None if it died before it began.
         """
         assert self._process.stdin is not None  # noqa: S101 - asked for
-        folder = Path(order.folder)
+        folder = Path(job.folder)
         answer: queue.SimpleQueue[Outcome | None] = queue.SimpleQueue()
         with self._lock:
             if self._ended:
@@ -72,20 +72,20 @@ class Worker:
                 number = next(self._numbers)
                 self._given[number] = (folder, answer)
                 with suppress(BrokenPipeError, ValueError):
-                    self._process.stdin.write(json.dumps({"number": number, "order": vars(order)}) + "\n")
+                    self._process.stdin.write(json.dumps({"number": number, "job": vars(job)}) + "\n")
                     self._process.stdin.flush()
         outcome = answer.get()
         if outcome is None:
-            return self._died_on(order)
-        if outcome.status == "failed" and recorded(folder).digest == order.stale:
-            return replace(note_failure(order, "WorkerError", outcome.message), spoilt=outcome.spoilt)
+            return self._died_on(job)
+        if outcome.status == "failed" and recorded(folder).digest == job.stale:
+            return replace(note_failure(job, "WorkerError", outcome.message), spoilt=outcome.spoilt)
         return outcome
 
-    def _died_on(self, order: Order) -> Outcome | None:
+    def _died_on(self, job: Job) -> Outcome | None:
         kind, message = _cause_of_death(self._process.wait())
         if self._killed:
             return Outcome("interrupted", "did not stop in time and was killed")
-        return note_failure(order, kind, message) if self._has_begun(Path(order.folder)) else None
+        return note_failure(job, kind, message) if self._has_begun(Path(job.folder)) else None
 
     def _hear(self) -> None:
         """Hand on the answers, until there are no more."""
@@ -104,7 +104,7 @@ class Worker:
 
     @property
     def sound(self) -> bool:
-        """Whether it can be given another order."""
+        """Whether it can be given another job."""
         return self._process.poll() is None
 
     def _has_begun(self, folder: Path) -> bool:
@@ -157,19 +157,17 @@ class Workplace:
         self._lock = threading.Lock()
         self._closing = False
 
-    def run(self, order: Order) -> Outcome:
+    def run(self, job: Job) -> Outcome:
         """Compute a cell, on a new worker if need be."""
         for _ in range(2):
             worker = self._take()
-            outcome = worker.run(order)
+            outcome = worker.run(job)
             self._give_back(worker, spoilt=outcome is None or outcome.spoilt)
             if outcome is not None:
                 return outcome
             if self._closing:
                 return Outcome("interrupted", "asked to stop before it began")
-        return note_failure(
-            order, "WorkerError", "two workers in a row died before they began; see their standard error"
-        )
+        return note_failure(job, "WorkerError", "two workers in a row died before they began; see their standard error")
 
     def begin_nothing(self) -> None:
         """Give no further cell to a worker."""
@@ -195,7 +193,7 @@ class Workplace:
 
     @property
     def _workers(self) -> set[Worker]:
-        """The one that takes orders, and those that end with the cells that they have."""
+        """The one that takes jobs, and those that end with the cells that they have."""
         with self._lock:
             return {*self._busy, *([self._worker] if self._worker else [])}
 
@@ -230,17 +228,17 @@ def own_workplace(threads: int | None) -> Workplace:
     return place
 
 
-def note_failure(order: Order, kind: str, message: str) -> Outcome:
+def note_failure(job: Job, kind: str, message: str) -> Outcome:
     """Write the record of a cell that was lost with its process, unless somebody else has it by now."""
-    folder = Path(order.folder)
+    folder = Path(job.folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with Lease(folder):
-            found = recorded(folder, order.id)
-            if found.record is not None and found.digest != order.stale:
+            found = recorded(folder, job.id)
+            if found.record is not None and found.digest != job.stale:
                 return Outcome(found.record.status, found.reason)
             (folder / PROGRESS).unlink(missing_ok=True)
-            write_record(folder, order.failure(kind, message, lost=True))
+            write_record(folder, job.failure(kind, message, lost=True))
     except LeaseError as error:
         return Outcome("busy", str(error))
     except OSError as error:

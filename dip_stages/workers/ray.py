@@ -25,7 +25,7 @@ _ADDRESS = "hydra.launcher.address"
 
 
 def run_on_ray(
-    orders: Sequence[str],
+    jobs: Sequence[str],
     *,
     init: Mapping[str, Any],
     options: Mapping[str, Any],
@@ -33,10 +33,10 @@ def run_on_ray(
     workers: int,
     together: int,
 ) -> Outcomes:
-    """Run orders as tasks of a Ray cluster, which runs a task again elsewhere when its process or machine dies.
+    """Run jobs as tasks of a Ray cluster, which runs a task again elsewhere when its process or machine dies.
 
     Args:
-        orders: Where the orders are, absolute, on a disk that all machines share.
+        jobs: Where the jobs are, absolute, on a disk that all machines share.
         init: Arguments of ``ray.init``.
         options: Of a task, such as ``num_cpus``, ``num_gpus``, ``max_retries``.
         cells_per_task: Cells of a task.
@@ -54,7 +54,7 @@ def run_on_ray(
     _connect(init)
     _check_fits(options)
     task = ray.remote(_compute).options(**options)
-    left = {task.remote(pack): pack for pack in packed(orders, cells_per_task, workers, together=together)}
+    left = {task.remote(pack): pack for pack in packed(jobs, cells_per_task, workers, together=together)}
     outcomes: Outcomes = {}
     while left:
         ended, _ = ray.wait(list(left), num_returns=1, timeout=_LOOK)

@@ -1,4 +1,4 @@
-"""A run: what one driver orders, in a folder of its own, ``<sweep>/runs/<token>``, which jobs anywhere can read."""
+"""A run: the jobs of one driver, in a folder of its own, ``<sweep>/runs/<token>``, that all machines can read."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from dip_stages.workers.jobs import Order
+    from dip_stages.workers.jobs import Job
 
-__all__ = ["Run", "order_path"]
+__all__ = ["Run", "job_path"]
 
 
 class Run:
@@ -49,13 +49,13 @@ class Run:
         """The file whose appearance asks every cell of this run to stop."""
         return self.folder / STOP
 
-    def order(self, orders: Iterable[Order]) -> None:
-        """Write orders where jobs find them."""
-        for order in orders:
-            order.write(order_path(self.root, self.token, Path(order.folder).name))
+    def write(self, jobs: Iterable[Job]) -> None:
+        """Write jobs where any process of any machine finds them."""
+        for job in jobs:
+            job.write(job_path(self.root, self.token, Path(job.folder).name))
 
     def clean(self) -> None:
-        """Remove the folders of the runs whose driver and jobs are gone, and this one's: all they ordered has ended."""
+        """Remove the folders of the runs whose driver and Slurm jobs are gone, and this one's: all its jobs ended."""
         live = Queue(self.root).runs
         for folder in (self.root / RUNS).iterdir():
             lease = holder(folder)
@@ -63,6 +63,6 @@ class Run:
                 shutil.rmtree(folder, ignore_errors=True)
 
 
-def order_path(root: Path, token: str, cell_folder: str) -> Path:
-    """Return where the order of a cell is."""
+def job_path(root: Path, token: str, cell_folder: str) -> Path:
+    """Return where the job of a cell is."""
     return root / RUNS / token / f"{cell_folder}.json"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from dip_stages.errors import LaunchError
 from dip_stages.workers.batches import packed
 from dip_stages.workers.main import Outcome
-from dip_stages.workers.slurm_queue import STOP, end_of, live_jobs, note_jobs
+from dip_stages.workers.slurm_queue import STOP, end_of, live_slurm_jobs, note_slurm_jobs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -52,11 +52,11 @@ class Submission:
     parameters: Mapping[str, Any] = field(default_factory=dict)
 
 
-def run_on_slurm(orders: Sequence[str], run: Path, submission: Submission, *, detach: bool = False) -> Outcomes:
-    """Submit orders as jobs and wait for them.
+def run_on_slurm(jobs: Sequence[str], run: Path, submission: Submission, *, detach: bool = False) -> Outcomes:
+    """Submit jobs, in batches, as Slurm jobs, and wait for them.
 
     Args:
-        orders: Where the orders are, absolute.
+        jobs: Where the jobs are, absolute.
         run: The folder of the run; which job has which cell is written down there, and submitit keeps its files in it.
         submission: How.
         detach: Whether to leave them to the cluster; all arrays are then submitted at once.
@@ -70,25 +70,24 @@ def run_on_slurm(orders: Sequence[str], run: Path, submission: Submission, *, de
     """
     executor = _executor(run, submission)
     slurm = submission.cluster == "slurm"
-    packs = packed(
-        orders, submission.cells_per_job, submission.workers, together=submission.together, ends_with_job=slurm
-    )
+    packs = packed(jobs, submission.cells_per_job, submission.workers, together=submission.together, preemptible=slurm)
     outcomes: Outcomes = {}
     for first in range(0, len(packs), submission.array_size):
         array = packs[first : first + submission.array_size]
-        jobs = _submit(executor, array)
+        slurm_jobs = _submit(executor, array)
+        packed_in = dict(zip(slurm_jobs, array, strict=True))
         if slurm:
-            note_jobs(run, {cell: job.job_id for job, pack in zip(jobs, array, strict=True) for cell in pack.cells})
+            note_slurm_jobs(run, {cell: each.job_id for each, pack in packed_in.items() for cell in pack.cells})
         if detach:
-            for job, pack in zip(jobs, array, strict=True):
-                outcomes |= _all(pack, "submitted", f"Slurm job {job.job_id}")
+            for slurm_job, pack in packed_in.items():
+                outcomes |= _all(pack, "submitted", f"Slurm job {slurm_job.job_id}")
             continue
         try:
-            for job, pack in _as_they_end(dict(zip(jobs, array, strict=True)), slurm=slurm):
-                outcomes |= _outcomes(job, pack, slurm=slurm)
+            for slurm_job, pack in _as_they_end(packed_in, slurm=slurm):
+                outcomes |= _outcomes(slurm_job, pack, slurm=slurm)
         except BaseException:
             if slurm and (run / STOP).exists():  # what has not begun need not; what runs has been asked to stop
-                ids = sorted({job.job_id.partition("_")[0] for job in jobs})
+                ids = sorted({slurm_job.job_id.partition("_")[0] for slurm_job in slurm_jobs})
                 subprocess.run(["scancel", "--state=PENDING", *ids], check=False, timeout=30)  # noqa: S603, S607
             raise
     return outcomes
@@ -114,51 +113,53 @@ def _submit(executor: AutoExecutor, packs: Sequence[Pack]) -> list[Job[Any]]:
         with executor.batch():
             return [executor.submit(pack) for pack in packs]
     except (RuntimeError, OSError) as error:
-        raise LaunchError(f"the cluster does not take the jobs: {error}") from error
+        raise LaunchError(f"the cluster does not take the slurm_jobs: {error}") from error
 
 
-def _as_they_end(jobs: dict[Job[Any], Pack], *, slurm: bool) -> Iterator[tuple[Job[Any], Pack]]:
+def _as_they_end(slurm_jobs: dict[Job[Any], Pack], *, slurm: bool) -> Iterator[tuple[Job[Any], Pack]]:
     """Yield jobs when they have left a result, or ended without one: Slurm itself is asked every few seconds."""
-    left = dict(jobs)
+    left = dict(slurm_jobs)
     missed: dict[Job[Any], float] = {}
     asked = time.monotonic()
     while left:
         states: Mapping[str, str] | None = None
         if slurm and time.monotonic() - asked >= _ASK:
-            asked, states = time.monotonic(), live_jobs()
-        for job in list(left):
+            asked, states = time.monotonic(), live_slurm_jobs()
+        for slurm_job in list(left):
             if not slurm:
-                ended = job.done()
-            elif job.paths.result_pickle.exists():
+                ended = slurm_job.done()
+            elif slurm_job.paths.result_pickle.exists():
                 ended = True
             else:
-                ended = states is not None and _gone(job, states, missed)
+                ended = states is not None and _gone(slurm_job, states, missed)
             if ended:
-                yield job, left.pop(job)
+                yield slurm_job, left.pop(slurm_job)
         time.sleep(_LOOK)
 
 
-def _gone(job: Job[Any], states: Mapping[str, str], missed: dict[Job[Any], float]) -> bool:
+def _gone(slurm_job: Job[Any], states: Mapping[str, str], missed: dict[Job[Any], float]) -> bool:
     """Return whether Slurm has not known a job for so long that its result would be seen, on a shared disk too."""
-    if job.job_id in states:
-        missed.pop(job, None)
+    if slurm_job.job_id in states:
+        missed.pop(slurm_job, None)
         return False
-    return time.monotonic() - missed.setdefault(job, time.monotonic()) >= _VANISHED
+    return time.monotonic() - missed.setdefault(slurm_job, time.monotonic()) >= _VANISHED
 
 
-def _outcomes(job: Job[Any], pack: Pack, *, slurm: bool) -> Outcomes:
+def _outcomes(slurm_job: Job[Any], pack: Pack, *, slurm: bool) -> Outcomes:
     why = ""
-    if job.paths.result_pickle.exists():
+    if slurm_job.paths.result_pickle.exists():
         try:
-            outcomes: Outcomes = job.result()
-        except RuntimeError as error:  # what submitit makes of an exception in a job: a trace, and where the logs are
+            outcomes: Outcomes = slurm_job.result()
+        except (
+            RuntimeError
+        ) as error:  # what submitit makes of an exception in a job: a trace, and where the logs are
             lines = [line.strip() for line in str(error).splitlines()]
             said = [line for line in lines if line and not line.startswith(("---", "You can"))]
             why = f": {said[-1]}" if said else ""
         else:
             return outcomes
-    ended = end_of(job.job_id) if slurm else f"its job, process {job.job_id}, ended"
-    return _all(pack, "lost", f"{ended}{why}; its log: {job.paths.stderr}")
+    ended = end_of(slurm_job.job_id) if slurm else f"its slurm_job, process {slurm_job.job_id}, ended"
+    return _all(pack, "lost", f"{ended}{why}; its log: {slurm_job.paths.stderr}")
 
 
 def _all(pack: Pack, status: str, message: str) -> Outcomes:

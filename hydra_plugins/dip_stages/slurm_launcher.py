@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import OmegaConf
 
-from hydra_plugins.dip_stages import _orders
+from hydra_plugins.dip_stages import _jobs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,8 +25,8 @@ _OF_SLURM = (
 )  # fmt: skip
 
 
-class SlurmLauncher(_orders.OrdersLauncher):
-    """Runs what the sweeper ``grids`` ordered; ``conf/hydra/launcher/submitit_slurm.yaml`` has the settings."""
+class SlurmLauncher(_jobs.JobsLauncher):
+    """Runs what the sweeper ``grids`` planned; ``conf/hydra/launcher/submitit_slurm.yaml`` has the settings."""
 
     def __init__(
         self,
@@ -39,11 +39,11 @@ class SlurmLauncher(_orders.OrdersLauncher):
         **parameters: Any,
     ) -> None:
         self.cluster = cluster
-        self.cells_per_job = _orders.whole("cells_per_job", cells_per_job)
-        self.workers = _orders.whole("workers", workers)
-        self.together = _orders.whole("together", together)
-        self.array_size = _orders.whole("max_batch_size", max_batch_size)
-        self.timeouts = _orders.whole("max_num_timeout", max_num_timeout, least=0)
+        self.cells_per_job = _jobs.whole("cells_per_job", cells_per_job)
+        self.workers = _jobs.whole("workers", workers)
+        self.together = _jobs.whole("together", together)
+        self.array_size = _jobs.whole("max_batch_size", max_batch_size)
+        self.timeouts = _jobs.whole("max_num_timeout", max_num_timeout, least=0)
         self.parameters = {
             f"slurm_{name}" if name in _OF_SLURM else name: OmegaConf.to_container(value)
             if OmegaConf.is_config(value)
@@ -61,7 +61,7 @@ class SlurmLauncher(_orders.OrdersLauncher):
         del initial_job_idx
         from dip_stages.workers.slurm import Submission, run_on_slurm
 
-        paths = _orders.ordered(self.config, job_overrides)
+        paths = _jobs.planned_jobs(self.config, job_overrides)
         submission = Submission(
             self.cluster,
             self.cells_per_job,
@@ -74,4 +74,4 @@ class SlurmLauncher(_orders.OrdersLauncher):
         outcomes = run_on_slurm(
             list(map(str, paths)), paths[0].parent, submission, detach=bool(self.config.sweep.detach)
         )
-        return _orders.returned([outcomes[path.stem] for path in paths])
+        return _jobs.returned([outcomes[path.stem] for path in paths])

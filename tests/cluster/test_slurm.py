@@ -13,7 +13,7 @@ import pytest
 
 from dip_stages.store.leases import holder
 from dip_stages.store.records import read_record
-from dip_stages.workers.slurm_queue import live_jobs
+from dip_stages.workers.slurm_queue import live_slurm_jobs
 from tests.cluster.sweeps import LONG, metrics_in, module, running, start, sweep, until
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ def test_an_interruption_takes_back_what_waits_and_the_same_command_finishes(
     said, _ = process.communicate(timeout=60)
     assert process.returncode == 130, said
     assert "interrupted: 2 of 2 cells are left" in said
-    until(lambda: not submitted & set(live_jobs() or {}), "the jobs to end", seconds=30)
+    until(lambda: not submitted & set(live_slurm_jobs() or {}), "the jobs to end", seconds=30)
     code, said = sweep(tmp_path, *LONG, "seed=0,1", *SLURM)
     assert code == 0, said
     assert metrics_in(tmp_path) == undisturbed

@@ -38,7 +38,7 @@ from dip_stages.store.leases import Lease
 from dip_stages.store.records import RECORD, SCHEMA, Record, parse_record
 from dip_stages.sweep.compose import Composer
 from dip_stages.workers import ray, slurm
-from dip_stages.workers.jobs import Order
+from dip_stages.workers.jobs import Job
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -437,7 +437,7 @@ def test_a_slip_in_a_command_is_a_sentence_and_nothing_is_written(
         ),
         (
             "dip_stages -m hydra/sweeper=basic hydra/launcher=local seed=1,2",
-            ("this launcher runs what hydra/sweeper=grids orders; allowed: that sweeper\n",),
+            ("this launcher runs what hydra/sweeper=grids plans; allowed: that sweeper\n",),
         ),
         ("dip_stages.denoise a.png b.png arch=transformer", ("Could not find 'arch/transformer'",)),
         ("dip_stages.train method.training.steps=7", ("Could not override 'method.training.steps'",)),
@@ -816,7 +816,7 @@ CALLS: list[tuple[str, Call, str]] = [
     ),
     (
         "other code than the plan's",
-        lambda *_: Order("a", "a", {}, {}, "before").cell(),
+        lambda *_: Job("a", "a", {}, {}, "before").cell(),
         (
             "the code of dip_stages, or torch, changed between the plan and this worker's start; the same command "
             "plans anew, with the code that is there now"
@@ -824,7 +824,7 @@ CALLS: list[tuple[str, Call, str]] = [
     ),
     (
         "another input than the plan's",
-        lambda *_: Order("a", "a", {}, {}, fingerprint()).cell(),
+        lambda *_: Job("a", "a", {}, {}, fingerprint()).cell(),
         (
             "an input changed since it was planned: method.name: got None; allowed: baseline, staged, aseqdip, nlm, "
             "tv, bm3d, ddpm"

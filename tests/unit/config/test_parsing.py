@@ -76,7 +76,10 @@ def test_a_rule_that_can_say_nothing_of_a_fit_is_refused_and_left_out_of_the_mon
             parse(composing(f"stopping={rule}", *others))
     everything = set(parse(composing("monitors=all")).monitors.rules)
     assert set(parse(composing("monitors=all")).active_monitors) == everything - {"sure", "residual", "held_out"}
-    assert set(parse(composing("monitors=all", "trainer.held_out=0.1")).active_monitors) == everything - {"sure", "residual"}
+    assert set(parse(composing("monitors=all", "trainer.held_out=0.1")).active_monitors) == everything - {
+        "sure",
+        "residual",
+    }
     observed = parse(composing("monitors=all", "method=baseline", "method.input=observed"))
     assert set(observed.active_monitors) == everything - {"stage_gain", "residual", "held_out"}
     recorrupted = ("monitors=all", "protocol=recorrupted")

@@ -365,12 +365,12 @@ def test_monitors_alter_nothing_and_choose_what_they_would_choose_alone() -> Non
     for name in every_monitor():
         governed = module(rule=every_monitor()[name])
         assert (governed.chosen.iteration, governed.chosen.decided) == (
-            watched.read[name].iteration,
-            watched.read[name].decided,
+            watched.monitored[name].iteration,
+            watched.monitored[name].decided,
         )
-        assert governed.iteration == watched.read[name].spent
-        assert torch.equal(governed.chosen.output, watched.read[name].output)
-        assert torch.equal(governed.chosen.average, watched.read[name].average)
+        assert governed.iteration == watched.monitored[name].spent
+        assert torch.equal(governed.chosen.output, watched.monitored[name].output)
+        assert torch.equal(governed.chosen.average, watched.monitored[name].average)
 
 
 def a_rule_that_decides_at(number: int) -> tuple[DIPModule, Tiny]:

@@ -109,12 +109,12 @@ def test_settings_that_differ_are_told_apart_null_among_them(tmp_path: Path) -> 
         settings = {"method": {"name": "baseline"}, "protocol": {"last_alpha": value}, "seed": seed}
         monitors = {name: choice("oracle", 9, 27.0, 30.0 + seed) for name in ("oracle", "oracle_of_output")}
         a_monitored_cell(tmp_path, f"cell{seed}", seed, monitors, settings=settings)
-    monitors = load_readings(tmp_path)
-    table = stopping_table(monitors)
+    frame = load_readings(tmp_path)
+    table = stopping_table(frame)
     assert list(table["protocol.last_alpha"]) == ["0.1", "0.1", "null", "null"]
     assert list(table["PSNR"]) == [32.0, 32.0, 30.5, 30.5]
-    assert set(kinds(monitors)) == {"baseline, last_alpha=null", "baseline, last_alpha=0.1"}
-    assert set(kinds(monitors, but=["protocol.last_alpha"])) == {"baseline"}
+    assert set(kinds(frame)) == {"baseline, last_alpha=null", "baseline, last_alpha=0.1"}
+    assert set(kinds(frame, but=["protocol.last_alpha"])) == {"baseline"}
 
 
 def test_a_setting_of_unmonitored_cells_alone_is_none_of_the_monitors(tmp_path: Path) -> None:

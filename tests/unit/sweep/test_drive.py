@@ -13,9 +13,9 @@ from dip_stages.store.leases import Lease
 from dip_stages.store.records import RECORD, read_record
 from dip_stages.sweep.drive import Options, Reason, run_plan
 from dip_stages.sweep.plan import Plan, PlannedCell, make_plan
-from dip_stages.workers.jobs import Order, read_order
+from dip_stages.workers.jobs import Job, read_job
 from dip_stages.workers.main import Outcome, Stopper, compute
-from dip_stages.workers.run_folder import order_path
+from dip_stages.workers.run_folder import job_path
 from dip_stages.workers.slurm_queue import RUNS, Queue
 
 if TYPE_CHECKING:
@@ -30,9 +30,9 @@ COMMAND = "python -m dip_stages -m sweep=test"
 
 
 class Launcher:
-    """Carries out orders here and remembers the batches; those whose first number is in ``broken`` raise instead."""
+    """Carries out jobs here and remembers the batches; those whose first number is in ``broken`` raise instead."""
 
-    def __init__(self, broken: Sequence[int] = (), before: Callable[[Order], object] = lambda _: None) -> None:
+    def __init__(self, broken: Sequence[int] = (), before: Callable[[Job], object] = lambda _: None) -> None:
         self.batches: list[tuple[int, int]] = []
         self.outcomes: list[Outcome] = []
         self.broken = list(broken)
@@ -44,9 +44,9 @@ class Launcher:
             self.broken.remove(first)
             raise RuntimeError("no such partition")
         for planned in cells:
-            order = read_order(order_path(planned.folder.parent, token, planned.folder.name))
-            self.before(order)
-            self.outcomes.append(compute(order, Stopper()))
+            job = read_job(job_path(planned.folder.parent, token, planned.folder.name))
+            self.before(job)
+            self.outcomes.append(compute(job, Stopper()))
         return {}
 
 
@@ -86,7 +86,7 @@ def test_the_same_sweep_again_runs_nothing(plan: Plan, capsys: pytest.CaptureFix
 
 def test_only_what_is_left_runs_and_overwrite_runs_all(plan: Plan, capsys: pytest.CaptureFixture[str]) -> None:
     launcher = Launcher()
-    compute(Order.of(plan.cells[0].cell, plan.cells[0].folder), Stopper())
+    compute(Job.of(plan.cells[0].cell, plan.cells[0].folder), Stopper())
     assert drive(plan, launcher) == 0
     assert launcher.batches == [(0, 3)]
     assert "3 cells to run, 1 done before" in capsys.readouterr().err
@@ -137,7 +137,7 @@ def test_cells_left_to_a_cluster_are_not_waited_for(plan: Plan, capsys: pytest.C
 
     def launch(cells: Sequence[PlannedCell], first: int, token: str) -> dict[str, Reason]:
         assert first == 0
-        submitted.extend(order_path(p.folder.parent, token, p.folder.name) for p in cells)
+        submitted.extend(job_path(p.folder.parent, token, p.folder.name) for p in cells)
         return {}
 
     assert run_plan(plan, launch, Options(command=COMMAND, detach=True)) == 0
@@ -196,8 +196,8 @@ def test_a_cell_of_a_process_that_died_fails_as_lost_and_runs_the_next_time(
 ) -> None:
     lost = plan.cells[1].folder
 
-    def die(order: Order) -> None:
-        if order.folder == str(lost):
+    def die(job: Job) -> None:
+        if job.folder == str(lost):
             lease = lost / "lease.1"
             lost.mkdir(exist_ok=True)
             Lease(lost)
@@ -229,7 +229,7 @@ def test_cells_that_another_driver_has_are_waited_for(plan: Plan) -> None:
         while len(launcher.outcomes) < 3 and time.monotonic() < deadline:  # until it was met
             time.sleep(0.1)
         lease.__exit__(None, None, None)
-        compute(Order.of(other.cell, other.folder), Stopper())
+        compute(Job.of(other.cell, other.folder), Stopper())
 
     thread = threading.Thread(target=finish)
     thread.start()
@@ -242,9 +242,9 @@ def test_a_record_that_came_while_the_plan_was_made_is_kept(plan: Plan) -> None:
     cell = plan.cells[0]
     done: list[bytes] = []
 
-    def meanwhile(order: Order) -> None:
-        if order.folder == str(cell.folder) and not done:
-            compute(Order.of(cell.cell, cell.folder), Stopper())
+    def meanwhile(job: Job) -> None:
+        if job.folder == str(cell.folder) and not done:
+            compute(Job.of(cell.cell, cell.folder), Stopper())
             done.append((cell.folder / RECORD).read_bytes())
 
     assert drive(plan, Launcher(before=meanwhile)) == 0
@@ -271,7 +271,7 @@ def test_an_interruption_leaves_the_rest_reports_and_says_how_to_go_on(
 ) -> None:
     count = 0
 
-    def interrupt(_: Order) -> None:
+    def interrupt(_: Job) -> None:
         nonlocal count
         count += 1
         if count == 2:
@@ -289,7 +289,7 @@ def test_an_interruption_leaves_the_rest_reports_and_says_how_to_go_on(
 def test_a_launcher_that_does_not_return_is_left_behind(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dip_stages.sweep.interrupts.GRACE", 0)
 
-    def hang(_: Order) -> None:
+    def hang(_: Job) -> None:
         os.kill(os.getpid(), signal.SIGINT)
         time.sleep(60)
 
@@ -299,9 +299,9 @@ def test_a_launcher_that_does_not_return_is_left_behind(plan: Plan, monkeypatch:
 
 
 def test_jobs_on_a_cluster_are_left_alone_on_request(plan: Plan, capsys: pytest.CaptureFixture[str]) -> None:
-    def interrupt(order: Order) -> None:
+    def interrupt(job: Job) -> None:
         os.kill(os.getpid(), signal.SIGINT)
-        pytest.fail(f"{order.id} was waited for")
+        pytest.fail(f"{job.id} was waited for")
 
     assert drive(plan, Launcher(before=interrupt), leave=True) == 130
     assert "jobs on the cluster go on" in capsys.readouterr().err

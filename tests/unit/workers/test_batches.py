@@ -16,7 +16,7 @@ from dip_stages.store.records import CHECKPOINT, read_record
 from dip_stages.store.states import Look, look
 from dip_stages.workers import batches
 from dip_stages.workers.batches import Pack, packed
-from dip_stages.workers.jobs import Order
+from dip_stages.workers.jobs import Job
 from dip_stages.workers.main import Stopper, compute
 
 if TYPE_CHECKING:
@@ -25,27 +25,27 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def written(make_cell: MakeCell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Three orders of small cells, where a job finds them."""
+    """Three jobs of small cells, where a job finds them."""
     monkeypatch.chdir(tmp_path)
     paths = []
     for seed in range(3):
         cell = make_cell("trainer.iterations=4", f"seed={seed}")
-        order = Order.of(cell, tmp_path / f"cell{seed}", stop=tmp_path / "stop")
-        order.write(tmp_path / f"cell{seed}.json")
+        job = Job.of(cell, tmp_path / f"cell{seed}", stop=tmp_path / "stop")
+        job.write(tmp_path / f"cell{seed}.json")
         paths.append(str(tmp_path / f"cell{seed}.json"))
     return paths
 
 
-def test_orders_are_packed_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_jobs_are_packed_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    packs = packed([f"/run/b0.{number}.json" for number in range(5)], 2, 3, together=4, ends_with_job=True)
+    packs = packed([f"/run/b0.{number}.json" for number in range(5)], 2, 3, together=4, preemptible=True)
     assert [pack.cells for pack in packs] == [["b0.0", "b0.1"], ["b0.2", "b0.3"], ["b0.4"]]
-    settings = {(pack.workers, pack.together, pack.cwd, pack.ends_with_job) for pack in packs}
+    settings = {(pack.workers, pack.together, pack.cwd, pack.preemptible) for pack in packs}
     assert settings == {(3, 4, str(tmp_path), True)}
 
 
 def test_a_pack_computes_what_has_no_record_and_says_what_came_of_each(written: list[str], tmp_path: Path) -> None:
-    done = Order(**json.loads(Path(written[0]).read_text()))
+    done = Job(**json.loads(Path(written[0]).read_text()))
     compute(done, Stopper())
     before = read_record(tmp_path / "cell0")
     Path(written[1]).unlink()
@@ -92,7 +92,7 @@ def test_before_a_job_goes_back_into_the_queue_its_cells_leave_checkpoints(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     cell = make_cell("trainer.iterations=100000", "trainer.chunk=4", "runtime.checkpoint_every=null")
-    Order.of(cell, tmp_path / "cell").write(tmp_path / "cell.json")
+    Job.of(cell, tmp_path / "cell").write(tmp_path / "cell.json")
     pack = packed([str(tmp_path / "cell.json")], 1, 1)[0]
     seen = []
 

@@ -17,7 +17,7 @@ import dip_stages
 from dip_stages.store.records import CHECKPOINT, read_record
 from dip_stages.store.states import look
 from dip_stages.workers.fork_client import UNKNOWN, ForkedProcess, ForkServer
-from dip_stages.workers.jobs import Order
+from dip_stages.workers.jobs import Job
 from dip_stages.workers.process import Worker
 from tests.cluster.sweeps import until
 
@@ -161,10 +161,10 @@ def test_a_start_that_fails_costs_the_server_nothing(monkeypatch: pytest.MonkeyP
 def test_workers_outlive_a_server_that_is_killed_and_the_next_one_has_a_new_server(
     make_cell: MakeCell, tmp_path: Path
 ) -> None:
-    order = Order.of(make_cell(*LONG), tmp_path)
+    job = Job.of(make_cell(*LONG), tmp_path)
     worker = Worker()
     outcomes: list[object] = []
-    thread = threading.Thread(target=lambda: outcomes.append(worker.run(order)))
+    thread = threading.Thread(target=lambda: outcomes.append(worker.run(job)))
     thread.start()
     until((tmp_path / CHECKPOINT).exists, "a checkpoint")
     before = parent_of(worker.pid)

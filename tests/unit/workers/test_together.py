@@ -13,7 +13,7 @@ import pytest
 from dip_stages.cells.runner import run_cell
 from dip_stages.store.records import CHECKPOINT, read_record
 from dip_stages.store.states import look
-from dip_stages.workers.jobs import Order
+from dip_stages.workers.jobs import Job
 from dip_stages.workers.pool import Pool
 
 if TYPE_CHECKING:
@@ -27,11 +27,9 @@ SMALL = ("trainer.iterations=24", "runtime.threads=1")
 LONG = ("trainer.iterations=100000", "trainer.chunk=2", "runtime.threads=1", "runtime.checkpoint_every=0")
 
 
-def orders_of(cells: list[Cell], root: Path, code: dict[int, str] | None = None) -> list[Order]:
-    orders = [Order.of(cell, root / cell.folder) for cell in cells]
-    return [
-        Order(**{**vars(order), "code": (code or {}).get(number, order.code)}) for number, order in enumerate(orders)
-    ]
+def jobs_of(cells: list[Cell], root: Path, code: dict[int, str] | None = None) -> list[Job]:
+    jobs = [Job.of(cell, root / cell.folder) for cell in cells]
+    return [Job(**{**vars(job), "code": (code or {}).get(number, job.code)}) for number, job in enumerate(jobs)]
 
 
 def figures(folder: Path) -> dict[str, Any]:
@@ -49,7 +47,7 @@ def test_they_have_the_bits_of_cells_alone_and_a_log_each(make_cell: MakeCell, t
         ("method=nlm",),
     ]
     cells = [make_cell(*kind, *SMALL) for kind in kinds]
-    outcomes = Pool(orders_of(cells, tmp_path), workers=1, gpus=[], together=3).run()
+    outcomes = Pool(jobs_of(cells, tmp_path), workers=1, gpus=[], together=3).run()
     assert [outcome.status for outcome in outcomes] == ["done"] * len(cells)
     for cell in cells:
         alone = tmp_path / "alone" / cell.folder
@@ -66,7 +64,7 @@ def test_they_have_the_bits_of_cells_alone_and_a_log_each(make_cell: MakeCell, t
 
 def test_one_that_spoils_its_process_costs_the_others_nothing(make_cell: MakeCell, tmp_path: Path) -> None:
     cells = [make_cell(*SMALL, f"seed={seed}") for seed in range(5)]
-    outcomes = Pool(orders_of(cells, tmp_path, {1: "other code"}), workers=1, gpus=[], together=2).run()
+    outcomes = Pool(jobs_of(cells, tmp_path, {1: "other code"}), workers=1, gpus=[], together=2).run()
     assert [outcome.status for outcome in outcomes] == ["done", "failed", "done", "done", "done"]
     assert "changed between the plan and this worker's start" in outcomes[1].message
 
@@ -75,7 +73,7 @@ def test_with_a_process_that_dies_its_cells_are_lost_and_the_next_one_goes_on(
     make_cell: MakeCell, tmp_path: Path
 ) -> None:
     cells = [*(make_cell(*LONG, f"seed={seed}") for seed in range(2)), make_cell(*SMALL)]
-    pool = Pool(orders_of(cells, tmp_path), workers=1, gpus=[], together=2)
+    pool = Pool(jobs_of(cells, tmp_path), workers=1, gpus=[], together=2)
     found: list[Any] = []
     running = threading.Thread(target=lambda: found.extend(pool.run()))
     running.start()
@@ -93,7 +91,7 @@ def test_with_a_process_that_dies_its_cells_are_lost_and_the_next_one_goes_on(
 @pytest.mark.parametrize("asked_by", ["the driver", "a signal"])
 def test_when_asked_to_stop_each_leaves_a_checkpoint(make_cell: MakeCell, tmp_path: Path, asked_by: str) -> None:
     cells = [make_cell(*LONG, f"seed={seed}") for seed in range(2)]
-    pool = Pool(orders_of(cells, tmp_path), workers=1, gpus=[], together=2)
+    pool = Pool(jobs_of(cells, tmp_path), workers=1, gpus=[], together=2)
     found: list[Any] = []
     running = threading.Thread(target=lambda: found.extend(pool.run()))
     running.start()

@@ -16,24 +16,24 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 
-class OrdersLauncher(Launcher):
-    """A launcher of what the sweeper ``grids`` ordered."""
+class JobsLauncher(Launcher):
+    """A launcher of what the sweeper ``grids`` planned."""
 
     config: DictConfig
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Take what Hydra gives; the cells come as orders, so neither context nor task function is needed."""
+        """Take what Hydra gives; the cells come as jobs, so neither context nor task function is needed."""
         del hydra_context, task_function
         self.config = config
 
 
-def ordered(config: DictConfig, job_overrides: Sequence[Sequence[str]]) -> list[Path]:
-    """Return where the orders of these jobs are, absolute.
+def planned_jobs(config: DictConfig, job_overrides: Sequence[Sequence[str]]) -> list[Path]:
+    """Return where the planned jobs of Hydra's jobs are, absolute.
 
     Raises:
-        CompactHydraException: If another sweeper than ours asks: it orders nothing.
+        CompactHydraException: If another sweeper than ours asks: it plans nothing.
     """
-    from dip_stages.workers.run_folder import order_path
+    from dip_stages.workers.run_folder import job_path
 
     root = Path(config.hydra.sweep.dir).absolute()
     paths = []
@@ -41,8 +41,8 @@ def ordered(config: DictConfig, job_overrides: Sequence[Sequence[str]]) -> list[
         values = dict(override.split("=", 1) for override in overrides)
         if "+sweep.run" not in values:
             # Hydra shows this one without a traceback.
-            raise CompactHydraException("this launcher runs what hydra/sweeper=grids orders; allowed: that sweeper")
-        paths.append(order_path(root, values["+sweep.run"], values["hydra.sweep.subdir"]))
+            raise CompactHydraException("this launcher runs what hydra/sweeper=grids plans; allowed: that sweeper")
+        paths.append(job_path(root, values["+sweep.run"], values["hydra.sweep.subdir"]))
     return paths
 
 
