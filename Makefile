@@ -36,7 +36,7 @@ stopping: $(VENV)/.dev ## the study of stopping rules into docs/stopping.md: mor
 
 ddpm-demo: $(VENV)/.ddpm ## trains a small DDPM, draws samples, denoises with it beside DIP: 11 minutes on 2 slow cores; goes on where it was broken off
 	$(BIN)/python -m dip_stages.train
-	$(BIN)/python -m dip_stages -m sweep=references preset=quick $(ARGS)
+	$(BIN)/python -m dip_stages -m sweep=competitors preset=quick $(ARGS)
 
 test: $(VENV)/.dev ## the tests, in a few minutes
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal -m "not slow and not browser and not cluster and not release" $(ARGS)

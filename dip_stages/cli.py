@@ -87,7 +87,7 @@ def task(composed: DictConfig) -> dict[str, Any] | None:
 def _run_in_sweep(composed: DictConfig, folder: Path, root: Path, *, in_process: bool) -> Outcome:
     """Carry out the job of a cell, on a worker process of this job unless the launcher runs jobs in the driver."""
     from dip_stages.workers.jobs import Job, read_job
-    from dip_stages.workers.main import Outcome, Stopper, compute
+    from dip_stages.workers.main import Outcome, StopFlag, compute
     from dip_stages.workers.process import own_workplace
     from dip_stages.workers.run_folder import job_path
 
@@ -102,7 +102,7 @@ def _run_in_sweep(composed: DictConfig, folder: Path, root: Path, *, in_process:
         if job.stop and Path(job.stop).exists():
             return Outcome("interrupted", "asked to stop before it began")
     if in_process:
-        return compute(job, Stopper())
+        return compute(job, StopFlag())
     return own_workplace(job.config["runtime"]["threads"]).run(job)
 
 

@@ -99,12 +99,12 @@ def noise_level(image: NDArray[np.float32]) -> float:
 def _fitted(
     image: NDArray[np.float32], config: Config, tile: int, progress: Callable[[int, int, int], None] | None
 ) -> NDArray[np.float32]:
-    """Fit each member of the ensemble to a tile and return the mean of what they come to; or let a reference do it."""
+    """Fit each member of the ensemble to a tile and return the mean of what they come to; or let a competitor do it."""
     import torch
 
     from dip_stages.cells.build import build_accelerator, build_module, build_plan
     from dip_stages.cells.threads import in_lanes
-    from dip_stages.denoisers.run import refer
+    from dip_stages.denoisers.run import denoise_with
     from dip_stages.dip.callbacks import Steps
     from dip_stages.dip.lightning import fit, trainer_of
     from dip_stages.dip.observation import Observation, to_array, to_tensor
@@ -116,9 +116,9 @@ def _fitted(
     observed = to_tensor(image)
     # There is no clean image. Whatever looked at it all the same would come to nothing but NaN.
     observation = Observation(torch.full_like(observed, torch.nan), observed, config.noise.beta_max)
-    if config.reference:
-        referred = refer(
-            config.reference,
+    if config.competitor:
+        denoised = denoise_with(
+            config.competitor,
             observation,
             config.seed,
             Path("outputs", "models"),
@@ -126,13 +126,13 @@ def _fitted(
             every=config.runtime.checkpoint_every,
             tell=lambda iteration, iterations, _: progress(tile, iteration, iterations) if progress else None,
         )
-        return to_array(referred.image)
+        return to_array(denoised.image)
     plan = build_plan(config, observation)
     members = config.ensemble.members
     done, results = [0] * members, [np.empty(0, np.float32)] * members
     telling = threading.Lock()
 
-    def fit_one(member: int, stopping: Callable[[], bool]) -> None:
+    def fit_one(member: int, should_stop: Callable[[], bool]) -> None:
         def tell(iteration: int) -> None:
             with telling:
                 done[member] = iteration
@@ -140,7 +140,7 @@ def _fitted(
                     progress(tile, sum(done), members * plan.iterations)
 
         module = build_module(config, plan, observation, accelerator=accelerator, member=member)
-        module.stopping = stopping
+        module.should_stop = should_stop
         trainer = trainer_of(accelerator, logger=False, callbacks=[Steps(tell)])
         fit(trainer, module, Chunks(plan, config.trainer.chunk), accelerator)
         done[member] = plan.iterations  # with those that its rule spared
@@ -217,7 +217,7 @@ def _denoise_file(given: argparse.Namespace) -> None:
     height, width = image.shape[:2]
     count = len(tiles(height, width, given.tile, given.overlap))
     source = "given" if known else "estimated"
-    work = config.reference.name if config.reference else f"at most {config.iterations} iterations"
+    work = config.competitor.name if config.competitor else f"at most {config.iterations} iterations"
     sys.stderr.write(
         f"{given.noisy}: {width}×{height}, {depth} bits, sigma {255 * sigma:.1f}/255 {source}; "
         f"{count} {'tile' if count == 1 else 'tiles'} of {work}\n"

@@ -79,7 +79,7 @@ def _train_and_draw(overrides: Sequence[str]) -> None:
         Path(str(composed.outputs)) / "models",
         accelerator=build_accelerator(config.runtime.accelerator),
         every=config.runtime.checkpoint_every,
-        stopping=told.stopped,
+        should_stop=told.stopped,
         tell=told.training,
     )
     if not (folder / SHEET).exists():

@@ -25,7 +25,7 @@ FEW = ("trainer.iterations=16", "trainer.chunk=4", "scheduler.stages=2", "budget
 def interrupted(cell: Cell, folder: Path, after: int = 10, **settings: Any) -> Path:
     left = iter(range(after))
     with pytest.raises(Interrupted, match="iterations done: 8"):
-        run_cell(cell, folder, threads=1, stopping=lambda: next(left, None) is None, **settings)
+        run_cell(cell, folder, threads=1, should_stop=lambda: next(left, None) is None, **settings)
     return folder / CHECKPOINT
 
 

@@ -68,7 +68,7 @@ def build_plan(config: Config, observation: Observation) -> StagePlan:
     if not config.staged:
         return baseline_plan(observation.observed, config.trainer.iterations, net_input=config.net_input)
     betas, budgets = config.stage_numbers()
-    reference = config.loss.reference if isinstance(config.loss, PerceptualConfig) else "target"
+    competitor = config.loss.reference if isinstance(config.loss, PerceptualConfig) else "target"
     return staged_plan(
         protocol=config.protocol.name,
         net_input=config.net_input,
@@ -77,7 +77,7 @@ def build_plan(config: Config, observation: Observation) -> StagePlan:
         observed=observation.observed,
         level_eps=level_noise(tuple(observation.observed.shape), len(betas), config.noise_seed),
         clean=observation.clean if config.protocol.name == "clean" else None,
-        perceptual_reference=reference,
+        perceptual_reference=competitor,
         alphas=config.alphas if config.recorrupted else None,
         sigma=build_sigma(config.protocol.sigma, observation) if config.recorrupted else None,
     )

@@ -149,12 +149,12 @@ class Fits:
             self._edges[number] = _Edge(state, len(curve.rows), len(curve.stages))
         return self._progress
 
-    def run(self, logger: Logger | bool, stopping: Callable[[], bool]) -> None:
+    def run(self, logger: Logger | bool, should_stop: Callable[[], bool]) -> None:
         """Fit what is not done.
 
         Args:
             logger: Lightning's, or ``False``. From fits side by side it gets the figures when all are done.
-            stopping: Whether to stop.
+            should_stop: Whether to stop.
 
         Raises:
             Interrupted: If it was asked to stop, or interrupted from the keyboard.
@@ -162,22 +162,22 @@ class Fits:
         """
         left = [number for number in range(self._members) if number not in self.done]
 
-        def in_turn(number: int, stopping: Callable[[], bool]) -> None:
+        def in_turn(number: int, should_stop: Callable[[], bool]) -> None:
             self._hand_over(logger, number)  # what was done before an interruption
-            self._fit(number, logger, stopping)
+            self._fit(number, logger, should_stop)
 
-        def at_once(number: int, stopping: Callable[[], bool]) -> None:
-            self._fit(number, False, stopping)
+        def at_once(number: int, should_stop: Callable[[], bool]) -> None:
+            self._fit(number, False, should_stop)
 
-        in_lanes(in_turn if self.together == 1 else at_once, left, self.together, stopping)
+        in_lanes(in_turn if self.together == 1 else at_once, left, self.together, should_stop)
         if not isinstance(logger, bool) and self._hand_over(logger, self._members):
             logger.save()
             logger.finalize("success")
 
-    def _fit(self, number: int, logger: Logger | bool, stopping: Callable[[], bool]) -> None:
+    def _fit(self, number: int, logger: Logger | bool, should_stop: Callable[[], bool]) -> None:
         config, curve = self._config, self._curves[number]
         module = build.build_module(config, self._plan, self._observation, accelerator=self._accelerator, member=number)
-        module.stopping = stopping
+        module.should_stop = should_stop
         if edge := self._edges.get(number):
             module.resume(edge.state)
         self._under_way[number] = module

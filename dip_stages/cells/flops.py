@@ -44,13 +44,13 @@ class _Conv:
 
 
 def flops(config: Config) -> float:
-    """Return the floating-point operations of a whole fit: all iterations, forward and backward; none of a reference.
+    """Return the floating-point operations of a whole fit: all iterations, forward and backward; none of a competitor.
 
     Raises:
         ImageError: If the image, whose size counts, cannot be used.
     """
     shape = image_shape(config.data)
-    if config.reference:
+    if config.competitor:
         return 0.0
     total = config.iterations * iteration_flops(config, shape)
     if _perceptual(config):

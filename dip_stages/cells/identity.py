@@ -144,8 +144,8 @@ def _check_weights(path: str | None) -> None:
 
 
 def _settings(config: Config) -> dict[str, Any]:
-    if config.reference:
-        return _of_reference(config)
+    if config.competitor:
+        return _of_competitor(config)
     everything = _counted(config)
     for key in ("logger", "runtime"):
         del everything[key]
@@ -160,7 +160,7 @@ def _settings(config: Config) -> dict[str, Any]:
     return everything | _of_image(config)
 
 
-def _of_reference(config: Config) -> dict[str, Any]:
+def _of_competitor(config: Config) -> dict[str, Any]:
     """Return the settings of a method that fits no network: its own, and those of the observation."""
     everything: dict[str, Any] = {"method": _counted(config.method), "noise": _counted(config.noise)}
     everything["noise_seed"] = config.noise_seed
@@ -176,7 +176,7 @@ def _of_reference(config: Config) -> dict[str, Any]:
 
 
 def _draws(config: Config) -> bool:
-    """Whether a reference draws anything, and its seed counts."""
+    """Whether a competitor draws anything, and its seed counts."""
     return isinstance(config.method, DDPMConfig) and config.method.reverse == "ancestral"
 
 
@@ -248,8 +248,8 @@ def _levels_do_not_matter(config: Config) -> bool:
 
 
 def _axes(config: Config) -> dict[str, Any]:
-    if config.reference:
-        return _axes_of_reference(config)
+    if config.competitor:
+        return _axes_of_competitor(config)
     staged = config.staged
     return {
         "method": config.method.name,
@@ -270,12 +270,12 @@ def _axes(config: Config) -> dict[str, Any]:
     }
 
 
-def _axes_of_reference(config: Config) -> dict[str, Any]:
-    assert config.reference is not None  # noqa: S101 - asked before
-    trained = isinstance(config.reference, DDPMConfig)
-    name = config.reference.name if _draws(config) or not trained else f"{config.reference.name} mean"
-    kinds = ["trained reference" if trained else "reference"]
-    kinds += ["sigma estimated"] if config.reference.sigma == "estimate" else []
+def _axes_of_competitor(config: Config) -> dict[str, Any]:
+    assert config.competitor is not None  # noqa: S101 - asked before
+    trained = isinstance(config.competitor, DDPMConfig)
+    name = config.competitor.name if _draws(config) or not trained else f"{config.competitor.name} mean"
+    kinds = ["trained competitor" if trained else "competitor"]
+    kinds += ["sigma estimated"] if config.competitor.sigma == "estimate" else []
     return dict.fromkeys(AXES) | {
         "method": f"{name} ({', '.join(kinds)})",
         "beta_max": config.noise.beta_max,

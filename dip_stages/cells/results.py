@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from dip_stages.dip.observation import Observation
     from dip_stages.dip.stopping import Choice, Rule
 
-__all__ = ["Member", "ensemble_of", "member_of", "observation_of", "reference_of"]
+__all__ = ["Member", "competitor_of", "ensemble_of", "member_of", "observation_of"]
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ def ensemble_of(members: Sequence[Member], clean: Tensor) -> Member:
     )
 
 
-def reference_of(image: Tensor, clean: Tensor) -> dict[str, Any]:
+def competitor_of(image: Tensor, clean: Tensor) -> dict[str, Any]:
     """Return the metrics of a record for a method without iterations: it has a result, and no average, peak or gap.
 
     Args:

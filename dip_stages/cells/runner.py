@@ -17,10 +17,10 @@ from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from dip_stages.cells import build
 from dip_stages.cells.fits import Fits
-from dip_stages.cells.results import ensemble_of, observation_of, reference_of
+from dip_stages.cells.results import competitor_of, ensemble_of, observation_of
 from dip_stages.cells.timing import Attempts
 from dip_stages.config import DDPMConfig
-from dip_stages.denoisers.run import Referred, refer
+from dip_stages.denoisers.run import Denoised, denoise_with
 from dip_stages.dip.callbacks import CURVE_COLUMNS
 from dip_stages.dip.metrics import quality
 from dip_stages.dip.observation import Observation, to_array
@@ -63,7 +63,7 @@ def run_cell(
     *,
     threads: int | None,
     listener: Callable[[int, int, float, float], None] | None = None,
-    stopping: Callable[[], bool] = lambda: False,
+    should_stop: Callable[[], bool] = lambda: False,
     code: str = "",
     write: Callable[[Path, Record], None] = write_record,
     together: int = 1,
@@ -76,7 +76,7 @@ def run_cell(
         threads: CPU threads; ``None`` for PyTorch's choice. One thread a cell gives the same bits on every launcher.
         listener: Called now and then with iteration, iterations in all, loss and PSNR; by default they are written to
             ``progress.json``, where a sweep's driver reads them.
-        stopping: Asked before each iteration whether to stop.
+        should_stop: Asked before each iteration whether to stop.
         code: What tells the code that computes from any other: a checkpoint of another code is not gone on from.
         write: Writes the record, last of all.
         together: How many cells this process computes at once, for the record.
@@ -96,7 +96,7 @@ def run_cell(
         torch.set_num_threads(threads)
     run = _Run(cell, folder, listener, code, together)
     try:
-        record = run.refer(stopping) if cell.config.reference else run.fit(stopping)
+        record = run.denoise(should_stop) if cell.config.competitor else run.fit(should_stop)
     except (Interrupted, KeyboardInterrupt):
         run.save()
         raise
@@ -134,11 +134,11 @@ class _Run:
         self.observation: Observation | None = None
         self.plan: StagePlan | None = None
         self.fits: Fits | None = None
-        self.referred: Referred | None = None
+        self.denoised: Denoised | None = None
         self.accelerator = "cpu"
         self._saving = threading.Lock()  # of fits side by side, each saves when it is time
 
-    def fit(self, stopping: Callable[[], bool]) -> Record:
+    def fit(self, should_stop: Callable[[], bool]) -> Record:
         config = self.cell.config
         self.accelerator = build.build_accelerator(config.runtime.accelerator)
         self.observation = build.build_observation(config)
@@ -155,31 +155,31 @@ class _Run:
         )
         logger = build.build_logger(config.logger, self.folder, self.cell.folder)
         self._resume()
-        self.fits.run(logger, stopping)
+        self.fits.run(logger, should_stop)
         ensemble = ensemble_of(self.fits.members, self.observation.clean)
         self._leave_images(ensemble.images)
         return self._record("done", metrics=ensemble.metrics, stopping=ensemble.stopping)
 
-    def refer(self, stopping: Callable[[], bool]) -> Record:
-        """Denoise by a reference, which has no iterations of its own."""
+    def denoise(self, should_stop: Callable[[], bool]) -> Record:
+        """Denoise by a competitor, which has no iterations of its own."""
         config = self.cell.config
-        assert config.reference is not None  # noqa: S101 - asked before
-        if isinstance(config.reference, DDPMConfig):
+        assert config.competitor is not None  # noqa: S101 - asked before
+        if isinstance(config.competitor, DDPMConfig):
             self.accelerator = build.build_accelerator(config.runtime.accelerator)
         self.observation = build.build_observation(config)
-        self.referred = refer(
-            config.reference,
+        self.denoised = denoise_with(
+            config.competitor,
             self.observation,
             config.seed,
             # Beside the sweeps, so that they share them.
             self.folder.absolute().parents[1] / "models",
             accelerator=self.accelerator,
             every=config.runtime.checkpoint_every,
-            stopping=stopping,
+            should_stop=should_stop,
             tell=lambda iteration, iterations, loss: self.listener(iteration, iterations, loss, math.nan),
         )
-        self._leave_images({"output": self.referred.image, "result": self.referred.image})
-        return self._record("done", metrics=reference_of(self.referred.image, self.observation.clean))
+        self._leave_images({"output": self.denoised.image, "result": self.denoised.image})
+        return self._record("done", metrics=competitor_of(self.denoised.image, self.observation.clean))
 
     def save(self) -> None:
         """Leave a checkpoint of the last edges between two chunks, and of members that are done, if there was one.
@@ -216,12 +216,12 @@ class _Run:
             self.attempts.notes.append(note)
 
     def _bfloat16(self) -> bool:
-        if self.cell.config.reference:
+        if self.cell.config.competitor:
             return False
         return build.wants_bfloat16(self.cell.config.trainer.precision, self.accelerator)
 
     def _layout(self) -> dict[str, str]:
-        if self.plan is None:  # of a reference, or of a cell that failed before
+        if self.plan is None:  # of a competitor, or of a cell that failed before
             return {}
         height, width = self.plan.stages[0].target.shape[2:]
         last = build.wants_channels_last(self.cell.config, self.accelerator, (height, width))
@@ -282,7 +282,7 @@ class _Run:
         observation = {"clean": self.observation.clean, "observed": self.observation.observed}
         for name, image in {**observation, **images}.items():
             write_png(self.folder / f"{name}.png", to_array(image))
-        if self.fits is None:  # a reference has no curve
+        if self.fits is None:  # a competitor has no curve
             return
         rows, members = self.fits.rows, self.fits.members
         write_csv(self.folder / CURVES, CURVE_COLUMNS, rows)
@@ -300,7 +300,7 @@ class _Run:
     ) -> Record:
         config, plan, fits, attempts = self.cell.config, self.plan, self.fits, self.attempts
         run = fits.iterations if fits else 0
-        given = {"given": self.referred.known} if self.referred else {}
+        given = {"given": self.denoised.known} if self.denoised else {}
         return Record(
             status=status,
             cell={"id": self.cell.id, "folder": self.cell.folder, "axes": self.cell.axes},

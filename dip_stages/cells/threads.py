@@ -20,7 +20,7 @@ def in_lanes(
     work: Callable[[int, Callable[[], bool]], None],
     numbers: Iterable[int],
     together: int,
-    stopping: Callable[[], bool] = lambda: False,
+    should_stop: Callable[[], bool] = lambda: False,
 ) -> None:
     """Do the work of each number, one after another in this thread, or several at once, each in one of its own.
 
@@ -31,7 +31,7 @@ def in_lanes(
         work: Called with a number and with what it is to ask now and then: whether to stop.
         numbers: Each piece's.
         together: The most pieces at once; with 1 there are no other threads than this.
-        stopping: Whether all are to stop.
+        should_stop: Whether all are to stop.
 
     Raises:
         Interrupted: If one ended with it and none failed, or if interrupted from the keyboard.
@@ -39,13 +39,13 @@ def in_lanes(
     """
     if together == 1:
         for number in numbers:
-            work(number, stopping)
+            work(number, should_stop)
         return
     over = threading.Event()
     threads = torch.get_num_threads()
 
     def asked() -> bool:
-        return over.is_set() or stopping()
+        return over.is_set() or should_stop()
 
     def run(number: int) -> None:
         if asked():

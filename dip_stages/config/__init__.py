@@ -5,7 +5,7 @@ the ``name`` of its schema; a key that no schema has, a value of the wrong type 
 :class:`~dip_stages.errors.ConfigError` that says what is allowed.
 """
 
-from dip_stages.config.denoisers import REFERENCES, DDPMConfig, ReferenceConfig, TrainingConfig
+from dip_stages.config.denoisers import COMPETITORS, CompetitorConfig, DDPMConfig, TrainingConfig
 from dip_stages.config.parsing import parse
 from dip_stages.config.paths import CONF_DIR, SWEEPS_DIR
 from dip_stages.config.schema import (
@@ -33,13 +33,14 @@ from dip_stages.config.stopping import (
 from dip_stages.config.sweep import SweepOptions, parse_exclude, parse_sweep, typed_value
 
 __all__ = [
+    "COMPETITORS",
     "CONF_DIR",
-    "REFERENCES",
     "SWEEPS_DIR",
     "ArchConfig",
     "AverageConfig",
     "BundledData",
     "ButterfliesData",
+    "CompetitorConfig",
     "Config",
     "DDPMConfig",
     "DataConfig",
@@ -52,7 +53,6 @@ __all__ = [
     "NoStoppingConfig",
     "OracleConfig",
     "PerceptualConfig",
-    "ReferenceConfig",
     "ResidualConfig",
     "StoppingConfig",
     "SureConfig",

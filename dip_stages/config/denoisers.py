@@ -1,4 +1,4 @@
-"""The schemas of the references: methods that are no Deep Image Prior, for the tables' sake."""
+"""The schemas of the competitors: methods that are no Deep Image Prior, for the tables' sake."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from dip_stages.images.reading import BUNDLED, MIN_SIDE
 from dip_stages.images.sources import COURSE_IMAGE
 
 __all__ = [
+    "COMPETITORS",
+    "COMPETITOR_OPTIONS",
     "MIN_IMAGES",
-    "REFERENCES",
-    "REFERENCE_OPTIONS",
     "BM3DConfig",
+    "CompetitorConfig",
     "DDPMConfig",
     "NLMConfig",
-    "ReferenceConfig",
     "TVConfig",
     "TrainingConfig",
 ]
@@ -27,7 +27,7 @@ MIN_IMAGES = 2
 
 
 @dataclass(frozen=True)
-class _Reference:
+class _Competitor:
     sigma: str = "known"
 
     def __post_init__(self) -> None:
@@ -42,7 +42,7 @@ class _Reference:
 
 
 @dataclass(frozen=True)
-class NLMConfig(_Reference):
+class NLMConfig(_Competitor):
     """See :func:`dip_stages.denoisers.classical.nlm`."""
 
     name: str = "nlm"
@@ -58,7 +58,7 @@ class NLMConfig(_Reference):
 
 
 @dataclass(frozen=True)
-class TVConfig(_Reference):
+class TVConfig(_Competitor):
     """See :func:`dip_stages.denoisers.classical.tv`."""
 
     name: str = "tv"
@@ -70,13 +70,13 @@ class TVConfig(_Reference):
 
 
 @dataclass(frozen=True)
-class BM3DConfig(_Reference):
+class BM3DConfig(_Competitor):
     """See :func:`dip_stages.denoisers.classical.bm3d`."""
 
     name: str = "bm3d"
 
     def check_machine(self) -> None:
-        """As :meth:`_Reference.check_machine`."""
+        """As :meth:`_Competitor.check_machine`."""
         _check_extra(self.name, "bm3d")
 
 
@@ -134,7 +134,7 @@ class TrainingConfig:
 
 
 @dataclass(frozen=True)
-class DDPMConfig(_Reference):
+class DDPMConfig(_Competitor):
     """A diffusion model trained on other images, used as a denoiser; see :class:`dip_stages.denoisers.ddpm.DDPM`."""
 
     name: str = "ddpm"
@@ -149,7 +149,7 @@ class DDPMConfig(_Reference):
         check_range("method.samples", self.samples, at_least=1)
 
     def check_machine(self) -> None:
-        """As :meth:`_Reference.check_machine`."""
+        """As :meth:`_Competitor.check_machine`."""
         _check_extra(self.name, "diffusers")
 
 
@@ -163,7 +163,7 @@ def _check_extra(name: str, package: str) -> None:
         )
 
 
-ReferenceConfig = NLMConfig | TVConfig | BM3DConfig | DDPMConfig
-REFERENCES = {"nlm": NLMConfig, "tv": TVConfig, "bm3d": BM3DConfig, "ddpm": DDPMConfig}
-REFERENCE_OPTIONS = (*REFERENCES, "ddpm_mean")
+CompetitorConfig = NLMConfig | TVConfig | BM3DConfig | DDPMConfig
+COMPETITORS = {"nlm": NLMConfig, "tv": TVConfig, "bm3d": BM3DConfig, "ddpm": DDPMConfig}
+COMPETITOR_OPTIONS = (*COMPETITORS, "ddpm_mean")
 """Those of the group ``method``."""

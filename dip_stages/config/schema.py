@@ -12,7 +12,7 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dip_stages.config.denoisers import REFERENCES, ReferenceConfig
+from dip_stages.config.denoisers import COMPETITORS, CompetitorConfig
 from dip_stages.config.stopping import (
     SIGMAS,
     AverageConfig,
@@ -424,7 +424,7 @@ DataConfig = BundledData | FileData | FolderData | ButterfliesData
 class Config:
     """A whole configuration, every part checked, and the parts against each other."""
 
-    method: MethodConfig | ReferenceConfig
+    method: MethodConfig | CompetitorConfig
     arch: ArchConfig
     scheduler: SchedulerConfig
     budget: BudgetConfig
@@ -469,12 +469,12 @@ class Config:
 
     @property
     def fit(self) -> MethodConfig:
-        """The method, where a network is fitted to the observation; a reference fits none."""
-        assert isinstance(self.method, MethodConfig)  # noqa: S101 - whoever asks has asked `reference` before
+        """The method, where a network is fitted to the observation; a competitor fits none."""
+        assert isinstance(self.method, MethodConfig)  # noqa: S101 - whoever asks has asked `competitor` before
         return self.method
 
     @property
-    def reference(self) -> ReferenceConfig | None:
+    def competitor(self) -> CompetitorConfig | None:
         """The method, if it is no Deep Image Prior: arch, stages, loss, trainer, average and rules do not apply."""
         return None if isinstance(self.method, MethodConfig) else self.method
 
@@ -491,13 +491,13 @@ class Config:
     @property
     def sees_clean(self) -> bool:
         """Whether fit or stop is guided by the clean image: a reproduction or an analysis, and no denoiser."""
-        ruled = self.reference is None and isinstance(self.stopping, OracleConfig)
+        ruled = self.competitor is None and isinstance(self.stopping, OracleConfig)
         return ruled or (self.staged and self.protocol.name == "clean")
 
     @property
     def iterations(self) -> int:
         """Iterations of the whole cell, all members of an ensemble together; a stopping rule may leave some of them."""
-        if self.reference:
+        if self.competitor:
             return 0
         return self.ensemble.members * (sum(self.stage_numbers()[1]) if self.staged else self.trainer.iterations)
 
@@ -586,8 +586,8 @@ class Config:
         noise = self.noise.name
         if noise == "gaussian":
             return ()
-        if self.reference:
-            return (f"noise={noise}: method={self.reference.name} assumes Gaussian noise of one variance",)
+        if self.competitor:
+            return (f"noise={noise}: method={self.competitor.name} assumes Gaussian noise of one variance",)
         rules = {rule.name: rule for rule in (self.stopping, *self.active_monitors.values())}
         found = {}
         if self.recorrupted:
@@ -651,7 +651,7 @@ def _stage_numbers(
     return betas, budgets
 
 
-METHODS = dict.fromkeys(("baseline", "staged", "aseqdip"), MethodConfig) | REFERENCES
+METHODS = dict.fromkeys(("baseline", "staged", "aseqdip"), MethodConfig) | COMPETITORS
 ARCHS = {"unet": UNetConfig, "dncnn": DnCNNConfig, "resnet": ResNetConfig}
 LOSSES = {"mse": MSEConfig, "perceptual": PerceptualConfig}
 SOURCES = {"bundled": BundledData, "file": FileData, "folder": FolderData, "butterflies": ButterfliesData}

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from dip_stages.config.denoisers import REFERENCE_OPTIONS
+from dip_stages.config.denoisers import COMPETITOR_OPTIONS
 from dip_stages.errors import ConfigError, check_choice
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["SweepOptions", "parse_exclude", "parse_references", "parse_sweep", "typed_value"]
+__all__ = ["SweepOptions", "parse_competitors", "parse_exclude", "parse_sweep", "typed_value"]
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class SweepOptions:
         detach: Whether cells are left to the cluster as soon as they are submitted.
         on_interrupt: What happens to jobs on a cluster: ``stop`` or ``leave``.
         run: The run that a job of a sweep belongs to; None in the command that plans.
-        references: Methods that are no Deep Image Prior, of which each observation gets a cell; each as the overrides
+        competitors: Methods that are no Deep Image Prior, of which each observation gets a cell; each as the overrides
             that choose it.
         exclude: Rules, each a mapping from an axis to a value or a list of them (:mod:`dip_stages.sweep.exclude`).
     """
@@ -42,7 +42,7 @@ class SweepOptions:
     detach: bool = False
     on_interrupt: str = "stop"
     run: str | None = None
-    references: tuple[tuple[str, ...], ...] = ()
+    competitors: tuple[tuple[str, ...], ...] = ()
     exclude: tuple[dict[str, Any], ...] = ()
 
     def __post_init__(self) -> None:
@@ -81,37 +81,37 @@ def parse_sweep(composed: Mapping[str, Any]) -> SweepOptions:
         if key not in (*allowed, "grids"):
             raise ConfigError("no such setting", setting=f"sweep.{key}", allowed=", ".join((*allowed, "grids")))
     exclude = parse_exclude(values.get("exclude"))
-    apart = ("grids", "exclude", "references")
+    apart = ("grids", "exclude", "competitors")
     settings = {"name": None} | {str(key): value for key, value in values.items() if key not in apart}
     if isinstance(settings["name"], int):
         settings["name"] = str(settings["name"])
-    return SweepOptions(**settings, references=parse_references(values.get("references")), exclude=exclude)
+    return SweepOptions(**settings, competitors=parse_competitors(values.get("competitors")), exclude=exclude)
 
 
-def parse_references(references: object) -> tuple[tuple[str, ...], ...]:
-    """Return the references of a sweep, each as the overrides that choose it; None is none.
+def parse_competitors(competitors: object) -> tuple[tuple[str, ...], ...]:
+    """Return the competitors of a sweep, each as the overrides that choose it; None is none.
 
     Args:
-        references: A list of options of the group ``method``, or of mappings, ``{method: ddpm, method.samples: 8}``.
+        competitors: A list of options of the group ``method``, or of mappings, ``{method: ddpm, method.samples: 8}``.
 
     Raises:
         ConfigError: If they are no such list.
 
     Example:
-        >>> parse_references(["tv", {"method": "nlm", "method.sigma": "estimate"}])
+        >>> parse_competitors(["tv", {"method": "nlm", "method.sigma": "estimate"}])
         (('method=tv',), ('method=nlm', 'method.sigma=estimate'))
     """
-    references = [] if references is None else references
-    if not isinstance(references, list):
-        raise ConfigError(setting="sweep.references", got=references, allowed="a list, as in [nlm,tv]")
+    competitors = [] if competitors is None else competitors
+    if not isinstance(competitors, list):
+        raise ConfigError(setting="sweep.competitors", got=competitors, allowed="a list, as in [nlm,tv]")
     found = []
-    for reference in references:
-        settings = dict(reference) if isinstance(reference, dict) else {"method": reference}
+    for competitor in competitors:
+        settings = dict(competitor) if isinstance(competitor, dict) else {"method": competitor}
         method = settings.pop("method", None)
-        check_choice("sweep.references", method, REFERENCE_OPTIONS)
+        check_choice("sweep.competitors", method, COMPETITOR_OPTIONS)
         if alien := [key for key in settings if not str(key).startswith("method.")]:
             raise ConfigError(
-                setting="sweep.references", got=alien[0], allowed="method, and settings such as method.sigma"
+                setting="sweep.competitors", got=alien[0], allowed="method, and settings such as method.sigma"
             )
         found.append((f"method={method}", *(f"{key}={typed_value(value)}" for key, value in settings.items())))
     return tuple(found)

@@ -1,4 +1,4 @@
-"""Classical denoisers, as references: non-local means, total variation and BM3D, each given the noise level.
+"""Classical denoisers, as competitors: non-local means, total variation and BM3D, each given the noise level.
 
 The arithmetic is that of the packages; here their strengths are tied to the noise level, by factors that were chosen on
 astronaut, chelsea and coffee.

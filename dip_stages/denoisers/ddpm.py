@@ -90,7 +90,7 @@ class DDPM(pl.LightningModule):
         )
         self.iteration = 0
         self.losses: list[Tensor] = []
-        self.stopping: Callable[[], bool] = lambda: False
+        self.should_stop: Callable[[], bool] = lambda: False
         self.tell: Callable[[], None] = lambda: None
         self._images = list(images)
         self._restored: dict[str, Any] | None = None
@@ -110,7 +110,7 @@ class DDPM(pl.LightningModule):
         Raises:
             Interrupted: If the training was asked to stop.
         """
-        if self.stopping():
+        if self.should_stop():
             raise Interrupted("the training was asked to stop")
         draws = generator(self.settings.seed, _TRAINING_STREAM, number)
         clean = self._crops(draws).to(self.device)

@@ -64,7 +64,7 @@ def trained(
     *,
     accelerator: str,
     every: float | None = 60.0,
-    stopping: Callable[[], bool] = lambda: False,
+    should_stop: Callable[[], bool] = lambda: False,
     tell: Callable[[int, int, float], None] = lambda _iteration, _iterations, _loss: None,
 ) -> tuple[DDPM, Path]:
     """Return the model that a method asks for, and its folder; trained first, if it is not there yet.
@@ -75,7 +75,7 @@ def trained(
         models: Where models are kept.
         accelerator: What it runs on.
         every: Seconds between two checkpoints of the training; None for none but at an interruption.
-        stopping: Asked now and then whether to stop.
+        should_stop: Asked now and then whether to stop.
         tell: Called now and then with iteration, iterations in all, and loss.
 
     Raises:
@@ -92,9 +92,9 @@ def trained(
             with Lease(folder) as lease:
                 if not (folder / MODEL).exists():
                     training = _Training(method.training, settings, folder, accelerator, lease)
-                    training.run(every, stopping, tell)
+                    training.run(every, should_stop, tell)
         except LeaseError:  # another cell trains it
-            if stopping():
+            if should_stop():
                 raise Interrupted("asked to stop while another process trains the model") from None
             time.sleep(1.0)
     check_model(folder, settings)
@@ -154,7 +154,9 @@ class _Training:
         self.made_with.append(made_with(fingerprint(), accelerator, bfloat16=False))
         self._began = self._last = self._told = time.monotonic()
 
-    def run(self, every: float | None, stopping: Callable[[], bool], tell: Callable[[int, int, float], None]) -> None:
+    def run(
+        self, every: float | None, should_stop: Callable[[], bool], tell: Callable[[int, int, float], None]
+    ) -> None:
         """Train to the end and leave the model in its folder.
 
         Raises:
@@ -176,7 +178,7 @@ class _Training:
             if every is not None and now - self._last >= every:
                 self.save()
 
-        self.model.stopping, self.model.tell = stopping, after_each
+        self.model.should_stop, self.model.tell = should_stop, after_each
         left = range(self.model.iteration, self.training.iterations)
         try:
             with fitting():

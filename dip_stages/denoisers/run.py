@@ -1,4 +1,4 @@
-"""Runs a reference: a method that is no Deep Image Prior, on the same observation."""
+"""Runs a competitor: a method that is no Deep Image Prior, on the same observation."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from dip_stages.config import ReferenceConfig
+    from dip_stages.config import CompetitorConfig
     from dip_stages.dip.observation import Observation
 
-__all__ = ["Referred", "refer"]
+__all__ = ["Denoised", "denoise_with"]
 
 _SAMPLING_STREAM = 5
 
 
 @dataclass(frozen=True)
-class Referred:
-    """What a reference made of an observation.
+class Denoised:
+    """What a competitor made of an observation.
 
     Attributes:
         image: ``(1, C, H, W)`` in [0, 1], on the CPU.
@@ -40,18 +40,18 @@ class Referred:
     known: dict[str, Any]
 
 
-def refer(
-    method: ReferenceConfig,
+def denoise_with(
+    method: CompetitorConfig,
     observation: Observation,
     seed: int,
     models: Path,
     *,
     accelerator: str,
     every: float | None = 60.0,
-    stopping: Callable[[], bool] = lambda: False,
+    should_stop: Callable[[], bool] = lambda: False,
     tell: Callable[[int, int, float], None] = lambda _iteration, _iterations, _loss: None,
-) -> Referred:
-    """Return an observation denoised by a reference.
+) -> Denoised:
+    """Return an observation denoised by a competitor.
 
     Args:
         method: Which.
@@ -60,7 +60,7 @@ def refer(
         models: Where trained models are kept.
         accelerator: What a model runs on.
         every: Seconds between two checkpoints of a training; None for none but at an interruption.
-        stopping: Asked now and then whether to stop.
+        should_stop: Asked now and then whether to stop.
         tell: Called now and then with iteration, iterations in all, and loss of a training.
 
     Raises:
@@ -72,18 +72,18 @@ def refer(
     known: dict[str, Any] = {"sigma": {"source": method.sigma, "value": sigma}, "model": None}
 
     def go_on(*_: int) -> None:
-        if stopping():
+        if should_stop():
             raise Interrupted("asked to stop")
 
     go_on()
     if sigma == 0:  # an estimate: there is nothing to take out
-        return Referred(observed.clamp(0, 1), known)
+        return Denoised(observed.clamp(0, 1), known)
     if isinstance(method, DDPMConfig):
         from dip_stages.denoisers.ddpm_training import trained  # not everybody has what it imports
 
         begun = time.monotonic()
         model, folder = trained(
-            method, observed.shape[1], models, accelerator=accelerator, every=every, stopping=stopping, tell=tell
+            method, observed.shape[1], models, accelerator=accelerator, every=every, should_stop=should_stop, tell=tell
         )
         known |= {"model": folder.name, "training_seconds": round(time.monotonic() - begun, 1)}
         if method.reverse == "mean":
@@ -91,8 +91,8 @@ def refer(
         else:
             draws = generator(seed, _SAMPLING_STREAM)
             image = model.denoise(observed, sigma, samples=method.samples, draws=draws, tell=go_on)
-        return Referred(image.cpu(), known)
+        return Denoised(image.cpu(), known)
     denoisers: dict[str, Callable[..., Any]] = {"nlm": classical.nlm, "tv": classical.tv, "bm3d": classical.bm3d}
     own = {key: value for key, value in vars(method).items() if key not in ("name", "sigma")}
     # Clipped as fits are, by their last layer.
-    return Referred(to_tensor(denoisers[method.name](to_array(observed), sigma, **own)).clamp(0, 1), known)
+    return Denoised(to_tensor(denoisers[method.name](to_array(observed), sigma, **own)).clamp(0, 1), known)

@@ -70,7 +70,7 @@ class DIPModule(pl.LightningModule):
         loss_value: The last iteration's loss, a scalar tensor on the device.
         iteration: Iterations done; those that were rolled back do not count.
         why_eager: Why a GPU's iterations could not be captured as a CUDA graph; None if they were, or were not to be.
-        stopping: Asked before each iteration; where it says so, the fit ends with
+        should_stop: Asked before each iteration; where it says so, the fit ends with
             :class:`~dip_stages.errors.Interrupted`.
     """
 
@@ -99,7 +99,7 @@ class DIPModule(pl.LightningModule):
         self.seed = seed
         self.iteration = 0
         self.stage = -1
-        self.stopping: Callable[[], bool] = lambda: False
+        self.should_stop: Callable[[], bool] = lambda: False
         self._average = average or Exponential()
         self.rule = rule
         self.monitors = dict(monitors or {})
@@ -199,7 +199,7 @@ class DIPModule(pl.LightningModule):
     def _run(self, chunk: Chunk) -> int:
         """Run the iterations of a chunk, or fewer where the rule decides; return the number of iterations done."""
         for number in range(chunk.start + 1, chunk.stop + 1):
-            if self.stopping():
+            if self.should_stop():
                 raise Interrupted(f"asked to stop; iterations done: {self.iteration}")
             self._iterate()
             view = self._view(last_of_stage=number == self._stage_ends)

@@ -77,9 +77,9 @@ def settings_in(frame: pd.DataFrame) -> list[str]:
 
 
 def groups_of(frame: pd.DataFrame) -> pd.Series:
-    """Return what cells are compared within: their protocol, ``none`` without stages, ``references`` of references."""
-    referred = frame.method.str.contains("reference", na=False)
-    return frame.protocol.fillna("none").mask(referred, "references")
+    """Return what cells are compared within: their protocol, ``none`` without stages, or ``competitors``."""
+    competitors = frame.method.str.contains("competitor", na=False)
+    return frame.protocol.fillna("none").mask(competitors, "competitors")
 
 
 def done_of(frame: pd.DataFrame) -> pd.DataFrame:
@@ -245,7 +245,7 @@ def _figures(record: Record) -> dict[str, Any]:
         return observed
     numbers: dict[str, Any] = {}
     for image in ("output", "average"):
-        if record.metrics[image] is None:  # a reference has no average
+        if record.metrics[image] is None:  # a competitor has no average
             continue
         end, peak = record.metrics[image]["end"], record.metrics[image]["peak"]
         numbers |= {f"{image}_psnr": end["psnr"], f"{image}_ssim": end["ssim"]}

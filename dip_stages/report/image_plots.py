@@ -95,14 +95,14 @@ def _sheet(frame: pd.DataFrame, most: int) -> tuple[list[dict[str, tuple[str, st
 
 
 def _of_sheet(done: pd.DataFrame) -> Iterator[pd.DataFrame]:
-    """Yield the cells of each row of a sheet: of a network on an observation, and the references on the same one."""
+    """Yield the cells of each row of a sheet: of a network on an observation, and the competitors on the same one."""
     observation = ["image", "beta_max", "noise"]
-    references = dict(iter(done[done.arch.isna()].groupby(observation, sort=False)))
+    competitors = dict(iter(done[done.arch.isna()].groupby(observation, sort=False)))
     fitted = done[done.arch.notna()].groupby(["arch", *observation], sort=False)
     yield from (
-        references.values()
+        competitors.values()
         if not len(fitted)
-        else (pd.concat([cells, references.get(key[1:], cells.head(0))]) for key, cells in fitted)
+        else (pd.concat([cells, competitors.get(key[1:], cells.head(0))]) for key, cells in fitted)
     )
 
 

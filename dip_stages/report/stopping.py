@@ -33,8 +33,7 @@ def load_readings(folder: str | os.PathLike[str]) -> pd.DataFrame:
         had its own from), ``decided``, ``iteration`` (chosen),
         ``spent``, ``output_psnr``, ``output_ssim``, ``average_psnr``, ``average_ssim`` at that iteration; and, where
         oracles were among the monitors, ``output_gap`` and ``average_gap`` to the best iteration of the same fit in dB,
-        and
-        ``peak_iteration`` of the average; and any further setting that differs between these cells, by its key.
+        and ``peak_iteration`` of the average; and any further setting that differs between these cells, by its key.
     """
     cells: list[dict[str, Any]] = []
     rows: list[dict[str, Any]] = []
@@ -94,8 +93,8 @@ def stopping_table(monitors: pd.DataFrame, by: Sequence[str] = ()) -> pd.DataFra
         iteration chosen; ``spent`` is the mean number of iterations after which the rule knew, beside that of the
         peak; ``decided`` how many of the cells it came to a decision in. Where plain baselines that see all pixels are
         among the cells, ``PSNR vs baseline`` is the mean difference to theirs under the monitor of the same name,
-        paired by observation, seeds, network and what other settings both have, and ``better`` in how many of the pairs it is
-        positive. There is no pair where one knew sigma and the other estimated it.
+        paired by observation, seeds, network and what other settings both have, and ``better`` in how many of the pairs
+        it is positive. There is no pair where one knew sigma and the other estimated it.
     """
     keys = _kinds(monitors, by)
     monitors = _against_baseline(monitors)

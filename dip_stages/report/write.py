@@ -33,8 +33,8 @@ PSNR in dB and SSIM of the raw output after the last iteration, against the clea
 * at the iteration that is best against the clean image: nobody without it could have stopped there.
 """
 
-_REFERENCES = """\
-(reference): no Deep Image Prior, on the same observation. (trained reference): it has learnt from other images.
+_COMPETITORS = """\
+(competitor): no Deep Image Prior, on the same observation. (trained competitor): it has learnt from other images.
 """
 
 _OTHER_IMAGE = "No difference is shown: the course report's figures are of another image (a butterfly on white).\n"
@@ -72,7 +72,7 @@ def report_sweep(root: str | os.PathLike[str]) -> str:
         _write_table(folder / section.file, section.table)
     for protocol in protocols(frame):
         _write_table(folder / f"grid_{protocol}", grid(frame, protocol))
-    notes = _NOTES + (_REFERENCES if (groups_of(frame) == "references").any() else "")
+    notes = _NOTES + (_COMPETITORS if (groups_of(frame) == "competitors").any() else "")
     notes += "" if frame.course_image.all() else _OTHER_IMAGE
     text = "\n".join([f"# {root.name}: {_summary(frame)}\n", *map(str, shown), notes, _holes(frame)])
     figures: dict[str, Callable[[Path], bool]] = {

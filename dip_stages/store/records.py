@@ -71,15 +71,15 @@ class Record:
         observation: Image, whether it is the course report's, size, noise, and the observed image's own PSNR and
             SSIM, clipped to [0, 1]; ``unmet``, what method or rules assume of the noise that does not hold of it, in
             words; ``recorruption``, the noise level that a recorrupted fit drew with, and whether it was known; and
-            ``given``, what a reference was: the noise level, and the trained model that it used.
+            ``given``, what a competitor was: the noise level, and the trained model that it used.
         metrics: For ``output`` and ``average``: ``end`` and ``peak``, each with iteration, PSNR and SSIM. ``peak`` was
             chosen with the clean image, as its ``needs_clean`` says. ``result`` is the image that the cell comes
             to: which, at what iteration, PSNR, SSIM, whether the clean image chose it, and the gap to the peak. Of a
-            reference there is no ``average``, no peak and no gap.
+            competitor there is no ``average``, no peak and no gap.
         stopping: The rule, whether it decided, the iteration that it chose, the iterations spent, the noise level it
             went by and where it had that from, PSNR and SSIM of output and average there; and under ``monitors`` the
             same for each monitor. Of an ensemble, output and average are the means over its members. A
-            reference has none.
+            competitor has none.
         members: Of an ensemble: each member's seed, iterations, rollbacks, metrics and stopping.
         stages: One a stage that ended.
         error: Of a failed cell: ``type``, ``message``, ``traceback``, ``last_good`` where there is one, and ``lost``:

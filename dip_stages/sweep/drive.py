@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 
     from dip_stages.store.states import Look
     from dip_stages.sweep.plan import Plan, PlannedCell
-    from dip_stages.sweep.plan_cache import KnownPlan
+    from dip_stages.sweep.plan_cache import CachedPlan
 
     Launch = Callable[[Sequence[PlannedCell], int, str], "dict[str, Reason]"]
 
-__all__ = ["Options", "Reason", "run_known", "run_plan"]
+__all__ = ["Options", "Reason", "run_cached", "run_plan"]
 
 log = logging.getLogger(__name__)
 
@@ -132,7 +132,7 @@ def _submit(plan: Plan, left: Sequence[PlannedCell], looks: dict[str, Look], lau
     return 0
 
 
-def run_known(plan: KnownPlan, options: Options) -> int | None:
+def run_cached(plan: CachedPlan, options: Options) -> int | None:
     """Gather a sweep that was planned before, if there is nothing to run.
 
     Returns:

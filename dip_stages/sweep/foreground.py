@@ -14,7 +14,7 @@ from dip_stages.store.leases import Lease
 from dip_stages.store.records import RECORD, set_aside
 from dip_stages.store.states import recorded
 from dip_stages.sweep.progress import CellProgress
-from dip_stages.workers.main import Stopper
+from dip_stages.workers.main import StopFlag
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,12 +28,12 @@ __all__ = ["run_single"]
 def run_single(cell: Cell, folder: Path) -> Record:
     """Compute a cell with a progress bar; leaves the program when interrupted, or when nothing can be written."""
     keep_freed_memory()
-    stopper = Stopper()
+    stop_flag = StopFlag()
 
     def hear(*_: object) -> None:
-        if stopper.asked:
+        if stop_flag.asked:
             raise KeyboardInterrupt
-        stopper.asked = True
+        stop_flag.asked = True
 
     before = {number: signal.signal(number, hear) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -43,7 +43,7 @@ def run_single(cell: Cell, folder: Path) -> Record:
             if found.broken:
                 sys.stderr.write(f"{found.broken}; set aside as {set_aside(folder / RECORD).name}\n")
             threads = cell.config.runtime.threads
-            return run_cell(cell, folder, threads=threads, listener=progress, stopping=stopper, code=fingerprint())
+            return run_cell(cell, folder, threads=threads, listener=progress, should_stop=stop_flag, code=fingerprint())
     except (Interrupted, KeyboardInterrupt) as stop:
         sys.stderr.write(f"{str(stop) or 'interrupted twice'}; the same command goes on\n")
         sys.exit(130)

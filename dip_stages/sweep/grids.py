@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-__all__ = ["expand", "with_references"]
+__all__ = ["expand", "with_competitors"]
 
 
 def expand(
@@ -41,22 +41,24 @@ def expand(
 
 
 _OF_OBSERVATION = ("data", "noise", "beta_max", "noise_seed", "seed", "preset", "runtime", "outputs", "sweep", "hydra")
-"""What a reference heeds besides its own settings."""
+"""What a competitor heeds besides its own settings."""
 
 
-def with_references(points: Sequence[tuple[str, ...]], references: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:
-    """Return the points of a sweep, and after them those of references on the same observations.
+def with_competitors(
+    points: Sequence[tuple[str, ...]], competitors: Sequence[tuple[str, ...]]
+) -> list[tuple[str, ...]]:
+    """Return the points of a sweep, and after them those of competitors on the same observations.
 
     Args:
         points: From :func:`expand`.
-        references: The overrides of each.
+        competitors: The overrides of each.
 
     Example:
-        >>> with_references([("arch=unet", "seed=0"), ("arch=dncnn", "seed=0")], [("method=tv",)])
+        >>> with_competitors([("arch=unet", "seed=0"), ("arch=dncnn", "seed=0")], [("method=tv",)])
         [('arch=unet', 'seed=0'), ('arch=dncnn', 'seed=0'), ('seed=0', 'method=tv')]
     """
     heeded = dict.fromkeys(tuple(part for part in point if _section(part) in _OF_OBSERVATION) for point in points)
-    return [*points, *((*point, *reference) for reference in references for point in heeded)]
+    return [*points, *((*point, *competitor) for competitor in competitors for point in heeded)]
 
 
 def _section(override: str) -> str:

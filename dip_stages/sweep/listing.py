@@ -66,7 +66,7 @@ def pace(cells: Sequence[tuple[PlannedCell, Look]]) -> float | None:
     """Return the seconds that an operation took in the cells that are done; None if none is."""
     done = [(planned, found.record) for planned, found in cells if found.state == "done" and found.record]
     costs = [(flops(planned.cell.config), record.timing["seconds"]) for planned, record in done]
-    costs = [(cost, seconds) for cost, seconds in costs if cost]  # a reference has none, whatever time it takes
+    costs = [(cost, seconds) for cost, seconds in costs if cost]  # a competitor has none, whatever time it takes
     return sum(seconds for _, seconds in costs) / sum(cost for cost, _ in costs) if costs else None
 
 

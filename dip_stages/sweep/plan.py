@@ -60,11 +60,11 @@ class Plan:
             {"id": p.cell.id, "folder": p.folder.name, "axes": p.cell.axes, "iterations": p.iterations}
             for p in self.cells
         ]
-        plan = {"schema": 2, "name": self.name, "command": command, **self._known_by(), "cells": cells}
+        plan = {"schema": 2, "name": self.name, "command": command, **self._cached_by(), "cells": cells}
         write_json(self.root / PLAN, plan)
 
-    def _known_by(self) -> dict[str, Any]:
-        """Return what :func:`dip_stages.sweep.plan_cache.known_plan` knows it again by, where files alone decide."""
+    def _cached_by(self) -> dict[str, Any]:
+        """Return what :func:`dip_stages.sweep.plan_cache.cached_plan` knows it again by, where files alone decide."""
         configs = [planned.cell.config for planned in self.cells]
         if self.made_from is None or any(config.data.source not in ("bundled", "file") for config in configs):
             return {}

@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     from hydra.core.config_loader import ConfigLoader
     from omegaconf import DictConfig
 
-__all__ = ["KnownPlan", "known_plan", "made_from"]
+__all__ = ["CachedPlan", "cached_plan", "made_from"]
 
 _RESOLVER = re.compile(rb"\$\{(?!cell_folder:|hydra:)[\w.]+:")
 
 
 @dataclass(frozen=True)
-class KnownPlan:
+class CachedPlan:
     """The cells of a plan on disk that planning anew would give again.
 
     Attributes:
@@ -70,7 +70,7 @@ def made_from(arguments: Sequence[str], master: DictConfig, loader: ConfigLoader
     return sha.hexdigest()
 
 
-def known_plan(root: Path, made: str | None) -> KnownPlan | None:
+def cached_plan(root: Path, made: str | None) -> CachedPlan | None:
     """Return the plan in a sweep's folder, if planning now would give it again; None if not, or if that is unknown.
 
     Args:
@@ -83,7 +83,7 @@ def known_plan(root: Path, made: str | None) -> KnownPlan | None:
             return None
         if any(sha256(path) != known for path, known in plan["images"].items()):
             return None
-        return KnownPlan(plan["name"], root, tuple((cell["folder"], cell["id"]) for cell in plan["cells"]))
+        return CachedPlan(plan["name"], root, tuple((cell["folder"], cell["id"]) for cell in plan["cells"]))
     except (FileNotFoundError, RecordError, ImageError, KeyError):
         return None
 

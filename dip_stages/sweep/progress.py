@@ -46,7 +46,7 @@ def figures(loss: float | None, psnr: float | None, rate: float | None = None) -
     parts = [f"{rate:.1f} it/s"] if rate else []
     if loss is not None:
         parts.append(f"loss {loss:.4f}")
-    if psnr is not None and not math.isnan(psnr):  # the training of a reference's model has none
+    if psnr is not None and not math.isnan(psnr):  # the training of a competitor's model has none
         parts.append(f"PSNR {psnr:.2f} dB")
     return "  ".join(parts)
 
@@ -101,7 +101,7 @@ class Speed:
             self._pace += filter(None, [found.record.timing["seconds_per_iteration"]])
             return
         progress = found.progress or {}
-        self.left += max(0, iterations - progress.get("iteration", 0))  # a reference's model may have some of its own
+        self.left += max(0, iterations - progress.get("iteration", 0))  # a competitor's model may have some of its own
         self.running += found.state == "running"
         self._pace += [1 / rate for rate in filter(None, [progress.get("rate")])]
 

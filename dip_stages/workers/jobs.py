@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dip_stages.cells.identity import Cell, cell_of, check_inputs
-from dip_stages.config import REFERENCES, parse
+from dip_stages.config import COMPETITORS, parse
 from dip_stages.errors import DipStagesError, DriftError
 from dip_stages.store.fingerprint import check_code, fingerprint
 from dip_stages.store.records import Record, read_json
@@ -86,7 +86,7 @@ class Job:
             config=self.config,
             settings={},
             sees_clean=(method == "staged" and self.config["protocol"]["name"] == "clean")
-            or (method not in REFERENCES and self.config["stopping"]["name"] == "oracle"),
+            or (method not in COMPETITORS and self.config["stopping"]["name"] == "oracle"),
             computed={},
             timing={"started": None, "finished": now, "seconds": None, "seconds_per_iteration": None},
             iterations={"planned": None, "run": None, "rollbacks": None, "resumed_at": []},

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from dip_stages.store.records import Record
 
-__all__ = ["GRACE", "HEARD", "Outcome", "Stopper", "compute", "import_all", "main"]
+__all__ = ["GRACE", "HEARD", "Outcome", "StopFlag", "compute", "import_all", "main"]
 
 GRACE = 5.0
 """Seconds that a worker has to leave a checkpoint, once it was asked to stop."""
@@ -64,7 +64,7 @@ class Outcome:
     spoilt: bool = False
 
 
-class Stopper:
+class StopFlag:
     """Whether to stop: asked for by a signal, by the end of the input, or by a file. Cheap to ask.
 
     Args:
@@ -85,19 +85,19 @@ class Stopper:
         return self.asked
 
 
-def compute(job: Job, stopper: Stopper, together: int = 1, *, in_worker: bool = False) -> Outcome:
+def compute(job: Job, stop_flag: StopFlag, together: int = 1, *, in_worker: bool = False) -> Outcome:
     """Compute a planned cell under a lease, unless it is done or another process has it; never raises an Exception.
 
     Args:
         job: What to compute.
-        stopper: Whether to stop.
+        stop_flag: Whether to stop.
         together: How many cells this process computes at once, this one among them.
         in_worker: Whether this is a worker's process: it logs to the cell's folder, and not even an interruption from
             the keyboard leaves this function. In the driver, Hydra sees to both.
     """
     folder = Path(job.folder)
-    stopper.file = job.stop
-    if stopper():
+    stop_flag.file = job.stop
+    if stop_flag():
         return Outcome("interrupted", "asked to stop before it began")
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -116,7 +116,7 @@ def compute(job: Job, stopper: Stopper, together: int = 1, *, in_worker: bool = 
                 cell,
                 folder,
                 threads=cell.config.runtime.threads,
-                stopping=stopper,
+                should_stop=stop_flag,
                 code=job.code,
                 write=write,
                 together=together,
@@ -177,22 +177,22 @@ def main() -> None:
     """Compute the jobs of the standard input, one in this thread, or several at once, each in one of its own."""
     answers = _Answers()
     keep_freed_memory()
-    stopper = Stopper()
+    stop_flag = StopFlag()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the driver hears it and says what to do
     for heard in HEARD:
-        signal.signal(heard, lambda *_: setattr(stopper, "asked", True))
+        signal.signal(heard, lambda *_: setattr(stop_flag, "asked", True))
     signal.pthread_sigmask(signal.SIG_UNBLOCK, HEARD)  # whoever started this may have held them back
     logging.getLogger().setLevel(logging.INFO)  # to the cell's own log; what failed, the driver says
-    jobs = _Jobs(stopper)
+    jobs = _Jobs(stop_flag)
     threading.Thread(target=import_all, name="imports", daemon=True).start()
     together = int(sys.argv[1]) if len(sys.argv) > 1 else 1
     lanes = ThreadPoolExecutor(together, "cell")
     while answers.sound and (given := jobs.next()) is not None and answers.sound:
         number, job = given
         if together == 1:  # in the main thread, which hears what Lightning listens for
-            answers.write(number, compute(job, stopper, in_worker=True))
+            answers.write(number, compute(job, stop_flag, in_worker=True))
         else:
-            computed = lanes.submit(compute, job, stopper, together, in_worker=True)
+            computed = lanes.submit(compute, job, stop_flag, together, in_worker=True)
             computed.add_done_callback(answers.writer(number))
     lanes.shutdown()
     sys.stderr.flush()
@@ -261,8 +261,8 @@ def _logged_to(folder: Path) -> Iterator[None]:
 class _Jobs:
     """The standard input, read in a thread, so that its end is noticed in the middle of a cell."""
 
-    def __init__(self, stopper: Stopper) -> None:
-        self._stopper = stopper
+    def __init__(self, stop_flag: StopFlag) -> None:
+        self._stop_flag = stop_flag
         self._lines: list[str] = []
         self._ended = False
         self._news = threading.Condition()
@@ -273,9 +273,9 @@ class _Jobs:
         with self._news:
             while not self._lines and not self._ended:
                 self._news.wait(1.0)  # so that signals are heard
-                if self._stopper.asked:
+                if self._stop_flag.asked:
                     return None
-            if self._ended or self._stopper.asked:
+            if self._ended or self._stop_flag.asked:
                 return None
             values: dict[str, Any] = json.loads(self._lines.pop(0))
         return values["number"], Job(**values["job"])
@@ -287,7 +287,7 @@ class _Jobs:
                 self._news.notify()
         with self._news:
             self._ended = True
-            self._stopper.asked = True
+            self._stop_flag.asked = True
             self._news.notify()
         time.sleep(GRACE)
         os._exit(1)

@@ -150,9 +150,7 @@ def _outcomes(slurm_job: Job[Any], pack: Pack, *, slurm: bool) -> Outcomes:
     if slurm_job.paths.result_pickle.exists():
         try:
             outcomes: Outcomes = slurm_job.result()
-        except (
-            RuntimeError
-        ) as error:  # what submitit makes of an exception in a job: a trace, and where the logs are
+        except RuntimeError as error:  # what submitit makes of an exception in a job: a trace, and where the logs are
             lines = [line.strip() for line in str(error).splitlines()]
             said = [line for line in lines if line and not line.startswith(("---", "You can"))]
             why = f": {said[-1]}" if said else ""

@@ -54,14 +54,14 @@ class GridSweeper(Sweeper):
     def sweep(self, arguments: list[str]) -> None:
         """Plan, run what is left, report; exits with 1 if a cell failed and 2 if the plan is invalid."""
         from dip_stages.errors import DipStagesError, LaunchError
-        from dip_stages.sweep.drive import run_known, run_plan
-        from dip_stages.sweep.plan_cache import known_plan, made_from
+        from dip_stages.sweep.drive import run_cached, run_plan
+        from dip_stages.sweep.plan_cache import cached_plan, made_from
 
         try:
             options = self._options()
             made = made_from(arguments, self.config, self.hydra_context.config_loader)
-            known = None if self.config.sweep.plan_only else known_plan(Path(self.config.hydra.sweep.dir), made)
-            code = run_known(known, options) if known else None
+            known = None if self.config.sweep.plan_only else cached_plan(Path(self.config.hydra.sweep.dir), made)
+            code = run_cached(known, options) if known else None
             if code is not None:
                 sys.exit(code)
             ahead = getattr(self.launcher, "import_ahead", None)
@@ -121,7 +121,7 @@ class GridSweeper(Sweeper):
         from dip_stages.errors import ConfigError
         from dip_stages.sweep.compose import Composer
         from dip_stages.sweep.exclude import points_left
-        from dip_stages.sweep.grids import expand, with_references
+        from dip_stages.sweep.grids import expand, with_competitors
         from dip_stages.sweep.plan import make_plan
 
         options = parse_sweep(self.config)
@@ -133,9 +133,9 @@ class GridSweeper(Sweeper):
         grids = self._grids()
         excludes = [(*options.exclude, *parse_exclude(grid.pop("exclude", None))) for grid in grids]
         axes = [self._axes(_overrides(grid)) for grid in grids]
-        every = with_references(expand(axes, given), options.references)
+        every = with_competitors(expand(axes, given), options.competitors)
         composer = Composer(self.hydra_context.config_loader, self.config, every)
-        points = with_references(points_left(axes, given, excludes, composer), options.references)
+        points = with_competitors(points_left(axes, given, excludes, composer), options.competitors)
         composer.verify(points)
         return make_plan(options.name, Path(self.config.hydra.sweep.dir), points, composer, made)
 

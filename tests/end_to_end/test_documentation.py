@@ -50,7 +50,7 @@ SMALL_TRAINING = [
     "method.training.crop=16",
     "method.training.batch=2",
 ]
-SMALL_REFERENCE = f"{{method:ddpm,{','.join(SMALL_TRAINING).replace('=', ':')}}}"
+SMALL_COMPETITOR = f"{{method:ddpm,{','.join(SMALL_TRAINING).replace('=', ':')}}}"
 TOGETHER = [
     "{beta_max: 0.01, scheduler: scaled_linear}",
     "{beta_max: 0.02, scheduler: linear}",
@@ -79,7 +79,7 @@ SMALLER = {
             *("{beta_max: 0.02, seed: 0}", "{beta_max: 0.02, protocol: clean}", "{beta_max: 0.02, arch: resnet}"),
         ),
     ],
-    "sweep=references": [f"sweep.references=[nlm,tv,{SMALL_REFERENCE}]", "data.name=camera", "beta_max=0.01"],
+    "sweep=competitors": [f"sweep.competitors=[nlm,tv,{SMALL_COMPETITOR}]", "data.name=camera", "beta_max=0.01"],
     "data.name=rocket,retina,hubble_deep_field": [
         without(
             *("{beta_max: 0.01, seed: 1}", "{beta_max: 0.02, seed: 0}"),

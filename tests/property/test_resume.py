@@ -126,7 +126,7 @@ def test_an_interrupted_fit_gives_the_same_bits(make_cell: MakeCell, fit: str, c
         folder = Path(temporary)
         for number in calls:
             with suppress(Interrupted):
-                run_cell(cell, folder, threads=1, stopping=stopping_after(number))
+                run_cell(cell, folder, threads=1, should_stop=stopping_after(number))
         record = run_cell(cell, folder, threads=1)
         found = what_counts(record, folder)
         assert [key for key in expected if found[key] != expected[key]] == []

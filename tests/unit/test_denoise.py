@@ -83,7 +83,7 @@ def test_the_noise_level_is_estimated_unless_it_is_given(make_cell: MakeCell, mo
     assert seen == [pytest.approx(0.1, rel=0.15), pytest.approx(0.2)]
 
 
-def test_a_reference_denoises_too_at_the_level_that_it_is_given(make_cell: MakeCell) -> None:
+def test_a_competitor_denoises_too_at_the_level_that_it_is_given(make_cell: MakeCell) -> None:
     image = np.random.default_rng(0).normal(0.5, 0.1, (64, 80, 3)).astype(np.float32)
     config = make_cell("method=tv").config
     wanted = tv(image, 0.2, strength=0.7)

@@ -243,7 +243,7 @@ COMMANDS = [
         "dip_stages -m sweep.retry_faild=true",
         (
             "sweep.retry_faild: no such setting; allowed: name, plan_only, retry_failed, retries, detach, "
-            "on_interrupt, run, references, exclude, grids"
+            "on_interrupt, run, competitors, exclude, grids"
         ),
     ),
     (
@@ -577,7 +577,7 @@ CALLS: list[tuple[str, Call, str]] = [
         a_sweep(more=3),
         (
             "sweep.more: no such setting; allowed: name, plan_only, retry_failed, retries, detach, on_interrupt, run,"
-            " references, exclude, grids"
+            " competitors, exclude, grids"
         ),
     ),
     (
@@ -606,19 +606,19 @@ CALLS: list[tuple[str, Call, str]] = [
         "sweep.on_interrupt: got 'wait'; allowed: stop, leave",
     ),
     (
-        "-m sweep.references=tv",
-        a_sweep(references="tv"),
-        "sweep.references: got 'tv'; allowed: a list, as in [nlm,tv]",
+        "-m sweep.competitors=tv",
+        a_sweep(competitors="tv"),
+        "sweep.competitors: got 'tv'; allowed: a list, as in [nlm,tv]",
     ),
     (
-        "-m sweep.references=[staged]",
-        a_sweep(references=["staged"]),
-        "sweep.references: got 'staged'; allowed: nlm, tv, bm3d, ddpm, ddpm_mean",
+        "-m sweep.competitors=[staged]",
+        a_sweep(competitors=["staged"]),
+        "sweep.competitors: got 'staged'; allowed: nlm, tv, bm3d, ddpm, ddpm_mean",
     ),
     (
-        "-m sweep.references=[{method: tv, seed: 3}]",
-        a_sweep(references=[{"method": "tv", "seed": 3}]),
-        "sweep.references: got 'seed'; allowed: method, and settings such as method.sigma",
+        "-m sweep.competitors=[{method: tv, seed: 3}]",
+        a_sweep(competitors=[{"method": "tv", "seed": 3}]),
+        "sweep.competitors: got 'seed'; allowed: method, and settings such as method.sigma",
     ),
     (
         "a sweep that is no mapping",

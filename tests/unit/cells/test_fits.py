@@ -59,7 +59,7 @@ def test_members_that_were_fitted_at_once_go_on_in_turn(make_cell: MakeCell, tmp
             tmp_path / "disturbed",
             threads=1,
             listener=lambda iteration, *_: asked.set() if iteration >= 30 else None,
-            stopping=asked.is_set,
+            should_stop=asked.is_set,
         )
     record = run_cell(make_cell(*few), tmp_path / "disturbed", threads=1)
     logs = [(tmp_path / name / "logs" / "metrics.csv").read_bytes() for name in ("disturbed", "undisturbed")]

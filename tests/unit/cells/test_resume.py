@@ -168,7 +168,7 @@ def test_a_full_disk_fails_the_cell_as_lost(cell: Cell, tmp_path: Path, monkeypa
 
 
 def test_leaving_the_process_fails_the_cell(cell: Cell, tmp_path: Path) -> None:
-    record = go_on(cell, tmp_path, stopping=lambda: sys.exit(3))
+    record = go_on(cell, tmp_path, should_stop=lambda: sys.exit(3))
     assert record.error is not None
     assert (record.error["type"], record.error["message"]) == ("SystemExit", "left with exit code 3")
     assert not record.lost
@@ -188,7 +188,7 @@ def test_a_sigterm_that_lightning_hears_first_interrupts_too(
     before = signal.signal(signal.SIGTERM, lambda *_: None)
     try:
         with pytest.raises(Interrupted):
-            run_cell(cell, tmp_path, threads=1, stopping=terminate)
+            run_cell(cell, tmp_path, threads=1, should_stop=terminate)
     finally:
         signal.signal(signal.SIGTERM, before)
     assert go_on(cell, tmp_path).metrics == expected
@@ -204,11 +204,11 @@ from dip_stages.cells.runner import run_cell
 with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
     cell = cell_of(parse(compose("config", overrides=sys.argv[2:])))
 asked = iter(range(30))
-def stopping():
+def should_stop():
     if next(asked, None) is None:
         os.kill(os.getpid(), signal.SIGKILL)
     return False
-run_cell(cell, pathlib.Path(sys.argv[1]), threads=1, stopping=stopping)
+run_cell(cell, pathlib.Path(sys.argv[1]), threads=1, should_stop=should_stop)
 """
 
 
@@ -233,14 +233,14 @@ def test_an_interruption_from_the_keyboard_in_the_fit_is_one(
 ) -> None:
     left = iter(range(calls))
 
-    def stopping() -> bool:
+    def should_stop() -> bool:
         if next(left, None) is None:
             raise KeyboardInterrupt
         return False
 
     handler = signal.getsignal(signal.SIGINT)
     with pytest.raises(Interrupted, match="keyboard"):
-        go_on(cell, tmp_path, stopping=stopping)
+        go_on(cell, tmp_path, should_stop=should_stop)
     assert signal.getsignal(signal.SIGINT) is handler
     assert (tmp_path / CHECKPOINT).exists() is (calls == 10)
     assert not (tmp_path / "record.json").exists()
@@ -290,7 +290,7 @@ def test_the_checkpoint_is_of_the_last_edge_however_seldom_one_is_due(make_cell:
     never = make_cell("method=baseline", "trainer.iterations=16", "trainer.chunk=4", "runtime.checkpoint_every=null")
     left = iter(range(15))
     with pytest.raises(Interrupted):
-        go_on(never, tmp_path, stopping=lambda: next(left, None) is None)
+        go_on(never, tmp_path, should_stop=lambda: next(left, None) is None)
     saved = saved_in(tmp_path, never)
     assert saved["unfinished"][0]["iteration"] == 12
     assert [row["iteration"] for row in saved["rows"]] == [4, 8, 12]

@@ -1,4 +1,4 @@
-"""The settings of references, and what a reference assumes of the noise."""
+"""The settings of competitors, and what a competitor assumes of the noise."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The classical references denoise, whatever the number of channels, and are what their packages compute."""
+"""The classical competitors denoise, whatever the number of channels, and are what their packages compute."""
 
 from __future__ import annotations
 

@@ -80,7 +80,7 @@ def test_an_interrupted_training_goes_on_to_the_same_weights(
     method = method_of(make_cell)
     left = iter(range(after))
     with pytest.raises(Interrupted):
-        trained(method, 3, tmp_path / "parts", accelerator="cpu", stopping=lambda: next(left, None) is None)
+        trained(method, 3, tmp_path / "parts", accelerator="cpu", should_stop=lambda: next(left, None) is None)
     _, parts = trained(method, 3, tmp_path / "parts", accelerator="cpu")
     assert same(weights(whole), weights(parts))
     assert (whole / "losses.csv").read_bytes() == (parts / "losses.csv").read_bytes()
@@ -91,7 +91,7 @@ def test_a_spoilt_checkpoint_is_set_aside(make_cell: MakeCell, tmp_path: Path) -
     method = method_of(make_cell)
     left = iter(range(3))
     with pytest.raises(Interrupted):
-        trained(method, 3, tmp_path, accelerator="cpu", stopping=lambda: next(left, None) is None)
+        trained(method, 3, tmp_path, accelerator="cpu", should_stop=lambda: next(left, None) is None)
     (state,) = tmp_path.glob(f"*/{STATE}")
     state.write_bytes(state.read_bytes()[:-100])
     _, folder = trained(method, 3, tmp_path, accelerator="cpu")
@@ -116,7 +116,7 @@ def test_a_signal_leaves_a_checkpoint_of_whole_iterations(
     request.addfinalizer(lambda: signal.signal(signal.SIGINT, around))
     before = {each: signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT)}
     with pytest.raises((Interrupted, KeyboardInterrupt)):
-        trained(method, 3, tmp_path / "parts", accelerator="cpu", stopping=send)
+        trained(method, 3, tmp_path / "parts", accelerator="cpu", should_stop=send)
     assert {each: signal.getsignal(each) for each in before} == before
     (state,) = (tmp_path / "parts").glob(f"*/{STATE}")
     assert 0 < torch_iteration(state) <= 5
@@ -143,7 +143,7 @@ def test_sampling_stops_when_asked(make_cell: MakeCell, tmp_path: Path) -> None:
     trained(method_of(make_cell, iterations=4), 3, tmp_path / "models", accelerator="cpu")
     left = iter(range(3))
     with pytest.raises(Interrupted):
-        run_cell(cell, tmp_path / "sweep" / cell.folder, threads=1, stopping=lambda: next(left, None) is None)
+        run_cell(cell, tmp_path / "sweep" / cell.folder, threads=1, should_stop=lambda: next(left, None) is None)
 
 
 def test_altered_weights_are_no_model(make_cell: MakeCell, whole: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""References are run as cells like all others: on the same observation, and with a record."""
+"""Competitors are run as cells like all others: on the same observation, and with a record."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ def test_its_record_is_that_of_the_same_observation(make_cell: MakeCell, tmp_pat
     fit = make_cell("method=baseline", "trainer.iterations=1", *SMALL)
     cell = make_cell(f"method={method}", *SMALL)
     run_cell(fit, tmp_path / "fit", threads=1)
-    run_cell(cell, tmp_path / "reference", threads=1)
-    record = read_record(tmp_path / "reference")
+    run_cell(cell, tmp_path / "competitor", threads=1)
+    record = read_record(tmp_path / "competitor")
     assert record.status == "done"
-    assert (tmp_path / "fit" / "observed.png").read_bytes() == (tmp_path / "reference" / "observed.png").read_bytes()
-    assert {file.name for file in (tmp_path / "reference").iterdir()} == {
+    assert (tmp_path / "fit" / "observed.png").read_bytes() == (tmp_path / "competitor" / "observed.png").read_bytes()
+    assert {file.name for file in (tmp_path / "competitor").iterdir()} == {
         "record.json", "clean.png", "observed.png", "output.png", "result.png",
     }  # fmt: skip
     assert record.computed["precision"] == "float32"
@@ -44,7 +44,7 @@ def test_its_record_is_that_of_the_same_observation(make_cell: MakeCell, tmp_pat
     assert not record.sees_clean
     assert (record.iterations["planned"], record.iterations["run"]) == (0, 0)
     said = describe(record, tmp_path)
-    assert f"{method} (reference)" in said
+    assert f"{method} (competitor)" in said
     assert "sigma 25.5/255 known" in said
 
 

@@ -45,7 +45,7 @@ class Tiny(nn.Module):
         return image
 
 
-def a_image(seed: int = 0) -> Tensor:
+def an_image(seed: int = 0) -> Tensor:
     return torch.rand(SHAPE, generator=torch.Generator().manual_seed(seed))
 
 
@@ -56,7 +56,7 @@ def a_staged_plan(net_input: str, budgets: tuple[int, ...] = (5, 4, 6), protocol
         net_input=net_input,
         betas=betas,
         budgets=budgets,
-        observed=a_image(),
+        observed=an_image(),
         level_eps=level_noise(SHAPE, len(budgets), 0),
     )
 
@@ -93,7 +93,7 @@ def a_module(
 
 
 def test_the_baseline_is_a_staged_fit_of_one_stage() -> None:
-    plan = baseline_plan(a_image(), 12)
+    plan = baseline_plan(an_image(), 12)
     network = Tiny(8)
     staged = fit(StagedDIP(network, plan, MSELoss(), FitSettings(input_channels=8), 0))
     assert torch.equal(fit(a_module(plan, 8)[0]).output, staged.output)
@@ -102,7 +102,7 @@ def test_the_baseline_is_a_staged_fit_of_one_stage() -> None:
 def test_the_baseline_refuses_a_plan_of_several_stages_or_one_that_sees_the_clean_image() -> None:
     with refused(ConfigError, got=3, allowed="one blind stage"):
         BaselineDIP(Tiny(3), a_staged_plan("previous_output"), MSELoss(), FitSettings(), 0)
-    leaky = StagePlan((Stage(0.1, 5, a_image(), a_image()),), "fixed_noise", sees_clean=True)
+    leaky = StagePlan((Stage(0.1, 5, an_image(), an_image()),), "fixed_noise", sees_clean=True)
     with refused(ConfigError, got=1, allowed="one blind stage"):
         BaselineDIP(Tiny(8), leaky, MSELoss(), FitSettings(), 0)
 
@@ -116,7 +116,7 @@ def test_the_fit_goes_down_to_the_target() -> None:
 
 
 def test_the_same_seed_gives_the_same_bits_and_another_does_not() -> None:
-    outputs = [fit(a_module(baseline_plan(a_image(), 10), 8, seed)[0]).output for seed in (0, 0, 1)]
+    outputs = [fit(a_module(baseline_plan(an_image(), 10), 8, seed)[0]).output for seed in (0, 0, 1)]
     assert torch.equal(outputs[0], outputs[1])
     assert not torch.equal(outputs[0], outputs[2])
 
@@ -179,7 +179,7 @@ def test_fixed_noise_is_fed_throughout_with_fresh_jitter() -> None:
 
 
 def test_a_recorrupted_stage_feeds_more_noise_and_aims_at_less_anew_each_time() -> None:
-    observed, sigma, alphas = a_image(), 0.2, (0.5, 2.0)
+    observed, sigma, alphas = an_image(), 0.2, (0.5, 2.0)
     plan = staged_plan(
         protocol="recorrupted",
         net_input="observed",
@@ -213,7 +213,7 @@ def test_a_stage_without_iterations_is_skipped() -> None:
 
 
 def test_a_passing_nan_is_rolled_back_and_no_iteration_is_lost() -> None:
-    module, network = a_module(baseline_plan(a_image(), 20), 8)
+    module, network = a_module(baseline_plan(an_image(), 20), 8)
     network.broken_calls = {6}
     fit(module, chunk=5)
     assert module.rollbacks == 1
@@ -225,12 +225,12 @@ def test_a_passing_nan_is_rolled_back_and_no_iteration_is_lost() -> None:
 
 
 def test_a_lasting_nan_fails_in_the_last_good_state() -> None:
-    module, network = a_module(baseline_plan(a_image(), 20), 8, attempts=2)
+    module, network = a_module(baseline_plan(an_image(), 20), 8, attempts=2)
     network.broken_calls = set(range(10, 1000))
     with pytest.raises(DivergenceError) as caught:
         fit(module, chunk=5)
     assert caught.value.last_good == 10
-    reference, _ = a_module(baseline_plan(a_image(), 10), 8)
+    reference, _ = a_module(baseline_plan(an_image(), 10), 8)
     fit(reference, chunk=5)
     assert torch.equal(module.output, reference.output)
     assert torch.equal(module.average, reference.average)
@@ -244,7 +244,7 @@ def test_bfloat16_leaves_a_float32_image_of_more_than_8_bits() -> None:
 
     network = registry.seeded("unet", generator(0), in_channels=8, out_channels=3, size=(16, 16), width=8)
     module = BaselineDIP(
-        network, baseline_plan(a_image(), 4), MSELoss(), FitSettings(input_channels=8, bfloat16=True), 0
+        network, baseline_plan(an_image(), 4), MSELoss(), FitSettings(input_channels=8, bfloat16=True), 0
     )
     fit(module)
     assert module.output.dtype == torch.float32
@@ -253,7 +253,7 @@ def test_bfloat16_leaves_a_float32_image_of_more_than_8_bits() -> None:
 
 def stop_after(module: DIPModule, iterations: int) -> dict[str, Any]:
     left = iter(range(iterations))
-    module.stopping = lambda: next(left, None) is None
+    module.should_stop = lambda: next(left, None) is None
     with pytest.raises(Interrupted):
         fit(module)
     saved = module.saved()
@@ -287,23 +287,23 @@ def test_a_resumed_fit_is_fed_and_gives_what_an_undisturbed_one_does(
 
 
 def test_a_stop_is_heard_within_one_iteration_of_a_long_chunk() -> None:
-    module, network = a_module(baseline_plan(a_image(), 1000), 8)
+    module, network = a_module(baseline_plan(an_image(), 1000), 8)
     left = iter(range(7))
-    module.stopping = lambda: next(left, None) is None
+    module.should_stop = lambda: next(left, None) is None
     with pytest.raises(Interrupted, match="iterations done: 0"):
         fit(module, chunk=1000)
     assert len(network.gave) == 7
 
 
 def test_a_rollback_before_the_stop_happens_again_with_the_same_jitter() -> None:
-    whole, everything = a_module(baseline_plan(a_image(), 12), 8)
+    whole, everything = a_module(baseline_plan(an_image(), 12), 8)
     everything.broken_calls = {7}
     fit(whole)
-    first, before = a_module(baseline_plan(a_image(), 12), 8)
+    first, before = a_module(baseline_plan(an_image(), 12), 8)
     before.broken_calls = {7}
     saved = stop_after(first, 10)  # two iterations into the second try of the second chunk
     assert (first.rollbacks, saved["count"], saved["iteration"]) == (1, 0, 4)
-    second, after = a_module(baseline_plan(a_image(), 12), 8)
+    second, after = a_module(baseline_plan(an_image(), 12), 8)
     after.broken_calls = {3}
     second.resume(saved)
     fit(second, start=4)
@@ -313,7 +313,7 @@ def test_a_rollback_before_the_stop_happens_again_with_the_same_jitter() -> None
 
 @pytest.mark.parametrize("net_input", ["fixed_noise", "previous_output", "noise_and_previous"])
 def test_a_fit_learns_nothing_of_the_pixels_that_are_held_out(net_input: str) -> None:
-    held_out = a_image(5)[:, :1] < 0.3
+    held_out = an_image(5)[:, :1] < 0.3
 
     def fitted(observed: Tensor) -> DIPModule:
         plan = dataclasses.replace(
@@ -324,22 +324,22 @@ def test_a_fit_learns_nothing_of_the_pixels_that_are_held_out(net_input: str) ->
         settings = FitSettings(lr=0.1, input_channels=4)
         return fit(StagedDIP(network, plan, MSELoss(), settings, 0, held_out=held_out))
 
-    known = fitted(a_image())
-    assert torch.equal(known.output, fitted(torch.where(held_out, 1 - a_image(), a_image())).output)
-    assert not torch.equal(known.output, fitted(torch.where(held_out, a_image(), 1 - a_image())).output)
+    known = fitted(an_image())
+    assert torch.equal(known.output, fitted(torch.where(held_out, 1 - an_image(), an_image())).output)
+    assert not torch.equal(known.output, fitted(torch.where(held_out, an_image(), 1 - an_image())).output)
 
 
 def test_the_loss_of_a_fit_is_the_mean_over_the_pixels_that_it_sees() -> None:
-    held_out = a_image(5)[:, :1] < 0.3
+    held_out = an_image(5)[:, :1] < 0.3
     network = Tiny(4)
     settings = FitSettings(lr=0.1, input_channels=4)
-    module = fit(BaselineDIP(network, baseline_plan(a_image(), 6), MSELoss(), settings, 0, held_out=held_out))
-    errors = (network.gave[-1] - a_image())[~held_out.expand(SHAPE)]
+    module = fit(BaselineDIP(network, baseline_plan(an_image(), 6), MSELoss(), settings, 0, held_out=held_out))
+    errors = (network.gave[-1] - an_image())[~held_out.expand(SHAPE)]
     assert module.loss_value.item() == pytest.approx(errors.square().mean().item())
 
 
 def every_monitor() -> dict[str, Rule]:
-    observed = a_image()
+    observed = an_image()
     return {
         "discrepancy": Discrepancy(observed, 0.2),
         "held_out": HeldOut(observed, observed[:, :1] < 0.3, patience=4),
@@ -419,25 +419,25 @@ def test_what_was_rolled_back_no_rule_has_seen() -> None:
 def test_the_observed_image_may_be_fed_throughout() -> None:
     module, network = a_module(a_staged_plan("observed"), 3, jitter=0.0)
     fit(module)
-    assert all(torch.equal(fed, a_image()) for fed in network.fed)
+    assert all(torch.equal(fed, an_image()) for fed in network.fed)
 
 
 def test_aseqdip_is_fed_its_own_output_and_held_near_to_it() -> None:
-    plan = baseline_plan(a_image(), 12, net_input="own_output")
+    plan = baseline_plan(an_image(), 12, net_input="own_output")
     module, network = a_module(plan, 3, jitter=0.0, refresh=3, penalty=2.0)
     fit(module)
-    assert all(torch.equal(fed, a_image()) for fed in network.fed[:3])
+    assert all(torch.equal(fed, an_image()) for fed in network.fed[:3])
     for number in range(3, 12):
         assert torch.equal(network.fed[number], network.gave[number - number % 3 - 1])
     gave, fed = network.gave[-1], network.fed[-1]
-    expected = (gave - a_image()).square().mean() + 2.0 * (gave - fed).square().mean()
+    expected = (gave - an_image()).square().mean() + 2.0 * (gave - fed).square().mean()
     torch.testing.assert_close(module.loss_value, expected)
 
 
 @pytest.mark.parametrize("edge", [4, 8])
 def test_a_resumed_aseqdip_gives_what_an_undisturbed_one_does(edge: int) -> None:
     def made() -> tuple[DIPModule, Tiny]:
-        return a_module(baseline_plan(a_image(), 12, net_input="own_output"), 3, refresh=3)
+        return a_module(baseline_plan(an_image(), 12, net_input="own_output"), 3, refresh=3)
 
     whole, everything = made()
     fit(whole)

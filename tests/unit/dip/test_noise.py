@@ -40,7 +40,7 @@ def test_draws_are_float32_on_the_cpu_whatever_the_default() -> None:
     assert (draws.dtype, draws.device.type) == (torch.float32, "cpu")
 
 
-def a_image(seed: int = 0, channels: int = 3) -> np.ndarray:
+def an_image(seed: int = 0, channels: int = 3) -> np.ndarray:
     return np.random.default_rng(seed).random((40, 50, channels), dtype=np.float32)
 
 
@@ -56,7 +56,7 @@ def test_draws_leave_global_random_state_alone() -> None:
     np.random.seed(1)  # noqa: NPY002 - the state that must be left alone
     before = torch.get_rng_state(), np.random.get_state()[1].copy()  # type: ignore[index]  # noqa: NPY002
     standard_normal((100,), 0)
-    observe(a_image(), beta_max=0.1, noise_seed=0)
+    observe(an_image(), beta_max=0.1, noise_seed=0)
     assert torch.equal(torch.get_rng_state(), before[0])
     assert (np.random.get_state()[1] == before[1]).all()  # type: ignore[index]  # noqa: NPY002
 

@@ -44,12 +44,12 @@ def test_a_image_that_is_read_is_observed_without_a_warning(name: str, tmp_path:
         assert observe(image, beta_max=0.01, noise_seed=0).observed.isfinite().all()
 
 
-def a_image(seed: int = 0, channels: int = 3) -> np.ndarray:
+def an_image(seed: int = 0, channels: int = 3) -> np.ndarray:
     return np.random.default_rng(seed).random((40, 50, channels), dtype=np.float32)
 
 
 def test_an_observation_is_the_image_plus_unclipped_noise_of_that_variance() -> None:
-    observation = observe(a_image(), beta_max=0.04, noise_seed=0)
+    observation = observe(an_image(), beta_max=0.04, noise_seed=0)
     noise = observation.observed - observation.clean
     assert noise.var().item() == pytest.approx(0.04, rel=0.05)
     assert observation.observed.min() < 0
@@ -58,7 +58,7 @@ def test_an_observation_is_the_image_plus_unclipped_noise_of_that_variance() -> 
 
 
 def test_the_draws_are_the_same_at_every_noise_level() -> None:
-    weak, strong = (observe(a_image(), beta_max=beta, noise_seed=3) for beta in (0.01, 0.04))
+    weak, strong = (observe(an_image(), beta_max=beta, noise_seed=3) for beta in (0.01, 0.04))
     torch.testing.assert_close(2 * (weak.observed - weak.clean), strong.observed - strong.clean, atol=1e-6, rtol=1e-5)
 
 
@@ -66,9 +66,9 @@ def test_the_draws_depend_on_image_and_noise_seed() -> None:
     draws = [
         (o.observed - o.clean).flatten()
         for o in (
-            observe(a_image(0), beta_max=0.01, noise_seed=0),
-            observe(a_image(0), beta_max=0.01, noise_seed=1),
-            observe(a_image(1), beta_max=0.01, noise_seed=0),
+            observe(an_image(0), beta_max=0.01, noise_seed=0),
+            observe(an_image(0), beta_max=0.01, noise_seed=1),
+            observe(an_image(1), beta_max=0.01, noise_seed=0),
         )
     ]
     assert torch.corrcoef(torch.stack(draws)).fill_diagonal_(0).abs().max() < 0.05
@@ -77,7 +77,7 @@ def test_the_draws_depend_on_image_and_noise_seed() -> None:
 @pytest.mark.parametrize("beta_max", [0.0, 1.0, -1.0, float("nan")])
 def test_a_noise_level_out_of_range_is_refused(beta_max: float) -> None:
     with refused(ConfigError, "noise.beta_max", got=beta_max):
-        observe(a_image(), beta_max=beta_max, noise_seed=0)
+        observe(an_image(), beta_max=beta_max, noise_seed=0)
 
 
 def noise_of(name: str, brightness: float, beta_max: float = 0.01) -> torch.Tensor:
@@ -109,7 +109,7 @@ def test_shot_noise_counts_photons() -> None:
 
 
 def test_clipped_noise_is_what_8_bits_keep_of_gaussian_noise() -> None:
-    plain, clipped = (observe(a_image(), beta_max=0.04, noise_seed=0, noise=n) for n in ("gaussian", "clipped"))
+    plain, clipped = (observe(an_image(), beta_max=0.04, noise_seed=0, noise=n) for n in ("gaussian", "clipped"))
     bytes_kept = clipped.observed * 255
     torch.testing.assert_close(bytes_kept, bytes_kept.round(), atol=1e-4, rtol=0)
     assert (clipped.observed - plain.observed.clamp(0, 1)).abs().max().item() <= 0.5001 / 255
@@ -118,7 +118,7 @@ def test_clipped_noise_is_what_8_bits_keep_of_gaussian_noise() -> None:
 
 @pytest.mark.parametrize("name", NOISES)
 def test_every_noise_is_the_same_for_the_same_image_and_seed(name: str) -> None:
-    first, again, other = (observe(a_image(), beta_max=0.01, noise_seed=s, noise=name) for s in (0, 0, 1))
+    first, again, other = (observe(an_image(), beta_max=0.01, noise_seed=s, noise=name) for s in (0, 0, 1))
     assert torch.equal(first.observed, again.observed)
     assert not torch.equal(first.observed, other.observed)
 
@@ -131,12 +131,12 @@ def test_a_black_image_has_no_noise_that_grows_with_brightness(name: str) -> Non
 
 def test_an_unknown_noise_is_refused() -> None:
     with refused(ConfigError, "noise.name", got="pink", allowed="gaussian, clipped, poisson, speckle"):
-        observe(a_image(), beta_max=0.01, noise_seed=0, noise="pink")
+        observe(an_image(), beta_max=0.01, noise_seed=0, noise="pink")
 
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_tensor_and_array_are_each_others_inverse(channels: int) -> None:
-    image = a_image(channels=channels)
+    image = an_image(channels=channels)
     tensor = to_tensor(image)
     assert tensor.shape == (1, channels, 40, 50)
     assert tensor[0, -1, 7, 9] == image[7, 9, -1]

@@ -114,49 +114,49 @@ def test_a_custom_sweep_is_the_command_line_alone(planned: MakePlan) -> None:
     assert axis(plan, "input") == ["previous_output", "fixed_noise"]
 
 
-def test_references_join_a_sweep_once_an_observation(planned: MakePlan) -> None:
+def test_competitors_join_a_sweep_once_an_observation(planned: MakePlan) -> None:
     """Whatever else the sweep varies or leaves out, and with its seeds where they draw."""
     plan = planned(
-        "sweep=report_table", "seed=0,1", "method.carry=average", "sweep.references=[nlm,ddpm,ddpm_mean]",
+        "sweep=report_table", "seed=0,1", "method.carry=average", "sweep.competitors=[nlm,ddpm,ddpm_mean]",
         "sweep.exclude=[{loss: perceptual}]",
     )  # fmt: skip
-    referred = [row for row in axis(plan, "method", "beta_max", "seed") if "reference" in row[0]]
-    assert referred == [
-        ("nlm (reference)", 0.01, None),
-        ("nlm (reference)", 0.02, None),
-        *(("ddpm (trained reference)", beta_max, seed) for beta_max in (0.01, 0.02) for seed in (0, 1)),
-        ("ddpm mean (trained reference)", 0.01, None),
-        ("ddpm mean (trained reference)", 0.02, None),
+    denoised = [row for row in axis(plan, "method", "beta_max", "seed") if "competitor" in row[0]]
+    assert denoised == [
+        ("nlm (competitor)", 0.01, None),
+        ("nlm (competitor)", 0.02, None),
+        *(("ddpm (trained competitor)", beta_max, seed) for beta_max in (0.01, 0.02) for seed in (0, 1)),
+        ("ddpm mean (trained competitor)", 0.01, None),
+        ("ddpm mean (trained competitor)", 0.02, None),
     ]
-    assert len(plan.cells) == len(referred) + 2 * (2 + 8)
+    assert len(plan.cells) == len(denoised) + 2 * (2 + 8)
     alone = planned("sweep=custom", "method=nlm", "beta_max=b0.01")
     assert alone.cells[0].cell.id in {planned.cell.id for planned in plan.cells}
 
 
-def test_a_reference_that_there_is_not_is_refused(planned: MakePlan) -> None:
-    with refused(ConfigError, "sweep.references", got="staged", allowed="nlm, tv, bm3d, ddpm, ddpm_mean"):
-        planned("sweep.references=[staged]")
+def test_a_competitor_that_there_is_not_is_refused(planned: MakePlan) -> None:
+    with refused(ConfigError, "sweep.competitors", got="staged", allowed="nlm, tv, bm3d, ddpm, ddpm_mean"):
+        planned("sweep.competitors=[staged]")
 
 
-def test_references_take_settings_of_their_own(planned: MakePlan) -> None:
+def test_competitors_take_settings_of_their_own(planned: MakePlan) -> None:
     plan = planned(
         "sweep=custom", "method=baseline",
-        "sweep.references=[{method:tv,method.sigma:estimate},"
+        "sweep.competitors=[{method:tv,method.sigma:estimate},"
         "{method:ddpm,method.training.iterations:7,method.training.pictures:[chelsea,coffee]}]",
     )  # fmt: skip
-    assert axis(plan, "method") == ["baseline", "tv (reference, sigma estimated)", "ddpm (trained reference)"]
+    assert axis(plan, "method") == ["baseline", "tv (competitor, sigma estimated)", "ddpm (trained competitor)"]
     method = plan.cells[2].cell.config.method
     assert isinstance(method, DDPMConfig)
     assert (method.training.iterations, method.training.pictures) == (7, ["chelsea", "coffee"])
-    with refused(ConfigError, "sweep.references", got="seed", names=("method, ", "method.sigma")):
-        planned("sweep=custom", "sweep.references=[{method:tv,seed:3}]")
+    with refused(ConfigError, "sweep.competitors", got="seed", names=("method, ", "method.sigma")):
+        planned("sweep=custom", "sweep.competitors=[{method:tv,seed:3}]")
 
 
-def test_what_a_trained_reference_learns_from_may_change_so_its_plan_is_not_known_by_files_alone(
+def test_what_a_trained_competitor_learns_from_may_change_so_its_plan_is_not_cached_by_files_alone(
     planned: MakePlan,
 ) -> None:
-    assert "made_from" in dataclasses.replace(planned("sweep=custom", "method=nlm"), made_from="x")._known_by()
-    assert not dataclasses.replace(planned("sweep=custom", "method=ddpm"), made_from="x")._known_by()
+    assert "made_from" in dataclasses.replace(planned("sweep=custom", "method=nlm"), made_from="x")._cached_by()
+    assert not dataclasses.replace(planned("sweep=custom", "method=ddpm"), made_from="x")._cached_by()
 
 
 def test_a_cell_of_a_sweep_has_one_thread_unless_told_otherwise(planned: MakePlan) -> None:

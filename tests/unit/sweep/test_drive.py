@@ -14,7 +14,7 @@ from dip_stages.store.records import RECORD, read_record
 from dip_stages.sweep.drive import Options, Reason, run_plan
 from dip_stages.sweep.plan import Plan, PlannedCell, make_plan
 from dip_stages.workers.jobs import Job, read_job
-from dip_stages.workers.main import Outcome, Stopper, compute
+from dip_stages.workers.main import Outcome, StopFlag, compute
 from dip_stages.workers.run_folder import job_path
 from dip_stages.workers.slurm_queue import RUNS, Queue
 
@@ -46,7 +46,7 @@ class Launcher:
         for planned in cells:
             job = read_job(job_path(planned.folder.parent, token, planned.folder.name))
             self.before(job)
-            self.outcomes.append(compute(job, Stopper()))
+            self.outcomes.append(compute(job, StopFlag()))
         return {}
 
 
@@ -86,7 +86,7 @@ def test_the_same_sweep_again_runs_nothing(plan: Plan, capsys: pytest.CaptureFix
 
 def test_only_what_is_left_runs_and_overwrite_runs_all(plan: Plan, capsys: pytest.CaptureFixture[str]) -> None:
     launcher = Launcher()
-    compute(Job.of(plan.cells[0].cell, plan.cells[0].folder), Stopper())
+    compute(Job.of(plan.cells[0].cell, plan.cells[0].folder), StopFlag())
     assert drive(plan, launcher) == 0
     assert launcher.batches == [(0, 3)]
     assert "3 cells to run, 1 done before" in capsys.readouterr().err
@@ -229,7 +229,7 @@ def test_cells_that_another_driver_has_are_waited_for(plan: Plan) -> None:
         while len(launcher.outcomes) < 3 and time.monotonic() < deadline:  # until it was met
             time.sleep(0.1)
         lease.__exit__(None, None, None)
-        compute(Job.of(other.cell, other.folder), Stopper())
+        compute(Job.of(other.cell, other.folder), StopFlag())
 
     thread = threading.Thread(target=finish)
     thread.start()
@@ -244,7 +244,7 @@ def test_a_record_that_came_while_the_plan_was_made_is_kept(plan: Plan) -> None:
 
     def meanwhile(job: Job) -> None:
         if job.folder == str(cell.folder) and not done:
-            compute(Job.of(cell.cell, cell.folder), Stopper())
+            compute(Job.of(cell.cell, cell.folder), StopFlag())
             done.append((cell.folder / RECORD).read_bytes())
 
     assert drive(plan, Launcher(before=meanwhile)) == 0

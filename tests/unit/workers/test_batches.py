@@ -17,7 +17,7 @@ from dip_stages.store.states import Look, look
 from dip_stages.workers import batches
 from dip_stages.workers.batches import Pack, packed
 from dip_stages.workers.jobs import Job
-from dip_stages.workers.main import Stopper, compute
+from dip_stages.workers.main import StopFlag, compute
 
 if TYPE_CHECKING:
     from tests.conftest import MakeCell
@@ -46,7 +46,7 @@ def test_jobs_are_packed_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 def test_a_pack_computes_what_has_no_record_and_says_what_came_of_each(written: list[str], tmp_path: Path) -> None:
     done = Job(**json.loads(Path(written[0]).read_text()))
-    compute(done, Stopper())
+    compute(done, StopFlag())
     before = read_record(tmp_path / "cell0")
     Path(written[1]).unlink()
     pack: Pack = pickle.loads(pickle.dumps(packed(written, 3, 2)[0]))  # noqa: S301 - as a cluster does

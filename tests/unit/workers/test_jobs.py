@@ -8,7 +8,7 @@ from dip_stages.images.reading import bundled_path
 from dip_stages.store.fingerprint import fingerprint
 from dip_stages.store.records import read_record
 from dip_stages.workers.jobs import Job, read_job
-from dip_stages.workers.main import Stopper, compute
+from dip_stages.workers.main import StopFlag, compute
 from tests.raising import refused
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def test_other_code_than_the_plans_is_drift_and_the_cell_says_so(make_cell: Make
     job = dataclasses.replace(Job.of(make_cell(), tmp_path), code="before")
     with refused(DriftError, problem="the code of dip_stages"):
         job.cell()
-    outcome = compute(job, Stopper())
+    outcome = compute(job, StopFlag())
     assert (outcome.status, outcome.spoilt) == ("failed", True)
     record = read_record(tmp_path)
     assert record.lost
@@ -46,7 +46,7 @@ def test_a_module_of_other_code_that_is_imported_late_is_drift_and_the_cell_is_l
     monkeypatch.setattr("dip_stages.store.fingerprint._hash_of_sources", lambda _: "edited since")
     assert fingerprint() == planned
     cell = make_cell("method=ddpm", "method.training.iterations=1", "method.training.width=8")
-    assert compute(Job.of(cell, tmp_path / "sweep" / cell.folder), Stopper()).spoilt
+    assert compute(Job.of(cell, tmp_path / "sweep" / cell.folder), StopFlag()).spoilt
     record = read_record(tmp_path / "sweep" / cell.folder)
     assert record.lost
     assert record.error is not None

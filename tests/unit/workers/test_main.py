@@ -13,7 +13,7 @@ from dip_stages.store.records import CHECKPOINT, read_record
 from dip_stages.store.states import look
 from dip_stages.workers import main
 from dip_stages.workers.jobs import Job
-from dip_stages.workers.main import Stopper, compute
+from dip_stages.workers.main import StopFlag, compute
 from dip_stages.workers.process import note_failure
 from tests.waiting import wait_for
 
@@ -33,16 +33,16 @@ def cell(make_cell: MakeCell) -> Cell:
 
 def test_a_job_is_carried_out_once(cell: Cell, tmp_path: Path) -> None:
     job = Job.of(cell, tmp_path / "a")
-    assert compute(job, Stopper()).status == "done"
+    assert compute(job, StopFlag()).status == "done"
     before = (tmp_path / "a" / "record.json").read_bytes()
-    assert compute(job, Stopper()).status == "done"
+    assert compute(job, StopFlag()).status == "done"
     assert (tmp_path / "a" / "record.json").read_bytes() == before
     assert look(tmp_path / "a", cell.id).state == "done"
 
 
 def test_a_cell_that_another_process_has_is_left_to_it(cell: Cell, tmp_path: Path) -> None:
     with Lease(tmp_path):
-        outcome = compute(Job.of(cell, tmp_path), Stopper())
+        outcome = compute(Job.of(cell, tmp_path), StopFlag())
         assert (outcome.status, "being computed by process" in outcome.message) == ("busy", True)
         assert note_failure(Job.of(cell, tmp_path), "SIGKILL", "gone").status == "busy"
     assert not (tmp_path / "record.json").exists()
@@ -51,12 +51,12 @@ def test_a_cell_that_another_process_has_is_left_to_it(cell: Cell, tmp_path: Pat
 def test_a_stop_file_stops_before_the_cell_and_within_it(cell: Cell, make_cell: MakeCell, tmp_path: Path) -> None:
     stop = tmp_path / "stop"
     stop.touch()
-    assert compute(Job.of(cell, tmp_path / "a", stop=stop), Stopper()).status == "interrupted"
+    assert compute(Job.of(cell, tmp_path / "a", stop=stop), StopFlag()).status == "interrupted"
     assert not (tmp_path / "a").exists()
     stop.unlink()
     long = Job.of(make_cell(*LONG, "runtime.checkpoint_every=0"), tmp_path / "b", stop=stop)
 
-    class Stopping(Stopper):
+    class Stopping(StopFlag):
         def __call__(self) -> bool:
             if (tmp_path / "b" / CHECKPOINT).exists():
                 stop.touch()
@@ -75,11 +75,11 @@ def test_where_nothing_can_be_written_the_outcome_says_so(
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(main, "Lease", refuse)
-    outcome = compute(Job.of(cell, tmp_path), Stopper())
+    outcome = compute(Job.of(cell, tmp_path), StopFlag())
     assert (outcome.status, outcome.message) == ("unwritten", f"{tmp_path}: {text}")
     monkeypatch.undo()
     monkeypatch.setattr(main, "write_record", refuse)
-    assert compute(Job.of(cell, tmp_path), Stopper()).status == "unwritten"
+    assert compute(Job.of(cell, tmp_path), StopFlag()).status == "unwritten"
     assert not list(tmp_path.glob("*record*"))
     assert look(tmp_path).state == "to do"
 
@@ -94,7 +94,7 @@ def test_a_cell_that_was_taken_over_meanwhile_leaves_the_others_record(
     from dip_stages.cells import runner
 
     monkeypatch.setattr(runner, "plot_curve", lambda path, *_: taken(path.parent, None))
-    assert compute(Job.of(cell, tmp_path), Stopper()).status == "busy"
+    assert compute(Job.of(cell, tmp_path), StopFlag()).status == "busy"
     assert not (tmp_path / "record.json").exists()
 
 
@@ -118,7 +118,7 @@ def test_a_kept_checkpoint_does_not_make_a_new_computation_go_on_from_it(make_ce
     cell = make_cell(
         "trainer.iterations=8", "trainer.chunk=2", "runtime.checkpoint_every=0", "runtime.keep_checkpoint=true"
     )
-    assert compute(Job.of(cell, tmp_path), Stopper()).status == "done"
+    assert compute(Job.of(cell, tmp_path), StopFlag()).status == "done"
     assert (tmp_path / CHECKPOINT).exists()
-    assert compute(Job.of(cell, tmp_path, stale=look(tmp_path).digest), Stopper()).status == "done"
+    assert compute(Job.of(cell, tmp_path, stale=look(tmp_path).digest), StopFlag()).status == "done"
     assert read_record(tmp_path).iterations["resumed_at"] == []

@@ -10,7 +10,7 @@ import pytest
 from dip_stages.store.records import CHECKPOINT, read_record, write_record
 from dip_stages.store.states import look
 from dip_stages.workers.jobs import Job
-from dip_stages.workers.main import Stopper, compute
+from dip_stages.workers.main import StopFlag, compute
 from dip_stages.workers.process import Worker, note_failure
 from tests.waiting import wait_for
 
@@ -48,7 +48,7 @@ def test_a_worker_that_is_killed_leaves_a_failure_record_and_a_checkpoint(make_c
 
 def test_a_failure_is_not_noted_over_a_result(cell: Cell, tmp_path: Path) -> None:
     job = Job.of(cell, tmp_path)
-    compute(job, Stopper())
+    compute(job, StopFlag())
     assert note_failure(job, "SIGKILL", "gone").status == "done"
     assert look(tmp_path).state == "done"
     write_record(tmp_path, job.failure("SIGKILL", "gone", lost=True))

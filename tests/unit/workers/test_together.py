@@ -55,7 +55,7 @@ def test_they_have_the_bits_of_cells_alone_and_a_log_each(make_cell: MakeCell, t
         record = read_record(tmp_path / cell.folder)
         assert record.computed["together"] == 3
         assert read_record(alone).computed["together"] == 1
-        if cell.config.reference is None:
+        if cell.config.competitor is None:
             assert figures(tmp_path / cell.folder) == figures(alone)
         others = {other.id for other in cells} - {cell.id}
         log = (tmp_path / cell.folder / "dip_stages.log").read_text()

@@ -1,4 +1,4 @@
-"""References are cells like all others, with an identity of what matters to them."""
+"""Competitors are cells like all others, with an identity of what matters to them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
         "runtime.threads=2",
     ],
 )
-def test_what_belongs_to_fits_does_not_tell_a_reference_from_another(make_cell: MakeCell, override: str) -> None:
+def test_what_belongs_to_fits_does_not_tell_a_competitor_from_another(make_cell: MakeCell, override: str) -> None:
     assert make_cell("method=nlm", override).id == make_cell("method=nlm").id
 
 
@@ -63,14 +63,14 @@ def test_a_trained_one_is_told_by_its_seed_and_what_it_learnt_from(
 
 def test_it_has_no_axes_but_those_of_the_observation(make_cell: MakeCell) -> None:
     cell = make_cell("method=tv", "method.sigma=estimate")
-    assert cell.axes["method"] == "tv (reference, sigma estimated)"
+    assert cell.axes["method"] == "tv (competitor, sigma estimated)"
     assert {axis for axis in AXES if cell.axes[axis] is not None} == {
         "method", "beta_max", "noise", "image", "noise_seed",
     }  # fmt: skip
-    assert make_cell("method=ddpm").axes["method"] == "ddpm (trained reference)"
+    assert make_cell("method=ddpm").axes["method"] == "ddpm (trained competitor)"
     assert make_cell("method=ddpm", "seed=3").axes["seed"] == 3
     mean = make_cell("method=ddpm_mean", "seed=3")
-    assert (mean.axes["method"], mean.axes["seed"]) == ("ddpm mean (trained reference)", None)
+    assert (mean.axes["method"], mean.axes["seed"]) == ("ddpm mean (trained competitor)", None)
     assert mean.id == make_cell("method=ddpm_mean", "method.samples=1").id  # it draws nothing
     assert (cell.config.iterations, flops(cell.config)) == (0, 0)
     assert not make_cell("method=tv", "stopping=oracle", "protocol=clean").config.sees_clean
