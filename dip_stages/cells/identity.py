@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import hashlib
-import json
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, get_args, get_type_hints
@@ -14,6 +12,7 @@ from dip_stages.config import Config, DDPMConfig, DiscrepancyConfig, PerceptualC
 from dip_stages.denoisers.model_store import check_ddpm, training_id
 from dip_stages.dip.vgg16_weights import published_vgg16
 from dip_stages.images.reading import fit_to, read_image, sha256
+from dip_stages.store.hashing import settings_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["AXES", "NEUTRAL", "NUMERICS", "STAGED", "Cell", "cell_of", "check_inputs", "image_shape"]
 
-NUMERICS = 2
+NUMERICS = 3
 """Version of the numerics: raised when the same configuration would give other numbers than before."""
 
 AXES = (
@@ -102,8 +101,7 @@ def cell_of(config: Config) -> Cell:
         ImageError: If the image's file cannot be read: its contents are part of the identity.
     """
     settings = _settings(config)
-    text = json.dumps(settings, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return Cell(config, settings, hashlib.sha256(text.encode()).hexdigest()[:10], _axes(config))
+    return Cell(config, settings, settings_id(settings), _axes(config))
 
 
 def check_inputs(cell: Cell) -> None:

@@ -233,14 +233,13 @@ class _Run:
             "message": f"left with exit code {error.code}" if isinstance(error, SystemExit) else str(error),
             "traceback": traceback.format_exc(),
             "last_good": None,
-            "lost": self._is_lost(error),
         }
         if isinstance(error, DivergenceError):
             try:
                 details["last_good"] = self._leave_last_good(error)
             except Exception as fault:  # such as a full disk, which the same command may find emptied
                 return self.failed(fault)
-        return self._record("failed", error=details)
+        return self._record("failed", error=details, lost=self._is_lost(error))
 
     def _is_lost(self, error: BaseException) -> bool:
         """Return whether it was not the cell that failed, so that the same command runs it again."""
@@ -297,6 +296,7 @@ class _Run:
         metrics: dict[str, Any] | None = None,
         stopping: dict[str, Any] | None = None,
         error: dict[str, Any] | None = None,
+        lost: bool = False,
     ) -> Record:
         config, plan, fits, attempts = self.cell.config, self.plan, self.fits, self.attempts
         run = fits.iterations if fits else 0
@@ -328,4 +328,5 @@ class _Run:
             members=[member.described() for member in fits.members] if fits and config.ensemble.members > 1 else [],
             stages=fits.stages if fits else [],
             error=error,
+            lost=lost,
         )

@@ -14,6 +14,7 @@ from omegaconf import OmegaConf
 
 from dip_stages.config.parsing import SETTINGS
 from dip_stages.config.paths import CONF_DIR, SWEEPS_DIR
+from dip_stages.config.renamed import check_renamed
 from dip_stages.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ def check_keys(overrides: Iterable[str]) -> None:
     overrides = tuple(overrides)
     own_folder = any(argument.startswith(("--config-", "-cd", "-cp", "-cn")) for argument in overrides)
     for override in overrides:
+        check_renamed(override.lstrip("+~"))
         key, equals, _ = override.partition("=")
         section, dot, name = key.partition(".")
         if not equals or not re.fullmatch(r"[A-Za-z_][\w.]*", key) or section == "hydra":

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from dip_stages.config.renamed import check_renamed
 from dip_stages.config.schema import (
     ARCHS,
     LOSSES,
@@ -67,6 +68,8 @@ def parse(composed: DictConfig | Mapping[str, Any]) -> Config:
     Raises:
         ConfigError: If anything is missing, unknown, of the wrong type or out of range.
     """
+    for key in composed:
+        check_renamed(str(key))
     config = _resolved(composed)
     chosen = {
         "method": _choose(config, "method", "name", METHODS),

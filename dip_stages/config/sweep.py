@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from dip_stages.config.denoisers import COMPETITOR_OPTIONS
+from dip_stages.config.renamed import check_renamed
 from dip_stages.errors import ConfigError, check_choice
 
 if TYPE_CHECKING:
@@ -78,6 +79,7 @@ def parse_sweep(composed: Mapping[str, Any]) -> SweepOptions:
         raise ConfigError(setting="sweep", got=values, allowed="a sweep by name, as in sweep=custom")
     allowed = [field.name for field in fields(SweepOptions)]
     for key in map(str, values):
+        check_renamed(f"sweep.{key}")
         if key not in (*allowed, "grids"):
             raise ConfigError("no such setting", setting=f"sweep.{key}", allowed=", ".join((*allowed, "grids")))
     exclude = parse_exclude(values.get("exclude"))

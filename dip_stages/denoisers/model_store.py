@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import hashlib
 import json
 import math
 from pathlib import Path
@@ -17,6 +16,7 @@ from dip_stages.config.denoisers import MIN_IMAGES
 from dip_stages.errors import ConfigError, ModelError
 from dip_stages.images.reading import bundled_path, read_image, sha256
 from dip_stages.images.sources import images_in_folder, images_of_dataset
+from dip_stages.store.hashing import settings_id
 
 if TYPE_CHECKING:
     from dip_stages.config import DDPMConfig, TrainingConfig
@@ -100,8 +100,7 @@ def training_id(training: TrainingConfig) -> str:
 
 
 def _hash(settings: dict[str, Any]) -> str:
-    text = json.dumps(settings, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()[:10]
+    return settings_id(settings)
 
 
 def check_model(folder: Path, settings: dict[str, Any]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import http.client
 import os
 import shutil
@@ -12,6 +11,7 @@ from pathlib import Path
 
 from dip_stages.errors import WeightsError
 from dip_stages.store.files import replacing
+from dip_stages.store.hashing import file_sha256
 
 __all__ = ["VGG16_SHA256", "VGG16_URL", "published_vgg16"]
 
@@ -39,7 +39,7 @@ def published_vgg16(path: str | None = None, *, url: str = VGG16_URL, sha256: st
     try:
         if not path and not file.is_file():
             _download(url, file, sha256)
-        got = _sha256(file)
+        got = file_sha256(file)
     except urllib.error.URLError as error:
         if isinstance(error, urllib.error.HTTPError):
             error.close()
@@ -51,11 +51,6 @@ def published_vgg16(path: str | None = None, *, url: str = VGG16_URL, sha256: st
     if got != sha256:
         raise _refused(file, f" as sha256 of {_WHAT}, wanted {sha256!r}", url, got=got)
     return file
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def _cache() -> Path:
@@ -72,7 +67,7 @@ def _download(url: str, file: Path, sha256: str) -> None:
     ):
         with temporary.open("wb") as out:
             shutil.copyfileobj(answer, out)
-        if (got := _sha256(temporary)) != sha256:
+        if (got := file_sha256(temporary)) != sha256:
             raise _refused(url, f" as sha256 of {_WHAT}, wanted {sha256!r}", url, got=got)
 
 

@@ -8,7 +8,6 @@ animation the first image is taken.
 from __future__ import annotations
 
 import functools
-import hashlib
 import importlib.util
 import os
 import warnings
@@ -21,6 +20,7 @@ from PIL import Image, UnidentifiedImageError
 from dip_stages.errors import ImageError, check_choice
 from dip_stages.images.decoding import decode
 from dip_stages.store.files import replacing
+from dip_stages.store.hashing import file_sha256
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -72,21 +72,15 @@ def _skimage_data() -> Path:
 
 
 def sha256(path: str | os.PathLike[str]) -> str:
-    """Return the checksum of a file's bytes; read again only where its size or time of change is another.
+    """Return the SHA-256 of an image's file, in hex.
 
     Raises:
         ImageError: If it cannot be read.
     """
     try:
-        known = os.stat(path)  # noqa: PTH116 - a third of pathlib's time, and a big sweep asks at every cell
-        return _sha256(os.fspath(path), known.st_mtime_ns, known.st_ctime_ns, known.st_size)
+        return file_sha256(path)
     except OSError as error:
         raise ImageError(f"cannot be read: {error.strerror}", setting=path, allowed="an image file") from error
-
-
-@functools.cache
-def _sha256(path: str, *_known: int) -> str:
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
 def read_image(path: str | os.PathLike[str]) -> NDArray[np.float32]:

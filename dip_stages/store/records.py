@@ -41,7 +41,7 @@ __all__ = [
     "write_record",
 ]
 
-SCHEMA = 3
+SCHEMA = 4
 """Version of the record's schema."""
 
 RECORD = "record.json"
@@ -82,9 +82,9 @@ class Record:
             competitor has none.
         members: Of an ensemble: each member's seed, iterations, rollbacks, metrics and stopping.
         stages: One a stage that ended.
-        error: Of a failed cell: ``type``, ``message``, ``traceback``, ``last_good`` where there is one, and ``lost``:
-            whether the cell was lost to something outside it (a killed process, a full disk). The same command then
-            runs it again, while a cell that failed by itself is run again on request.
+        error: Of a failed cell: ``type``, ``message``, ``traceback``, and ``last_good`` where there is one.
+        lost: Whether a failed cell was lost to something outside it (a killed process, a full disk). The same command
+            then runs it again, while a cell that failed by itself is run again on request.
     """
 
     status: str
@@ -101,12 +101,8 @@ class Record:
     members: list[dict[str, Any]] = field(default_factory=list)
     stages: list[dict[str, Any]] = field(default_factory=list)
     error: dict[str, Any] | None = None
+    lost: bool = False
     schema: int = SCHEMA
-
-    @property
-    def lost(self) -> bool:
-        """Whether the cell failed through something outside it."""
-        return self.error is not None and bool(self.error.get("lost"))
 
 
 def write_record(folder: Path, record: Record) -> None:
@@ -136,7 +132,7 @@ def parse_record(path: Path, content: bytes) -> Record:
     """
     values = _parsed(path, content)
     if values.get("schema") != SCHEMA:
-        raise RecordError(" as schema", setting=path, got=values.get("schema"), allowed=str(SCHEMA))
+        raise RecordError(_of_another_version(values.get("schema"), SCHEMA), setting=path)
     checksum = values.pop("checksum", None)
     wanted = {f.name for f in dataclasses.fields(Record)}
     if values.keys() != wanted:
@@ -149,6 +145,11 @@ def parse_record(path: Path, content: bytes) -> Record:
     if end is None or checksum != hashlib.sha256(content[: end.start()]).hexdigest():
         raise RecordError("altered since it was written: its checksum is not that of its content", setting=path)
     return Record(**values)
+
+
+def _of_another_version(got: object, ours: int) -> str:
+    older = isinstance(got, int) and got < ours
+    return f"of {'an older' if older else 'another'} version of dip_stages (schema {got}, not {ours})"
 
 
 def write_json(path: Path, values: dict[str, Any]) -> None:

@@ -60,7 +60,7 @@ class Plan:
             {"id": p.cell.id, "folder": p.folder.name, "axes": p.cell.axes, "iterations": p.iterations}
             for p in self.cells
         ]
-        plan = {"schema": 2, "name": self.name, "command": command, **self._cached_by(), "cells": cells}
+        plan = {"schema": 3, "name": self.name, "command": command, **self._cached_by(), "cells": cells}
         write_json(self.root / PLAN, plan)
 
     def _cached_by(self) -> dict[str, Any]:

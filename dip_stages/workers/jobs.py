@@ -92,7 +92,8 @@ class Job:
             iterations={"planned": None, "run": None, "rollbacks": None, "resumed_at": []},
             observation={},
             metrics=None,
-            error={"type": kind, "message": message, "traceback": None, "last_good": None, "lost": lost},
+            error={"type": kind, "message": message, "traceback": None, "last_good": None},
+            lost=lost,
         )
 
 

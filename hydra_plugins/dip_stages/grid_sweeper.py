@@ -118,6 +118,7 @@ class GridSweeper(Sweeper):
 
     def _plan(self, arguments: list[str], made: str | None = None) -> Plan:
         from dip_stages.config import parse_exclude, parse_sweep
+        from dip_stages.config.renamed import check_renamed
         from dip_stages.errors import ConfigError
         from dip_stages.sweep.compose import Composer
         from dip_stages.sweep.exclude import points_left
@@ -132,6 +133,8 @@ class GridSweeper(Sweeper):
         given.setdefault("runtime.threads", ["runtime.threads=1"])
         grids = self._grids()
         excludes = [(*options.exclude, *parse_exclude(grid.pop("exclude", None))) for grid in grids]
+        for axis in (axis for grid in grids for axis in grid):
+            check_renamed(axis)
         axes = [self._axes(_overrides(grid)) for grid in grids]
         every = with_competitors(expand(axes, given), options.competitors)
         composer = Composer(self.hydra_context.config_loader, self.config, every)

@@ -205,6 +205,13 @@ SETTINGS = [
 ]
 
 COMMANDS = [
+    ("dip_stages readers=all", "readers: renamed; type monitors=all"),
+    (
+        "dip_stages '+readers.rules.mine={name: sure}'",
+        "readers.rules.mine: renamed; type monitors.rules.mine={name: sure}",
+    ),
+    ("dip_stages -m sweep=references", "sweep: renamed; type sweep=competitors"),
+    ("dip_stages -m 'sweep.references=[nlm]'", "sweep.references: renamed; type sweep.competitors=[nlm]"),
     (
         "dip_stages sed=1",
         (

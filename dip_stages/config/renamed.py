@@ -1,0 +1,28 @@
+"""Settings that had another name before."""
+
+from __future__ import annotations
+
+from dip_stages.errors import ConfigError
+
+__all__ = ["check_renamed"]
+
+_RENAMED = {
+    "readers": "monitors",
+    "sweep.references": "sweep.competitors",
+    "sweep=references": "sweep=competitors",
+}
+"""What had another name before, as it is typed."""
+
+
+def check_renamed(name: str) -> None:
+    """Refuse the old name of a setting, a group or a sweep.
+
+    Args:
+        name: A key such as ``readers.rules``, or an override such as ``sweep=references``.
+
+    Raises:
+        ConfigError: If it is one; the message says the new name.
+    """
+    for old, new in _RENAMED.items():
+        if name == old or name.startswith((f"{old}.", f"{old}=")):
+            raise ConfigError(f"renamed; type {new}{name.removeprefix(old)}", setting=name.partition("=")[0])
