@@ -705,9 +705,9 @@ CALLS: list[tuple[str, Call, str]] = [
         ),
     ),
     (
-        "data.column=photo",
+        "data.column=image",
         a_dataset("data", "photo"),
-        "data.column: got 'photo'; allowed: a column of images, of which user/set has image",
+        "data.column: got 'image'; allowed: a column of images, of which user/set has photo",
     ),
     (
         "data.index=2",
