@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
-from dip_stages.config import Config, DDPMConfig, DiscrepancyConfig, PerceptualConfig, SureConfig
+from dip_stages.config import Config, DDPMConfig, PerceptualConfig
 from dip_stages.denoisers.model_store import check_ddpm, training_id
 from dip_stages.dip.vgg16_weights import published_vgg16
 from dip_stages.images.reading import fit_to, read_image, sha256
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from dip_stages.config import DataConfig
+    from dip_stages.config import CompetitorConfig, DataConfig
 
-__all__ = ["AXES", "NEUTRAL", "NUMERICS", "STAGED", "Cell", "cell_of", "check_inputs", "image_shape"]
+__all__ = ["AXES", "NEUTRAL", "NUMERICS", "QUALIFIERS", "STAGED", "Cell", "cell_of", "check_inputs", "image_shape"]
 
 NUMERICS = 3
 """Version of the numerics: raised when the same configuration would give other numbers than before."""
@@ -44,6 +44,14 @@ AXES = (
 )
 """The axes that every table knows, in the order in which tables show them."""
 
+QUALIFIERS = ("kind", "features", "loss_reference", "sigma_source")
+"""Fields beside the axes, which say more about one of them.
+
+``kind`` of the method: ``fit``, ``competitor``, or ``trained competitor``, which has learnt from other images.
+``features`` of a perceptual loss: ``random`` or ``pretrained``; ``loss_reference``: what it compares with, ``target``
+or ``clean``. ``sigma_source`` of the stopping rule or the competitor: ``known`` or ``estimate``. ``None`` where a cell
+has no such thing.
+"""
 
 STAGED = ("scheduler", "budget", "protocol", "loss")
 """Sections that the baseline ignores."""
@@ -68,7 +76,7 @@ class Cell:
         config: The typed configuration.
         settings: All that changes the result, as plain nested values; what a method ignores is not in it.
         id: Hash of ``settings``: the same for every way of writing the same cell down.
-        axes: Values of :data:`AXES`; ``None`` where an axis does not apply to the method.
+        axes: Values of :data:`AXES` and :data:`QUALIFIERS`; ``None`` where one does not apply to the method.
     """
 
     config: Config
@@ -80,11 +88,12 @@ class Cell:
     def folder(self) -> str:
         """The cell's folder name: readable, and unique by its id."""
         parts = [
-            self.config.method.name,
+            self.axes["method"],
             self.axes["protocol"],
             self.axes["arch"],
             self.axes["scheduler"],
             self.axes["loss"] if self.config.staged else None,
+            self.axes["features"],
             f"b{self.axes['beta_max']:g}",
             self.axes["noise"] if self.axes["noise"] != "gaussian" else None,
             self.axes["image"],
@@ -168,14 +177,14 @@ def _of_competitor(config: Config) -> dict[str, Any]:
         if config.method.reverse == "mean":  # which draws nothing
             del everything["method"]["samples"]
         everything["method"]["training"] = training_id(config.method.training)
-        if _draws(config):
+        if _draws(config.method):
             everything["seed"] = config.seed
     return everything | _of_image(config)
 
 
-def _draws(config: Config) -> bool:
-    """Whether a competitor draws anything, and its seed counts."""
-    return isinstance(config.method, DDPMConfig) and config.method.reverse == "ancestral"
+def _draws(method: CompetitorConfig) -> bool:
+    """Whether a competitor draws random numbers, so that its seed counts."""
+    return isinstance(method, DDPMConfig) and method.reverse == "ancestral"
 
 
 def _of_image(config: Config) -> dict[str, Any]:
@@ -246,52 +255,53 @@ def _levels_do_not_matter(config: Config) -> bool:
 
 
 def _axes(config: Config) -> dict[str, Any]:
-    if config.competitor:
-        return _axes_of_competitor(config)
-    staged = config.staged
-    return {
-        "method": config.method.name,
-        "protocol": config.protocol.name if staged else None,
-        "arch": config.arch.name,
+    observation = {
         "beta_max": config.noise.beta_max,
         "noise": config.noise.name,
-        "scheduler": config.scheduler.name if staged and not _levels_do_not_matter(config) else None,
-        "loss": _loss(config) if staged else "mse",
-        "budget": config.budget.name if staged and not config.stages_alike else None,
+        "image": config.data.name,
+        "noise_seed": config.noise_seed,
+    }
+    own = _axes_of_competitor(config.competitor, config.seed) if config.competitor else _axes_of_fit(config)
+    return dict.fromkeys((*AXES, *QUALIFIERS)) | observation | own
+
+
+def _axes_of_fit(config: Config) -> dict[str, Any]:
+    own = {
+        "method": config.method.name,
+        "arch": config.arch.name,
+        "loss": "mse",
         "input": config.net_input,
         "average": config.average.name,
-        "stopping": _stopping(config),
+        "stopping": config.stopping.name,
         "members": config.ensemble.members,
-        "image": config.data.name,
         "seed": config.seed,
-        "noise_seed": config.noise_seed,
+        "kind": "fit",
+        "sigma_source": getattr(config.stopping, "sigma", None),
+    }
+    return own | _axes_of_stages(config) if config.staged else own
+
+
+def _axes_of_stages(config: Config) -> dict[str, Any]:
+    loss = config.loss
+    qualifiers = (
+        {"features": loss.features, "loss_reference": loss.reference} if isinstance(loss, PerceptualConfig) else {}
+    )
+    return {
+        "protocol": config.protocol.name,
+        "scheduler": None if _levels_do_not_matter(config) else config.scheduler.name,
+        "loss": loss.name,
+        "budget": None if config.stages_alike else config.budget.name,
+        **qualifiers,
     }
 
 
-def _axes_of_competitor(config: Config) -> dict[str, Any]:
-    assert config.competitor is not None  # noqa: S101 - asked before
-    trained = isinstance(config.competitor, DDPMConfig)
-    name = config.competitor.name if _draws(config) or not trained else f"{config.competitor.name} mean"
-    kinds = ["trained competitor" if trained else "competitor"]
-    kinds += ["sigma estimated"] if config.competitor.sigma == "estimate" else []
-    return dict.fromkeys(AXES) | {
-        "method": f"{name} ({', '.join(kinds)})",
-        "beta_max": config.noise.beta_max,
-        "noise": config.noise.name,
-        "image": config.data.name,
-        "seed": config.seed if _draws(config) else None,
-        "noise_seed": config.noise_seed,
+def _axes_of_competitor(method: CompetitorConfig, seed: int) -> dict[str, Any]:
+    name, kind = method.name, "competitor"
+    if isinstance(method, DDPMConfig):
+        name, kind = "ddpm_mean" if method.reverse == "mean" else name, "trained competitor"
+    return {
+        "method": name,
+        "seed": seed if _draws(method) else None,
+        "kind": kind,
+        "sigma_source": method.sigma,
     }
-
-
-def _stopping(config: Config) -> str:
-    rule = config.stopping
-    estimated = isinstance(rule, (DiscrepancyConfig, SureConfig)) and rule.sigma == "estimate"
-    return f"{rule.name} (sigma estimated)" if estimated else rule.name
-
-
-def _loss(config: Config) -> str:
-    if not isinstance(config.loss, PerceptualConfig):
-        return config.loss.name
-    reference = ", to clean" if config.loss.reference == "clean" else ""
-    return f"{config.loss.name} ({config.loss.features}{reference})"
