@@ -8,7 +8,9 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
-from dip_stages.config import Config, DDPMConfig, PerceptualConfig
+from dip_stages.config import Config, DDPMConfig, PerceptualConfig, check_extras, file_of
+from dip_stages.config.competitors import option_of
+from dip_stages.config.data import name_of
 from dip_stages.denoisers.model_store import check_ddpm, training_id
 from dip_stages.dip.vgg16_weights import published_vgg16
 from dip_stages.images.reading import fit_to, read_image, sha256
@@ -20,7 +22,18 @@ if TYPE_CHECKING:
 
     from dip_stages.config import CompetitorConfig, DataConfig
 
-__all__ = ["AXES", "NEUTRAL", "NUMERICS", "QUALIFIERS", "STAGED", "Cell", "cell_of", "check_inputs", "image_shape"]
+__all__ = [
+    "AXES",
+    "NEUTRAL",
+    "NUMERICS",
+    "QUALIFIERS",
+    "STAGED",
+    "Cell",
+    "cell_of",
+    "check_inputs",
+    "image_shape",
+    "neutral_values",
+]
 
 NUMERICS = 3
 """Version of the numerics: raised when the same configuration would give other numbers than before."""
@@ -57,15 +70,28 @@ STAGED = ("scheduler", "budget", "protocol", "loss")
 """Sections that the baseline ignores."""
 
 
-NEUTRAL = {
-    f"{section}.{field.name}": field.metadata["neutral"]
-    for section, hint in get_type_hints(Config).items()
-    for schema in get_args(hint) or (hint,)
-    if dataclasses.is_dataclass(schema)
-    for field in dataclasses.fields(schema)
-    if field.metadata.get("neutral") is not None
-}
-"""What settings stand at, by key, where a cell does not name them: what there was before there were any."""
+def neutral_values(schema: type) -> dict[str, Any]:
+    """Return the neutral values of a configuration's settings, by key.
+
+    A setting added later names one as ``field(default=..., metadata={"neutral": value})``: the value that computes
+    what was computed before there was the setting. With it the setting is no part of an identity, so that older cells
+    keep theirs.
+
+    Args:
+        schema: A dataclass of sections, such as :class:`~dip_stages.config.Config`.
+    """
+    return {
+        f"{section}.{field.name}": field.metadata["neutral"]
+        for section, hint in get_type_hints(schema).items()
+        for part in get_args(hint) or (hint,)
+        if dataclasses.is_dataclass(part)
+        for field in dataclasses.fields(part)
+        if field.metadata.get("neutral") is not None
+    }
+
+
+NEUTRAL = neutral_values(Config)
+"""Values of settings that a cell's identity does not name, but None."""
 
 
 @dataclass(frozen=True)
@@ -114,19 +140,21 @@ def cell_of(config: Config) -> Cell:
 
 
 def check_inputs(cell: Cell) -> None:
-    """Look at the files that a cell needs, before any compute; each only once a process.
+    """Check what a cell needs on this machine, before any compute; each file is read once a process.
 
     Raises:
-        ConfigError: If a model would know the image that it is to denoise.
+        ConfigError: If an extra is not installed, or a model was trained on the image that it is to denoise.
         ModelError: If a trained model that is given is another than the one wanted.
         ImageError: If the image cannot be used.
         WeightsError: If published weights cannot be had.
     """
-    shape = image_shape(cell.config.data)
-    if isinstance(cell.config.method, DDPMConfig):
-        check_ddpm(cell.config.method, cell.config.data.file, shape[2], cell.config.noise.beta_max**0.5)
-    loss = cell.config.loss
-    if cell.config.staged and isinstance(loss, PerceptualConfig) and loss.features == "pretrained":
+    config = cell.config
+    check_extras(config)
+    shape = image_shape(config.data)
+    if isinstance(config.method, DDPMConfig):
+        check_ddpm(config.method, file_of(config.data), shape[2], config.noise.beta_max**0.5)
+    loss = config.loss
+    if config.staged and isinstance(loss, PerceptualConfig) and loss.features == "pretrained":
         _check_weights(loss.path)
 
 
@@ -136,7 +164,8 @@ def image_shape(data: DataConfig) -> tuple[int, int, int]:
     Raises:
         ImageError: If it cannot be used.
     """
-    return _shape(data.file, sha256(data.file), data.size, data.fit)
+    file = file_of(data)
+    return _shape(file, sha256(file), data.size, data.fit)
 
 
 @functools.cache
@@ -163,7 +192,6 @@ def _settings(config: Config) -> dict[str, Any]:
         if not everything[section]:
             del everything[section]
     everything["method"]["input"] = config.net_input
-    everything["trainer"]["channels_last"] = True  # all there was before trainer.layout, whose "auto" adds nothing
     return everything | _of_image(config)
 
 
@@ -190,12 +218,12 @@ def _draws(method: CompetitorConfig) -> bool:
 def _of_image(config: Config) -> dict[str, Any]:
     """Return the settings that say which image is denoised, and the numerics."""
     fit = config.data.fit if config.data.size is not None else None
-    data = {"image": sha256(config.data.file), "size": config.data.size, "fit": fit}
+    data = {"image": sha256(file_of(config.data)), "size": config.data.size, "fit": fit}
     return {"data": data, "numerics": NUMERICS}
 
 
 def _counted(part: Any) -> dict[str, Any]:
-    """Return a dataclass as nested values, less the fields added later that stand at what there was before."""
+    """Return a dataclass as nested values, without the fields that have their neutral value."""
     values = {}
     for field in dataclasses.fields(part):
         value = getattr(part, field.name)
@@ -258,7 +286,7 @@ def _axes(config: Config) -> dict[str, Any]:
     observation = {
         "beta_max": config.noise.beta_max,
         "noise": config.noise.name,
-        "image": config.data.name,
+        "image": name_of(config.data),
         "noise_seed": config.noise_seed,
     }
     own = _axes_of_competitor(config.competitor, config.seed) if config.competitor else _axes_of_fit(config)
@@ -296,12 +324,9 @@ def _axes_of_stages(config: Config) -> dict[str, Any]:
 
 
 def _axes_of_competitor(method: CompetitorConfig, seed: int) -> dict[str, Any]:
-    name, kind = method.name, "competitor"
-    if isinstance(method, DDPMConfig):
-        name, kind = "ddpm_mean" if method.reverse == "mean" else name, "trained competitor"
     return {
-        "method": name,
+        "method": option_of(method),
         "seed": seed if _draws(method) else None,
-        "kind": kind,
+        "kind": "trained competitor" if isinstance(method, DDPMConfig) else "competitor",
         "sigma_source": method.sigma,
     }

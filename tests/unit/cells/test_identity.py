@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 
-from dip_stages.cells.identity import AXES, QUALIFIERS, Cell, cell_of, check_inputs, image_shape
+from dip_stages.cells.identity import AXES, QUALIFIERS, Cell, cell_of, check_inputs, image_shape, neutral_values
 from dip_stages.cells.runner import run_cell
 from dip_stages.dip.losses import VGG16Features
 from dip_stages.errors import ImageError, WeightsError
@@ -211,6 +211,16 @@ def test_a_field_added_later_counts_only_where_it_is_not_neutral(
     changed = cell_of(with_field(config, section, other, neutral))
     assert changed.id != before.id
     assert changed.settings[section]["gain"] == other
+
+
+def test_neutral_values_are_those_of_the_fields_of_all_sections() -> None:
+    @dataclasses.dataclass
+    class Narrow:
+        gain: float = field(default=1.0, metadata={"neutral": 1.0})
+        shift: float | None = field(default=None, metadata={"neutral": None})
+
+    later = make_dataclass("LaterConfig", [("arch", int | Narrow), ("seed", int)])
+    assert neutral_values(later) == {"arch.gain": 1.0}
 
 
 def test_a_image_replaced_by_one_of_its_size_is_another(make_cell: MakeCell, tmp_path: Path) -> None:

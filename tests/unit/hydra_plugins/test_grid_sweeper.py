@@ -9,7 +9,7 @@ import pytest
 from hydra.errors import HydraException
 from hydra.types import HydraContext, RunMode
 
-from dip_stages.config import DDPMConfig
+from dip_stages.config import DDPMConfig, file_of
 from dip_stages.errors import ConfigError
 from dip_stages.sweep.compose import Composer
 from hydra_plugins.dip_stages.grid_sweeper import GridSweeper
@@ -172,7 +172,7 @@ def test_grids_take_file_names_that_hydras_grammar_would_not(planned: MakePlan, 
     image.write_bytes(bundled_path("coffee").read_bytes())
     quoted = str(image).replace("'", "\\'")
     plan = planned("sweep=custom", f"sweep.grids=[{{data:file,data.path:'{quoted}'}}]")
-    assert [p.cell.config.data.file for p in plan.cells] == [image]
+    assert [file_of(p.cell.config.data) for p in plan.cells] == [image]
 
 
 @pytest.mark.parametrize(
