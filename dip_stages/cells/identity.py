@@ -2,37 +2,33 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, get_args, get_type_hints
+from typing import TYPE_CHECKING, Any
 
+from dip_stages.cells.settings import settings_of
 from dip_stages.config import Config, DDPMConfig, PerceptualConfig, check_extras, file_of
-from dip_stages.config.competitors import option_of
+from dip_stages.config.competitors import draws, option_of
 from dip_stages.config.data import name_of
-from dip_stages.denoisers.model_store import check_ddpm, training_id
+from dip_stages.denoisers.model_store import check_ddpm
 from dip_stages.dip.vgg16_weights import published_vgg16
 from dip_stages.images.reading import fit_to, read_image, sha256
 from dip_stages.store.hashing import settings_id
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from pathlib import Path
 
     from dip_stages.config import CompetitorConfig, DataConfig
 
 __all__ = [
     "AXES",
-    "NEUTRAL",
     "NUMERICS",
     "QUALIFIERS",
-    "STAGED",
     "Cell",
     "cell_of",
     "check_inputs",
     "image_shape",
-    "neutral_values",
 ]
 
 NUMERICS = 3
@@ -65,33 +61,6 @@ QUALIFIERS = ("kind", "features", "loss_reference", "sigma_source")
 or ``clean``. ``sigma_source`` of the stopping rule or the competitor: ``known`` or ``estimate``. ``None`` where a cell
 has no such thing.
 """
-
-STAGED = ("scheduler", "budget", "protocol", "loss")
-"""Sections that the baseline ignores."""
-
-
-def neutral_values(schema: type) -> dict[str, Any]:
-    """Return the neutral values of a configuration's settings, by key.
-
-    A setting added later names one as ``field(default=..., metadata={"neutral": value})``: the value that computes
-    what was computed before there was the setting. With it the setting is no part of an identity, so that older cells
-    keep theirs.
-
-    Args:
-        schema: A dataclass of sections, such as :class:`~dip_stages.config.Config`.
-    """
-    return {
-        f"{section}.{field.name}": field.metadata["neutral"]
-        for section, hint in get_type_hints(schema).items()
-        for part in get_args(hint) or (hint,)
-        if dataclasses.is_dataclass(part)
-        for field in dataclasses.fields(part)
-        if field.metadata.get("neutral") is not None
-    }
-
-
-NEUTRAL = neutral_values(Config)
-"""Values of settings that a cell's identity does not name, but None."""
 
 
 @dataclass(frozen=True)
@@ -135,7 +104,7 @@ def cell_of(config: Config) -> Cell:
     Raises:
         ImageError: If the image's file cannot be read: its contents are part of the identity.
     """
-    settings = _settings(config)
+    settings = settings_of(config) | {"numerics": NUMERICS}
     return Cell(config, settings, settings_id(settings), _axes(config))
 
 
@@ -179,109 +148,6 @@ def _check_weights(path: str | None) -> None:
     published_vgg16(path)
 
 
-def _settings(config: Config) -> dict[str, Any]:
-    if config.competitor:
-        return _of_competitor(config)
-    everything = _counted(config)
-    for key in ("logger", "runtime"):
-        del everything[key]
-    everything["monitors"] = {label: _counted(rule) for label, rule in config.active_monitors.items()}
-    for section, names in _ignored(config).items():
-        for name in names:
-            everything[section].pop(name, None)
-        if not everything[section]:
-            del everything[section]
-    everything["method"]["input"] = config.net_input
-    return everything | _of_image(config)
-
-
-def _of_competitor(config: Config) -> dict[str, Any]:
-    """Return the settings of a method that fits no network: its own, and those of the observation."""
-    everything: dict[str, Any] = {"method": _counted(config.method), "noise": _counted(config.noise)}
-    everything["noise_seed"] = config.noise_seed
-    if isinstance(config.method, DDPMConfig):
-        # A model is identified by what it was trained on and how, not by where it lies.
-        del everything["method"]["model"]
-        if config.method.reverse == "mean":  # which draws nothing
-            del everything["method"]["samples"]
-        everything["method"]["training"] = training_id(config.method.training)
-        if _draws(config.method):
-            everything["seed"] = config.seed
-    return everything | _of_image(config)
-
-
-def _draws(method: CompetitorConfig) -> bool:
-    """Whether a competitor draws random numbers, so that its seed counts."""
-    return isinstance(method, DDPMConfig) and method.reverse == "ancestral"
-
-
-def _of_image(config: Config) -> dict[str, Any]:
-    """Return the settings that say which image is denoised, and the numerics."""
-    fit = config.data.fit if config.data.size is not None else None
-    data = {"image": sha256(file_of(config.data)), "size": config.data.size, "fit": fit}
-    return {"data": data, "numerics": NUMERICS}
-
-
-def _counted(part: Any) -> dict[str, Any]:
-    """Return a dataclass as nested values, without the fields that have their neutral value."""
-    values = {}
-    for field in dataclasses.fields(part):
-        value = getattr(part, field.name)
-        if "neutral" not in field.metadata or value != field.metadata["neutral"]:
-            values[field.name] = _counted(value) if dataclasses.is_dataclass(value) else value
-    return values
-
-
-def _ignored(config: Config) -> dict[str, Iterable[str]]:
-    """Return the settings of each section that change nothing, given the others; tests fit cells with and without."""
-    ignored: dict[str, Iterable[str]] = {
-        "method": _ignored_of_method(config),
-        "trainer": _ignored_of_trainer(config),
-        "ensemble": (),
-    }
-    if not config.staged:
-        return ignored | {section: vars(getattr(config, section)) for section in STAGED}
-    if isinstance(config.loss, PerceptualConfig):
-        # Weights are identified by the one checksum that is accepted, not by where they lie.
-        ignored["loss"] = ("path", "seed") if config.loss.features == "pretrained" else ("path",)
-    if config.budget.name == "constant":
-        ignored["budget"] = ("alpha", "k", "max_epochs") if config.budget.rescale else ("alpha", "k")
-    if _levels_do_not_matter(config):
-        ignored["scheduler"] = ("name", "beta_start")
-    if config.stages_alike:
-        ignored |= {section: vars(getattr(config, section)) for section in ("scheduler", "budget")}
-    if not config.recorrupted:
-        ignored["protocol"] = ("alpha", "last_alpha", "sigma")
-    return ignored
-
-
-def _ignored_of_method(config: Config) -> tuple[str, ...]:
-    own: tuple[str, ...] = () if config.method.name == "aseqdip" else ("penalty", "refresh")
-    if config.recorrupted:
-        own = (*own, "jitter")
-    if config.net_input == "previous_output":
-        return (*own, "input_channels")
-    if config.net_input in ("observed", "own_output"):
-        return (*own, "input_channels", "input_scale", "carry")
-    # noise_and_previous always feeds on the average; fixed noise on nothing that was there before.
-    return (*own, "carry")
-
-
-def _ignored_of_trainer(config: Config) -> tuple[str, ...]:
-    own = tuple(name for name in ("lr", "jitter") if getattr(config.fit, name) is not None)
-    if config.recorrupted and "jitter" not in own:
-        own = (*own, "jitter")
-    own_budget = config.staged and not config.stages_alike and not config.budget.rescale
-    return (*own, "iterations") if own_budget else own
-
-
-def _levels_do_not_matter(config: Config) -> bool:
-    """Whether the stages' betas change neither targets nor budgets."""
-    if config.stages_alike:
-        return True
-    return config.protocol.name in ("observed", "recorrupted") and config.budget.name == "constant"
-
-
 def _axes(config: Config) -> dict[str, Any]:
     observation = {
         "beta_max": config.noise.beta_max,
@@ -316,7 +182,7 @@ def _axes_of_stages(config: Config) -> dict[str, Any]:
     )
     return {
         "protocol": config.protocol.name,
-        "scheduler": None if _levels_do_not_matter(config) else config.scheduler.name,
+        "scheduler": config.scheduler.name if config.levels_matter else None,
         "loss": loss.name,
         "budget": None if config.stages_alike else config.budget.name,
         **qualifiers,
@@ -326,7 +192,7 @@ def _axes_of_stages(config: Config) -> dict[str, Any]:
 def _axes_of_competitor(method: CompetitorConfig, seed: int) -> dict[str, Any]:
     return {
         "method": option_of(method),
-        "seed": seed if _draws(method) else None,
+        "seed": seed if draws(method) else None,
         "kind": "trained competitor" if isinstance(method, DDPMConfig) else "competitor",
         "sigma_source": method.sigma,
     }

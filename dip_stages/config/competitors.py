@@ -19,6 +19,7 @@ __all__ = [
     "NLMConfig",
     "TVConfig",
     "TrainingConfig",
+    "draws",
     "option_of",
 ]
 
@@ -124,3 +125,8 @@ COMPETITOR_OPTIONS = (*options(CompetitorConfig), _DDPM_MEAN)
 def option_of(method: CompetitorConfig) -> str:
     """Return the option of the group ``method`` that a competitor's settings are."""
     return _DDPM_MEAN if isinstance(method, DDPMConfig) and method.reverse == "mean" else method.name
+
+
+def draws(method: CompetitorConfig) -> bool:
+    """Whether a competitor draws random numbers, so that its seed counts."""
+    return isinstance(method, DDPMConfig) and method.reverse == "ancestral"

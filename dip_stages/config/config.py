@@ -121,6 +121,12 @@ class Config:
         return self.recorrupted and self.protocol.last_alpha is None
 
     @property
+    def levels_matter(self) -> bool:
+        """Whether the stages' betas change targets or budgets."""
+        fixed_targets = self.protocol.name in ("observed", "recorrupted")
+        return not (self.stages_alike or (fixed_targets and self.budget.name == "constant"))
+
+    @property
     def alphas(self) -> list[float]:
         """The recorruption of each stage, from the first to the last in equal ratios."""
         first, last = self.protocol.alpha, self.protocol.last_alpha

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 
-from dip_stages.cells.identity import AXES, QUALIFIERS, Cell, cell_of, check_inputs, image_shape, neutral_values
+from dip_stages.cells.identity import AXES, QUALIFIERS, Cell, cell_of, check_inputs, image_shape
 from dip_stages.cells.runner import run_cell
+from dip_stages.cells.settings import neutral_values
 from dip_stages.dip.losses import VGG16Features
 from dip_stages.errors import ImageError, WeightsError
 from dip_stages.images.reading import bundled_path, sha256
