@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-NEW_AXIS = ROOT / "docs" / "new_axis.md"  # whose commands want the network that it adds
+NEW_AXIS = ROOT / "docs" / "new_axis.md"  # whose commands need the network that it adds
 PYTHON = r"```python\n((?:(?!```).)*)```"
 PRINTING = PYTHON + r"\n\nprints\n\n```text\n(.*?)```"
 
