@@ -104,6 +104,7 @@ def _fitted(
 
     from dip_stages.cells.build import build_accelerator, build_module, build_plan
     from dip_stages.cells.threads import in_lanes
+    from dip_stages.denoisers.model_store import models_folder
     from dip_stages.denoisers.run import denoise_with
     from dip_stages.dip.callbacks import Steps
     from dip_stages.dip.lightning import fit, trainer_of
@@ -121,7 +122,7 @@ def _fitted(
             config.competitor,
             observation,
             config.seed,
-            Path("outputs", "models"),
+            models_folder(Path("outputs")),
             accelerator=accelerator,
             every=config.runtime.checkpoint_every,
             tell=lambda iteration, iterations, _: progress(tile, iteration, iterations) if progress else None,
@@ -162,7 +163,7 @@ def compose_config(path: Path, overrides: Sequence[str]) -> tuple[Config, bool]:
     Raises:
         ConfigError: If one is unknown or out of range, or about what the command itself settles.
     """
-    from dip_stages.config import FileData, parse
+    from dip_stages.config import FileData, check_extras, parse
     from dip_stages.config.overrides import compose_apart, value_override
 
     typed = [value_override(override) for override in overrides]
@@ -173,6 +174,7 @@ def compose_config(path: Path, overrides: Sequence[str]) -> tuple[Config, bool]:
     default = [] if {"protocol", "method"} & keys else ["protocol=recorrupted"]
     composed = compose_apart(["data=file", "data.path=x", "data.size=null", *default, *typed])
     config = parse(composed)
+    check_extras(config)
     # The name is put in here, where nothing in it can be taken for an override or an interpolation.
     return dataclasses.replace(config, data=FileData(path=str(path), size=None)), bool(given)
 

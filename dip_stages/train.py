@@ -49,14 +49,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _train_and_draw(overrides: Sequence[str]) -> None:
     from dip_stages.cells.identity import image_shape
-    from dip_stages.config import DDPMConfig, parse
+    from dip_stages.config import DDPMConfig, check_extras, parse
     from dip_stages.config.overrides import compose_apart
-    from dip_stages.denoisers.model_store import check_model, check_training, training_settings
+    from dip_stages.denoisers.model_store import check_model, check_training, models_folder, training_settings
 
     composed = compose_apart(["method=ddpm", *overrides])
     config = parse(composed)
     if not isinstance(config.method, DDPMConfig):
         raise ConfigError(setting="method", got=config.method.name, allowed="ddpm, which alone is trained")
+    check_extras(config)
     channels = image_shape(config.data)[2]
     check_training(config.method.training)
     if config.method.model is not None:
@@ -76,7 +77,7 @@ def _train_and_draw(overrides: Sequence[str]) -> None:
     model, folder = trained(
         config.method,
         channels,
-        Path(str(composed.outputs)) / "models",
+        models_folder(Path(str(composed.outputs))),
         accelerator=build_accelerator(config.runtime.accelerator),
         every=config.runtime.checkpoint_every,
         should_stop=told.stopped,

@@ -16,6 +16,7 @@ from dip_stages.config import (
     PerceptualConfig,
     ResidualConfig,
     SureConfig,
+    file_of,
 )
 from dip_stages.dip import stopping
 from dip_stages.dip.archs import registry
@@ -58,7 +59,7 @@ _NETWORK_STREAM, _ENSEMBLE_STREAM, _HELD_OUT_STREAM = 0, 4, 6
 
 def build_observation(config: Config) -> Observation:
     """Return the clean image and its noisy observation, the same for every method."""
-    image = fit_to(read_image(config.data.file), config.data.size, config.data.fit)
+    image = fit_to(read_image(file_of(config.data)), config.data.size, config.data.fit)
     noise = config.noise
     return observe(image, beta_max=noise.beta_max, noise_seed=config.noise_seed, noise=noise.name)
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from dip_stages.cells.identity import image_shape
 from dip_stages.config import ArchConfig, Config, PerceptualConfig
-from dip_stages.config.schema import DnCNNConfig, ResNetConfig, UNetConfig
+from dip_stages.config.arch import DnCNNConfig, ResNetConfig, UNetConfig
 
 if TYPE_CHECKING:
     from collections.abc import Callable

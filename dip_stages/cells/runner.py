@@ -20,6 +20,7 @@ from dip_stages.cells.fits import Fits
 from dip_stages.cells.results import competitor_of, ensemble_of, observation_of
 from dip_stages.cells.timing import Attempts
 from dip_stages.config import DDPMConfig
+from dip_stages.denoisers.model_store import models_folder
 from dip_stages.denoisers.run import Denoised, denoise_with
 from dip_stages.dip.callbacks import CURVE_COLUMNS
 from dip_stages.dip.metrics import quality
@@ -172,7 +173,7 @@ class _Run:
             self.observation,
             config.seed,
             # Beside the sweeps, so that they share them.
-            self.folder.absolute().parents[1] / "models",
+            models_folder(self.folder.absolute().parents[1]),
             accelerator=self.accelerator,
             every=config.runtime.checkpoint_every,
             should_stop=should_stop,

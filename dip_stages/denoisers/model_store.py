@@ -12,7 +12,8 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dip_stages.config.denoisers import MIN_IMAGES
+from dip_stages.config.competitors import MIN_IMAGES
+from dip_stages.config.paths import MODELS
 from dip_stages.errors import ConfigError, ModelError
 from dip_stages.images.reading import bundled_path, read_image, sha256
 from dip_stages.images.sources import images_in_folder, images_of_dataset
@@ -28,6 +29,7 @@ __all__ = [
     "check_model",
     "check_training",
     "model_folder",
+    "models_folder",
     "training_id",
     "training_images",
     "training_settings",
@@ -49,7 +51,7 @@ def training_images(training: TrainingConfig) -> list[Path]:
     """Return the files of the images that a model is trained on; those of a data set are fetched, once.
 
     Raises:
-        ConfigError: If there are fewer than :data:`~dip_stages.config.denoisers.MIN_IMAGES`.
+        ConfigError: If there are fewer than :data:`~dip_stages.config.competitors.MIN_IMAGES`.
         ImageError: If they cannot be had.
     """
     if training.source == "bundled":
@@ -82,6 +84,11 @@ def training_settings(training: TrainingConfig, channels: int) -> dict[str, Any]
     settings = {key: value for key, value in dataclasses.asdict(training).items() if key not in _NAMES}
     contents = [sha256(path) for path in training_images(training)]
     return {**settings, "images": contents, "channels": channels, "numerics": _NUMERICS}
+
+
+def models_folder(outputs: Path) -> Path:
+    """Return the folder of all trained models in the folder ``outputs``."""
+    return outputs / MODELS
 
 
 def model_folder(models: Path, settings: dict[str, Any]) -> Path:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from dip_stages.cells.identity import AXES, NEUTRAL
+from dip_stages.cells.identity import AXES
+from dip_stages.cells.settings import NEUTRAL
 from dip_stages.errors import RecordError
 from dip_stages.store.files import replacing, write_text
 from dip_stages.store.records import PLAN, RECORD, Record, read_json, read_record

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from dip_stages.cells.identity import STAGED
+from dip_stages.cells.settings import STAGED
 from dip_stages.config.overrides import ALIASES, check_keys, is_number
 from dip_stages.errors import ConfigError, check_choice
 from dip_stages.sweep.compose import select

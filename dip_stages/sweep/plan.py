@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dip_stages.cells.identity import Cell, cell_of, check_inputs
-from dip_stages.config import DDPMConfig, parse
+from dip_stages.config import DDPMConfig, file_of, parse
 from dip_stages.errors import ConfigError
 from dip_stages.images.reading import sha256
 from dip_stages.store.records import PLAN, write_json
@@ -70,7 +70,7 @@ class Plan:
             return {}
         if any(isinstance(config.method, DDPMConfig) for config in configs):  # images that it learns from count too
             return {}
-        images = {p.cell.config.data.file for p in self.cells}
+        images = {file_of(p.cell.config.data) for p in self.cells}
         return {"made_from": self.made_from, "images": {str(path): sha256(path) for path in sorted(images)}}
 
 
@@ -99,10 +99,10 @@ def make_plan(
     for overrides in points:
         try:
             cell = cell_of(parse(compose(overrides)))
+            check_inputs(cell)
         except ConfigError as error:
             error.cell = " ".join(overrides)
             raise
-        check_inputs(cell)
         cells.setdefault(cell.id, PlannedCell(cell, overrides, root / cell.folder))
     if not cells:
         raise ConfigError(", which has no cell", setting="sweep", got=name, allowed="grids with at least one")

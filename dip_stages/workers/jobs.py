@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dip_stages.cells.identity import Cell, cell_of, check_inputs
-from dip_stages.config import COMPETITORS, parse
+from dip_stages.config import parse
 from dip_stages.errors import DipStagesError, DriftError
 from dip_stages.store.fingerprint import check_code, fingerprint
 from dip_stages.store.records import Record, read_json
@@ -33,6 +33,7 @@ class Job:
         code: The planner's :func:`~dip_stages.store.fingerprint.fingerprint`.
         stale: Digest of the record that is there and does not count any more, or None.
         stop: A file whose appearance asks the fit to stop.
+        sees_clean: Whether the fit is guided by the clean image.
     """
 
     id: str
@@ -42,12 +43,20 @@ class Job:
     code: str
     stale: str | None = None
     stop: str | None = None
+    sees_clean: bool = False
 
     @classmethod
     def of(cls, cell: Cell, folder: Path, *, stale: str | None = None, stop: Path | None = None) -> Job:
         """Return the job of a planned cell."""
         return cls(
-            cell.id, str(folder), cell.axes, plain(cell.config), fingerprint(), stale, str(stop) if stop else None
+            cell.id,
+            str(folder),
+            cell.axes,
+            plain(cell.config),
+            fingerprint(),
+            stale,
+            str(stop) if stop else None,
+            cell.config.sees_clean,
         )
 
     def write(self, path: Path) -> None:
@@ -78,15 +87,13 @@ class Job:
             message: The same for people.
             lost: Whether the same command runs the cell again.
         """
-        method = self.config["method"]["name"]
         now = datetime.now(UTC).isoformat(timespec="seconds")
         return Record(
             status="failed",
             cell={"id": self.id, "folder": Path(self.folder).name, "axes": self.axes},
             config=self.config,
             settings={},
-            sees_clean=(method == "staged" and self.config["protocol"]["name"] == "clean")
-            or (method not in COMPETITORS and self.config["stopping"]["name"] == "oracle"),
+            sees_clean=self.sees_clean,
             computed={},
             timing={"started": None, "finished": now, "seconds": None, "seconds_per_iteration": None},
             iterations={"planned": None, "run": None, "rollbacks": None, "resumed_at": []},

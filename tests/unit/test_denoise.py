@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dip_stages import denoise as module
+from dip_stages.config import file_of
 from dip_stages.denoise import compose_config, denoise
 from dip_stages.denoisers.classical import tv
 from dip_stages.errors import ConfigError, ImageError
@@ -108,7 +109,7 @@ def test_the_command_fits_what_it_is_told_to(tmp_path: Path) -> None:
     config, known = compose_config(path, ["trainer.iterations=7", "ensemble.members=2"])
     assert (config.protocol.name, config.stopping.name, config.iterations) == ("recorrupted", "residual", 14)
     assert not known
-    assert config.data.file == path
+    assert file_of(config.data) == path
     assert compose_config(path, ["beta_max=0.02"])[0].noise.beta_max == 0.02
     assert compose_config(path, ["noise.beta_max=0.03"])[1]
     assert compose_config(path, ["method=baseline"])[0].method.name == "baseline"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import math
 import os
@@ -24,9 +23,8 @@ from PIL import Image
 
 from dip_stages import cli
 from dip_stages.config import SWEEPS_DIR, extras, parse_sweep, paths
-from dip_stages.config.denoisers import BM3DConfig
 from dip_stages.config.overrides import check_keys, value_override
-from dip_stages.config.schema import LoggerConfig
+from dip_stages.config.runtime import LoggerConfig
 from dip_stages.denoisers.model_store import MODEL, check_model
 from dip_stages.dip import budgets
 from dip_stages.dip.vgg16_weights import published_vgg16
@@ -250,7 +248,7 @@ COMMANDS = [
         "dip_stages -m sweep.retry_faild=true",
         (
             "sweep.retry_faild: no such setting; allowed: name, plan_only, retry_failed, retries, detach, "
-            "on_interrupt, run, competitors, exclude, grids"
+            "on_interrupt, competitors, exclude, grids"
         ),
     ),
     (
@@ -513,12 +511,16 @@ def where_packages_are(check: Callable[[], object], *, there: bool) -> Call:
     """Return the call that looks for packages where all of them are, or none."""
 
     def call(_: Path, patch: pytest.MonkeyPatch) -> object:
-        patch.setattr(importlib.util, "find_spec", lambda _: ModuleSpec("there", None) if there else None)
-        patch.setattr(extras, "find_spec", importlib.util.find_spec)
+        patch.setattr(extras, "find_spec", lambda _: ModuleSpec("there", None) if there else None)
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         return check()
 
     return call
+
+
+def extras_of(method: str = "tv", logger: str = "csv") -> None:
+    config = SimpleNamespace(method=SimpleNamespace(name=method), logger=LoggerConfig(logger))
+    extras.check_extras(config)  # type: ignore[arg-type]
 
 
 def a_sweep(**settings: object) -> Call:
@@ -583,8 +585,8 @@ CALLS: list[tuple[str, Call, str]] = [
         "-m +sweep.more=3",
         a_sweep(more=3),
         (
-            "sweep.more: no such setting; allowed: name, plan_only, retry_failed, retries, detach, on_interrupt, run,"
-            " competitors, exclude, grids"
+            "sweep.more: no such setting; allowed: name, plan_only, retry_failed, retries, detach, on_interrupt, "
+            "competitors, exclude, grids"
         ),
     ),
     (
@@ -634,12 +636,15 @@ CALLS: list[tuple[str, Call, str]] = [
     ),
     (
         "logger=wandb",
-        where_packages_are(LoggerConfig("wandb").check_machine, there=False),
-        "logger: got 'wandb', which needs an extra; allowed: pip install 'dip_stages[wandb]'; without it: csv, none",
+        where_packages_are(lambda: extras_of(logger="wandb"), there=False),
+        (
+            "logger: got 'wandb', which needs wandb, which is not installed; allowed: pip install 'dip_stages[wandb]' "
+            "(in a checkout: pip install -e '.[wandb]'); or logger=csv, logger=none"
+        ),
     ),
     (
         "logger=mlflow",
-        where_packages_are(LoggerConfig("mlflow").check_machine, there=True),
+        where_packages_are(lambda: extras_of(logger="mlflow"), there=True),
         (
             "logger.tracking_uri: got None; allowed: a tracking server's address, as in "
             "logger.tracking_uri=http://localhost:5000, or the same in MLFLOW_TRACKING_URI"
@@ -647,7 +652,7 @@ CALLS: list[tuple[str, Call, str]] = [
     ),
     (
         "method=bm3d",
-        where_packages_are(BM3DConfig().check_machine, there=False),
+        where_packages_are(lambda: extras_of(method="bm3d"), there=False),
         (
             "method: got 'bm3d', which needs bm3d, which is not installed; allowed: pip install 'dip_stages[bm3d]' "
             "(in a checkout: pip install -e '.[bm3d]')"
@@ -657,8 +662,8 @@ CALLS: list[tuple[str, Call, str]] = [
         "hydra/launcher=ray",
         where_packages_are(lambda: extras.check_launcher(RAY), there=False),
         (
-            "hydra/launcher: got one that needs ray, which is not installed; allowed: pip install 'dip_stages[ray]' "
-            "(in a checkout: pip install -e '.[ray]')"
+            "hydra/launcher: got 'RayLauncher', which needs ray, which is not installed; allowed: pip install "
+            "'dip_stages[ray]' (in a checkout: pip install -e '.[ray]')"
         ),
     ),
     (

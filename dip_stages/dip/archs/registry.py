@@ -1,7 +1,7 @@
 """Untrained networks: each a plain ``nn.Module`` from ``(1, C_in, H, W)`` to an image ``(1, C, H, W)`` in [0, 1].
 
 Any height and width from 16 up. To add one: write its module here, name it in :data:`ARCHS`, give it a schema in
-:mod:`dip_stages.config.schema` and a file in ``conf/arch/``.
+:mod:`dip_stages.config.arch` and a file in ``conf/arch/``.
 """
 
 from __future__ import annotations

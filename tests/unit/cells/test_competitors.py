@@ -63,14 +63,16 @@ def test_a_trained_one_is_told_by_its_seed_and_what_it_learnt_from(
 
 def test_it_has_no_axes_but_those_of_the_observation(make_cell: MakeCell) -> None:
     cell = make_cell("method=tv", "method.sigma=estimate")
-    assert cell.axes["method"] == "tv (competitor, sigma estimated)"
+    assert cell.axes["method"] == "tv"
     assert {axis for axis in AXES if cell.axes[axis] is not None} == {
         "method", "beta_max", "noise", "image", "noise_seed",
     }  # fmt: skip
-    assert make_cell("method=ddpm").axes["method"] == "ddpm (trained competitor)"
+    assert make_cell("method=ddpm").axes["method"] == "ddpm"
     assert make_cell("method=ddpm", "seed=3").axes["seed"] == 3
+    assert make_cell("method=ddpm").folder.startswith("ddpm-b0.01-rocket-s0-")
     mean = make_cell("method=ddpm_mean", "seed=3")
-    assert (mean.axes["method"], mean.axes["seed"]) == ("ddpm mean (trained competitor)", None)
+    assert (mean.axes["method"], mean.axes["seed"]) == ("ddpm_mean", None)
+    assert mean.folder == f"ddpm_mean-b0.01-rocket-{mean.id}"
     assert mean.id == make_cell("method=ddpm_mean", "method.samples=1").id  # it draws nothing
     assert (cell.config.iterations, flops(cell.config)) == (0, 0)
     assert not make_cell("method=tv", "stopping=oracle", "protocol=clean").config.sees_clean

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 
-from dip_stages.cells.identity import Cell, cell_of, check_inputs, image_shape
+from dip_stages.cells.identity import AXES, QUALIFIERS, Cell, cell_of, check_inputs, image_shape
 from dip_stages.cells.runner import run_cell
+from dip_stages.cells.settings import neutral_values
 from dip_stages.dip.losses import VGG16Features
 from dip_stages.errors import ImageError, WeightsError
 from dip_stages.images.reading import bundled_path, sha256
@@ -213,6 +214,16 @@ def test_a_field_added_later_counts_only_where_it_is_not_neutral(
     assert changed.settings[section]["gain"] == other
 
 
+def test_neutral_values_are_those_of_the_fields_of_all_sections() -> None:
+    @dataclasses.dataclass
+    class Narrow:
+        gain: float = field(default=1.0, metadata={"neutral": 1.0})
+        shift: float | None = field(default=None, metadata={"neutral": None})
+
+    later = make_dataclass("LaterConfig", [("arch", int | Narrow), ("seed", int)])
+    assert neutral_values(later) == {"arch.gain": 1.0}
+
+
 def test_a_image_replaced_by_one_of_its_size_is_another(make_cell: MakeCell, tmp_path: Path) -> None:
     file = tmp_path / "image.png"
     contents = bundled_path("camera").read_bytes()
@@ -250,16 +261,32 @@ def test_a_image_counts_by_its_contents(make_cell: MakeCell, tmp_path: Path) -> 
 
 def test_the_folder_says_what_the_cell_is(make_cell: MakeCell) -> None:
     cell = make_cell("loss=perceptual", "seed=3")
-    assert cell.folder == f"staged-renoised-unet-linear-perceptual_random_-b0.01-rocket-s3-{cell.id}"
+    assert cell.folder == f"staged-renoised-unet-linear-perceptual-random-b0.01-rocket-s3-{cell.id}"
     baseline = make_cell("method=baseline")
     assert baseline.folder == f"baseline-unet-b0.01-rocket-s0-{baseline.id}"
 
 
-def test_tables_are_told_which_weights_were_used(make_cell: MakeCell) -> None:
-    assert make_cell("loss=perceptual").axes["loss"] == "perceptual (random)"
-    assert make_cell("loss=perceptual_pretrained").axes["loss"] == "perceptual (pretrained)"
-    leaky = make_cell("loss=perceptual", "loss.reference=clean", "protocol=clean")
-    assert leaky.axes["loss"] == "perceptual (random, to clean)"
+@pytest.mark.parametrize(
+    ("overrides", "qualifiers"),
+    [
+        (("loss=mse",), ("fit", None, None, None)),
+        (("method=baseline", "loss=perceptual", "stopping=none"), ("fit", None, None, None)),
+        (("loss=perceptual",), ("fit", "random", "target", None)),
+        (("loss=perceptual_pretrained",), ("fit", "pretrained", "target", None)),
+        (("loss=perceptual", "loss.reference=clean", "protocol=clean"), ("fit", "random", "clean", None)),
+        (("stopping=discrepancy",), ("fit", None, None, "known")),
+        (("stopping=discrepancy_estimated",), ("fit", None, None, "estimate")),
+        (("method=nlm", "loss=perceptual"), ("competitor", None, None, "known")),
+        (("method=tv", "method.sigma=estimate"), ("competitor", None, None, "estimate")),
+        (("method=ddpm_mean",), ("trained competitor", None, None, "known")),
+    ],
+)
+def test_qualifiers_are_plain_fields_beside_the_axes(
+    make_cell: MakeCell, overrides: tuple[str, ...], qualifiers: tuple[str | None, ...]
+) -> None:
+    axes = make_cell("stopping=none", *overrides).axes
+    assert list(axes) == [*AXES, *QUALIFIERS]
+    assert tuple(axes[name] for name in QUALIFIERS) == qualifiers
 
 
 def test_inputs_are_looked_at_before_any_compute(make_cell: MakeCell, tmp_path: Path) -> None:

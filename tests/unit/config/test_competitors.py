@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from typing import TYPE_CHECKING
 
 import pytest
@@ -37,14 +36,3 @@ def test_bad_settings_are_named(
 ) -> None:
     with refused(ConfigError, setting, got=got, names=(way,)):
         make_cell(*overrides)
-
-
-@pytest.mark.parametrize(("method", "package"), [("bm3d", "bm3d"), ("ddpm", "diffusers")])
-def test_a_missing_extra_is_named_with_the_command_that_installs_it(
-    make_cell: MakeCell, monkeypatch: pytest.MonkeyPatch, method: str, package: str
-) -> None:
-    there = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == package else there(name))
-    with refused(ConfigError, "method", got=method, problem=package, names=(f"pip install 'dip_stages[{method}]'",)):
-        make_cell(f"method={method}")
-    make_cell("method=nlm")
