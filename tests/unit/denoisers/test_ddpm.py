@@ -66,7 +66,7 @@ def test_what_is_drawn_depends_on_seed_and_iteration_alone() -> None:
 def test_the_average_of_the_weights_is_exponential() -> None:
     model = DDPM(DDPMSettings(**{**vars(TINY), "ema": 0.9}), images(2, 0))
     seen: list[torch.Tensor] = []
-    model.tell = lambda: seen.append(next(model.network.parameters()).detach().clone())
+    model.on_iteration = lambda: seen.append(next(model.network.parameters()).detach().clone())
     trainer_of("cpu", logger=False, callbacks=[]).fit(model, range(TINY.iterations))
     wanted = seen[0]
     for weights in seen[1:]:
