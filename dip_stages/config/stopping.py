@@ -91,7 +91,7 @@ class AutoConfig:
 
 @dataclass(frozen=True)
 class DiscrepancyConfig:
-    """See :class:`dip_stages.dip.stopping.Discrepancy`; the lag here is in mean ages of the average."""
+    """See :class:`dip_stages.dip.stopping.noise_level.Discrepancy`; the lag here is in mean ages of the average."""
 
     name: str = "discrepancy"
     sigma: str = "known"
@@ -106,7 +106,7 @@ class DiscrepancyConfig:
 
 @dataclass(frozen=True)
 class ResidualConfig:
-    """See :class:`dip_stages.dip.stopping.Residual`."""
+    """See :class:`dip_stages.dip.stopping.noise_level.Residual`."""
 
     name: str = "residual"
     decay: float = 0.992
@@ -119,7 +119,7 @@ class ResidualConfig:
 
 @dataclass(frozen=True)
 class HeldOutConfig:
-    """See :class:`dip_stages.dip.stopping.HeldOut`."""
+    """See :class:`dip_stages.dip.stopping.held_out.HeldOut`."""
 
     name: str = "held_out"
     patience: int = 20
@@ -130,7 +130,7 @@ class HeldOutConfig:
 
 @dataclass(frozen=True)
 class EsWmvConfig:
-    """See :class:`dip_stages.dip.stopping.EsWmv`."""
+    """See :class:`dip_stages.dip.stopping.variance.EsWmv`."""
 
     name: str = "es_wmv"
     window: int = 100
@@ -143,7 +143,7 @@ class EsWmvConfig:
 
 @dataclass(frozen=True)
 class EsEmvConfig:
-    """See :class:`dip_stages.dip.stopping.EsEmv`."""
+    """See :class:`dip_stages.dip.stopping.variance.EsEmv`."""
 
     name: str = "es_emv"
     alpha: float = 0.1
@@ -156,7 +156,7 @@ class EsEmvConfig:
 
 @dataclass(frozen=True)
 class SureConfig:
-    """See :class:`dip_stages.dip.stopping.Sure`."""
+    """See :class:`dip_stages.dip.stopping.risk.Sure`."""
 
     name: str = "sure"
     sigma: str = "known"
@@ -173,7 +173,7 @@ class SureConfig:
 
 @dataclass(frozen=True)
 class StageGainConfig:
-    """See :class:`dip_stages.dip.stopping.StageGain`."""
+    """See :class:`dip_stages.dip.stopping.stage_gain.StageGain`."""
 
     name: str = "stage_gain"
     psnr_gain: float = 0.05
@@ -186,7 +186,7 @@ class StageGainConfig:
 
 @dataclass(frozen=True)
 class OracleConfig:
-    """See :class:`dip_stages.dip.stopping.Oracle`: analysis alone, since it looks at the clean image."""
+    """See :class:`dip_stages.dip.stopping.oracle.Oracle`: analysis alone, since it looks at the clean image."""
 
     name: str = "oracle"
     of: str = "average"

@@ -71,7 +71,7 @@ def test_the_listener_hears_the_end_however_seldom_it_is_called(
 def saved_at(module: object, every: float, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Return the edges at which a fit of 10 seconds a chunk is saved."""
     clock, saved = [1000.0], []
-    monkeypatch.setattr("dip_stages.dip.callbacks.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("dip_stages.clock.time.monotonic", lambda: clock[0])
     checkpointer = Checkpointer(lambda: saved.append(module.iteration), every)  # type: ignore[attr-defined]
     clock[0] += 500  # before the fit nothing counts
     checkpointer.on_fit_start(None, module)  # type: ignore[arg-type]

@@ -10,16 +10,25 @@ from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from torch import nn
 
 from dip_stages.dip.averages import Average, Exponential
+from dip_stages.dip.inputs import input_channels
 from dip_stages.dip.losses import MSELoss
-from dip_stages.dip.module import AseqDIP, BaselineDIP, DIPModule, StagedDIP, input_channels
+from dip_stages.dip.methods import AseqDIP, BaselineDIP, StagedDIP
 from dip_stages.dip.settings import FitSettings
 from dip_stages.dip.stages import Chunks, Stage, StagePlan, baseline_plan, level_noise, staged_plan
-from dip_stages.dip.stopping import Discrepancy, EsEmv, EsWmv, HeldOut, Oracle, Rule, StageGain, Sure
+from dip_stages.dip.stopping.held_out import HeldOut
+from dip_stages.dip.stopping.noise_level import Discrepancy
+from dip_stages.dip.stopping.oracle import Oracle
+from dip_stages.dip.stopping.risk import Sure
+from dip_stages.dip.stopping.stage_gain import StageGain
+from dip_stages.dip.stopping.variance import EsEmv, EsWmv
 from dip_stages.errors import ConfigError, DivergenceError, Interrupted
 from tests.raising import refused
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from dip_stages.dip.module import DIPModule
+    from dip_stages.dip.stopping.base import Rule
 
 SHAPE = (1, 3, 16, 16)
 
@@ -413,7 +422,7 @@ def test_what_was_rolled_back_no_rule_has_seen() -> None:
     fit(rolled)
     assert rolled.rollbacks == 1
     assert len(network.gave) > 15
-    assert rolled.monitors["last"].state()["counts"] == whole.monitors["last"].state()["counts"] == {"seen": 15}
+    assert rolled.monitors["last"].state()["counts"] == whole.monitors["last"].state()["counts"] == {"iterations": 15}
 
 
 def test_the_observed_image_may_be_fed_throughout() -> None:

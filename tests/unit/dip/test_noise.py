@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from dip_stages.dip.noise import DrawingFrom, estimate_sigma, generator, noised, standard_normal
+from dip_stages.dip.noise import DrawingFrom, ObservationStream, estimate_sigma, generator, noised, standard_normal
 from dip_stages.dip.observation import observe
-from dip_stages.dip.stages import STAGE_STREAM, level_noise
+from dip_stages.dip.stages import level_noise
 
 
 @pytest.mark.parametrize(
@@ -28,7 +28,9 @@ def test_other_names_are_other_streams(first: tuple[int, ...], second: tuple[int
 
 def test_the_noisiest_level_shares_no_draw_with_a_stream_named_by_one_number() -> None:
     # A fit's input jitter is such a stream: with seed = noise_seed it must not be the noise of the first target.
-    assert not torch.equal(level_noise((1, 3, 8, 8), 1, 0)[0], standard_normal((1, 3, 8, 8), 0, STAGE_STREAM))
+    assert not torch.equal(
+        level_noise((1, 3, 8, 8), 1, 0)[0], standard_normal((1, 3, 8, 8), 0, ObservationStream.STAGE)
+    )
 
 
 def test_drawing_more_draws_the_same_first() -> None:

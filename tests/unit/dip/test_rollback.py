@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 import torch
 
-from dip_stages.dip.rollback import Rollback, copied
+from dip_stages.dip.rollback import Rollback
+from dip_stages.dip.state import copied
 from dip_stages.errors import DivergenceError
 
 
@@ -86,7 +87,7 @@ def test_what_is_saved_is_the_last_edge_whatever_was_rolled_back_since() -> None
     assert rollback.accepts(10, 0.1)
     holder.values.append(1)
     assert not rollback.accepts(20, math.nan)
-    assert rollback.saved() == {"good": {"values": [0]}, "iteration": 10, "count": 1, "reference": 0.1}
+    assert rollback.saved() == {"good": {"values": [0]}, "iteration": 10, "count": 1, "loss": 0.1}
     assert rollback.count == 2
 
 

@@ -8,19 +8,13 @@ import pytest
 import torch
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from dip_stages.dip.stopping import (
-    Choice,
-    Discrepancy,
-    EsEmv,
-    EsWmv,
-    HeldOut,
-    Oracle,
-    Residual,
-    Rule,
-    StageGain,
-    Sure,
-    View,
-)
+from dip_stages.dip.stopping.base import Choice, Rule, View
+from dip_stages.dip.stopping.held_out import HeldOut
+from dip_stages.dip.stopping.noise_level import Discrepancy, Residual
+from dip_stages.dip.stopping.oracle import Oracle
+from dip_stages.dip.stopping.risk import Sure
+from dip_stages.dip.stopping.stage_gain import StageGain
+from dip_stages.dip.stopping.variance import EsEmv, EsWmv
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -55,7 +49,7 @@ def views(
 def read(rule: Rule, seen: Sequence[View]) -> Choice:
     rule.begin(seen[0].output)
     for view in seen:
-        rule.see(view)
+        rule.update(view)
         if view.last_of_stage and view is not seen[-1]:
             rule.begin_stage()
     return rule.choice(seen[-1])
@@ -247,7 +241,7 @@ def test_sure_estimates_the_risk_and_takes_its_lowest() -> None:
     for number, factor in enumerate(factors):
         network.at = number
         view = View(factor * observed, observed, observed, False, network)
-        rule.see(view)
+        rule.update(view)
         risks.append(float(((factor * observed - clean) ** 2).mean()))
         # Counted as above: the estimate for iteration `number + 1`.
         assert float(rule._risk(view)) == pytest.approx(risks[-1], abs=0.01)
@@ -330,7 +324,7 @@ def test_a_rule_goes_on_from_its_state(name: str, at: int) -> None:
 
     def show(rule: Rule, some: Sequence[View]) -> None:
         for view in some:
-            rule.see(view)
+            rule.update(view)
             if view.last_of_stage:
                 rule.begin_stage()
 
