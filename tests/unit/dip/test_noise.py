@@ -6,7 +6,17 @@ import numpy as np
 import pytest
 import torch
 
-from dip_stages.dip.noise import DrawingFrom, ObservationStream, estimate_sigma, generator, noised, standard_normal
+from dip_stages.dip.noise import (
+    DrawingFrom,
+    FitStream,
+    ObservationStream,
+    TrainingStream,
+    estimate_sigma,
+    generator,
+    noised,
+    spawned,
+    standard_normal,
+)
 from dip_stages.dip.observation import observe
 from dip_stages.dip.stages import level_noise
 
@@ -31,6 +41,22 @@ def test_the_noisiest_level_shares_no_draw_with_a_stream_named_by_one_number() -
     assert not torch.equal(
         level_noise((1, 3, 8, 8), 1, 0)[0], standard_normal((1, 3, 8, 8), 0, ObservationStream.STAGE)
     )
+
+
+def test_streams_keep_their_values() -> None:
+    # Another value is another draw: every record and every golden number would change.
+    assert dict(ObservationStream.__members__) == {"OBSERVATION": 1, "STAGE": 2}
+    assert dict(FitStream.__members__) == {
+        "NETWORK": 0, "INPUT": 1, "JITTER": 2, "PROBE": 3, "MEMBER": 4, "SAMPLING": 5, "HELD_OUT": 6,
+    }  # fmt: skip
+    assert dict(TrainingStream.__members__) == {"NETWORK": 0, "ITERATION": 1}
+
+
+@pytest.mark.parametrize("stream", [*ObservationStream, *FitStream, *TrainingStream])
+def test_a_stream_draws_what_its_number_draws(stream: int) -> None:
+    named, numbered = (torch.rand(4, generator=generator(3, number, 1)) for number in (stream, int(stream)))
+    assert torch.equal(named, numbered)
+    assert spawned(3, stream) == spawned(3, int(stream))
 
 
 def test_drawing_more_draws_the_same_first() -> None:
