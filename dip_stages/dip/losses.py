@@ -89,8 +89,8 @@ class VGG16Features(nn.Module):
 
     Args:
         state: torchvision's state (see :func:`vgg16_state`), or ``None`` for random weights: Liu et al., CVPR 2021
-            (arXiv 2103.10571) show that the architecture alone serves as a perceptual loss. They are drawn by He's
-            initialisation, which keeps the scale of the gradient through the ReLUs.
+            (arXiv 2103.10571) show that the architecture alone serves as a perceptual loss. He's
+            initialisation draws them, which keeps the scale of the gradient through the ReLUs.
         seed: Seed of the random weights.
     """
 

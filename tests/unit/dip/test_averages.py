@@ -54,7 +54,7 @@ def test_the_window_is_the_mean_of_the_last_outputs(window: int) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(AVERAGES))
-def test_an_average_goes_on_from_its_state(name: str) -> None:
+def test_an_average_continues_from_its_state(name: str) -> None:
     first, second = AVERAGES[name](), AVERAGES[name]()
     after(first, OUTPUTS[:7])
     saved = copy.deepcopy(first.state())

@@ -78,7 +78,7 @@ def test_a_new_stage_forgets_the_last_loss() -> None:
     assert rollback.accepts(20, 1.0)
 
 
-def test_what_is_saved_is_the_last_edge_whatever_was_rolled_back_since() -> None:
+def test_the_last_edge_is_saved_without_later_rollbacks() -> None:
     holder = Holder()
     rollback = a_rollback(holder)
     assert not rollback.accepts(10, math.nan)
