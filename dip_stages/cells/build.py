@@ -18,15 +18,16 @@ from dip_stages.config import (
     SureConfig,
     file_of,
 )
-from dip_stages.dip import stopping
 from dip_stages.dip.archs import registry
 from dip_stages.dip.averages import AVERAGES
+from dip_stages.dip.inputs import input_channels
 from dip_stages.dip.losses import Loss, MSELoss, PerceptualLoss, VGG16Features, vgg16_state
-from dip_stages.dip.module import AseqDIP, BaselineDIP, DIPModule, StagedDIP, input_channels
-from dip_stages.dip.noise import generator, spawned
+from dip_stages.dip.methods import METHODS
+from dip_stages.dip.noise import FitStream, generator, spawned
 from dip_stages.dip.observation import Observation, build_sigma, observe
 from dip_stages.dip.settings import FitSettings
 from dip_stages.dip.stages import StagePlan, baseline_plan, level_noise, staged_plan
+from dip_stages.dip.stopping.registry import RULES
 from dip_stages.dip.vgg16_weights import published_vgg16
 from dip_stages.errors import ConfigError
 from dip_stages.images.reading import fit_to, read_image
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
 
     from dip_stages.config import ArchConfig, AverageConfig, Config, LoggerConfig, StoppingConfig
     from dip_stages.dip.averages import Average
+    from dip_stages.dip.module import DIPModule
+    from dip_stages.dip.stopping.base import Rule
 
 __all__ = [
     "build_accelerator",
@@ -53,8 +56,6 @@ __all__ = [
     "wants_bfloat16",
     "wants_channels_last",
 ]
-
-_NETWORK_STREAM, _ENSEMBLE_STREAM, _HELD_OUT_STREAM = 0, 4, 6
 
 
 def build_observation(config: Config) -> Observation:
@@ -104,13 +105,13 @@ def build_held_out(config: Config, seed: int, size: tuple[int, int]) -> Tensor |
     pixels = size[0] * size[1]
     count = max(1, round(config.trainer.held_out * pixels))
     held_out = torch.zeros(pixels, dtype=torch.bool)
-    held_out[torch.randperm(pixels, generator=generator(seed, _HELD_OUT_STREAM))[:count]] = True
+    held_out[torch.randperm(pixels, generator=generator(seed, FitStream.HELD_OUT))[:count]] = True
     return held_out.view(1, 1, *size)
 
 
 def build_rule(
     config: StoppingConfig, average: AverageConfig, observation: Observation, seed: int, held_out: Tensor | None
-) -> stopping.Rule | None:
+) -> Rule | None:
     """Return a stopping rule, None for none; the clean image is handed to the oracle alone.
 
     Args:
@@ -120,30 +121,27 @@ def build_rule(
         seed: The cell's, for a rule that draws.
         held_out: The pixels that the fit does not see, for the rule that goes by them.
     """
-    settings: dict[str, Any] = {key: value for key, value in vars(config).items() if key not in ("name", "sigma")}
     if isinstance(config, NoStoppingConfig):
         return None
+    settings: dict[str, Any] = {key: value for key, value in vars(config).items() if key != "name"}
     if isinstance(config, OracleConfig):
-        return stopping.Oracle(observation.clean, **settings)
+        settings["clean"] = observation.clean
+    if isinstance(config, (DiscrepancyConfig, HeldOutConfig, ResidualConfig, SureConfig)):
+        settings["observed"] = observation.observed
     if isinstance(config, (DiscrepancyConfig, SureConfig)):
-        sigma = build_sigma(config.sigma, observation)
-        if isinstance(config, SureConfig):
-            return stopping.Sure(observation.observed, sigma, seed, **settings)
-        lag = round(config.lag * build_average(average).age)
-        return stopping.Discrepancy(observation.observed, sigma, config.tau, lag, held_out)
-    if isinstance(config, ResidualConfig):
-        return stopping.Residual(observation.observed, **settings)
-    if isinstance(config, HeldOutConfig):
-        assert held_out is not None  # noqa: S101 - a configuration with this rule and without them is refused
-        return stopping.HeldOut(observation.observed, held_out, **settings)
-    blind = {"es_wmv": stopping.EsWmv, "es_emv": stopping.EsEmv, "stage_gain": stopping.StageGain}
-    rule: stopping.Rule = blind[config.name](**settings)
-    return rule
+        settings["sigma"] = build_sigma(config.sigma, observation)
+    if isinstance(config, (DiscrepancyConfig, HeldOutConfig)):
+        settings["held_out"] = held_out
+    if isinstance(config, DiscrepancyConfig):
+        settings["lag"] = round(config.lag * build_average(average).age)
+    if isinstance(config, SureConfig):
+        settings["seed"] = seed
+    return RULES[config.name](**settings)
 
 
 def member_seed(config: Config, member: int) -> int:
     """Return the seed of an ensemble's member; the first is the fit that there is without an ensemble."""
-    return config.seed if member == 0 else spawned(config.seed, _ENSEMBLE_STREAM, member)
+    return config.seed if member == 0 else spawned(config.seed, FitStream.MEMBER, member)
 
 
 def build_module(
@@ -155,7 +153,7 @@ def build_module(
     size = (image.shape[2], image.shape[3])
     network = _network(
         config.arch,
-        generator(seed, _NETWORK_STREAM),
+        generator(seed, FitStream.NETWORK),
         in_channels=input_channels(plan.net_input, config.fit.input_channels, image.shape[1]),
         out_channels=image.shape[1],
         size=size,
@@ -174,11 +172,10 @@ def build_module(
         jump_db=config.trainer.rollback.jump_db,
         attempts=config.trainer.rollback.attempts,
     )
-    kind: type[DIPModule] = {"staged": StagedDIP, "baseline": BaselineDIP, "aseqdip": AseqDIP}[config.fit.name]
     held_out = build_held_out(config, seed, size)
     given = (config.average, observation, seed, held_out)
     rules = {label: build_rule(rule, *given) for label, rule in config.active_monitors.items()}
-    return kind(
+    return METHODS[config.fit.name](
         network,
         plan,
         _loss(config),

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from dip_stages.config import Config, StoppingConfig
     from dip_stages.dip.module import DIPModule
     from dip_stages.dip.observation import Observation
-    from dip_stages.dip.stopping import Choice, Rule
+    from dip_stages.dip.stopping.base import Choice, Rule
 
 __all__ = ["Member", "competitor_of", "ensemble_of", "member_of", "observation_of"]
 

@@ -178,7 +178,7 @@ class _Training:
             if every is not None and now - self._last >= every:
                 self.save()
 
-        self.model.should_stop, self.model.tell = should_stop, after_each
+        self.model.should_stop, self.model.on_iteration = should_stop, after_each
         left = range(self.model.iteration, self.training.iterations)
         try:
             with fitting():

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from dip_stages.config import DDPMConfig
 from dip_stages.denoisers import classical
-from dip_stages.dip.noise import generator
+from dip_stages.dip.noise import FitStream, generator
 from dip_stages.dip.observation import build_sigma, to_array, to_tensor
 from dip_stages.errors import Interrupted
 
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from dip_stages.dip.observation import Observation
 
 __all__ = ["Denoised", "denoise_with"]
-
-_SAMPLING_STREAM = 5
 
 
 @dataclass(frozen=True)
@@ -89,8 +87,8 @@ def denoise_with(
         if method.reverse == "mean":
             image = model.expected(observed, sigma)
         else:
-            draws = generator(seed, _SAMPLING_STREAM)
-            image = model.denoise(observed, sigma, samples=method.samples, draws=draws, tell=go_on)
+            draws = generator(seed, FitStream.SAMPLING)
+            image = model.denoise(observed, sigma, samples=method.samples, draws=draws, on_progress=go_on)
         return Denoised(image.cpu(), known)
     denoisers: dict[str, Callable[..., Any]] = {"nlm": classical.nlm, "tv": classical.tv, "bm3d": classical.bm3d}
     own = {key: value for key, value in vars(method).items() if key not in ("name", "sigma")}

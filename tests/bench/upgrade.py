@@ -1,4 +1,4 @@
-"""Rewrites an archive of a sweep that the version before wrote: ``python -m tests.bench.upgrade docs/stopping/cells.zip``.
+"""Rewrites an archive that the version before wrote: ``python -m tests.bench.upgrade docs/stopping/cells.zip``.
 
 Records of schema 3 become records of schema 4, and ``plan.json`` one of schema 3: settings, columns and identities get
 their new names; a cell's folder ends in its new identity. Numbers and curves stay as they are.

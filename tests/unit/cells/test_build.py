@@ -20,7 +20,7 @@ from dip_stages.cells.build import (
 from dip_stages.cells.runner import run_cell
 from dip_stages.config import LoggerConfig
 from dip_stages.dip.losses import PerceptualLoss
-from dip_stages.dip.module import BaselineDIP, StagedDIP
+from dip_stages.dip.methods import BaselineDIP, StagedDIP
 from dip_stages.errors import ConfigError
 from tests.raising import refused
 

@@ -22,7 +22,7 @@ def test_it_is_that_of_the_modules_that_compute_and_of_no_others(tmp_path: Path)
         with (copy / other).open("a") as file:
             file.write("# changed\n")
         assert module._hash_of_sources(copy) == planned, other
-    for computing in ("dip/stopping.py", "dip/archs/unet.py", "config/config.py", "images/reading.py"):
+    for computing in ("dip/stopping/base.py", "dip/archs/unet.py", "config/config.py", "images/reading.py"):
         source = (copy / computing).read_text()
         (copy / computing).write_text(source + "# changed\n")
         assert module._hash_of_sources(copy) != planned, computing
