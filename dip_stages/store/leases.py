@@ -1,10 +1,10 @@
 """Leases: who computes a cell, so that several drivers can share a sweep's folder. Torch-free.
 
 A lease is a file ``lease.<generation>`` in the cell's folder, made with a hard link, which a file system grants to one
-process alone, on one machine and over a shared disk. It is alive as long as its process is: on the same machine that is
-looked up; from another, the lease's modification time must have moved within :data:`EXPIRY`, by the file system's own
-clock. A dead lease is taken over by making the next generation, never by removing it first, so two processes that find
-it at once cannot both have it.
+process alone, on one machine and over a shared disk. It is alive as long as its process is. On the same machine the
+process is looked up; on another one, the lease's modification time must have changed within :data:`EXPIRY`, by the file
+system's own clock. A dead lease is taken over by making the next generation, never by removing it first, so two
+processes that find it at once cannot both have it.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ if TYPE_CHECKING:
 __all__ = ["EXPIRY", "Holder", "Lease", "holder", "is_running"]
 
 EXPIRY = 120.0
-"""Seconds after which the lease of another machine, if it has not moved, is dead."""
+"""Seconds after which the lease of another machine is dead, if its modification time has not changed."""
 
 HEARTBEAT = 5.0
-"""Seconds between two movements of a lease."""
+"""Seconds between two updates of a lease's modification time."""
 
 _PREFIX = "lease."
 
@@ -43,11 +43,11 @@ class Holder:
     """The process that has a lease.
 
     Attributes:
-        host: The machine and its process numbers' namespace, as long as it runs.
+        host: The machine since its last start, and the namespace of its process numbers.
         name: The machine's name, for people.
         pid: The process.
-        start: When the process started, by its machine's count: process numbers are used again.
-        token: Of this lease alone.
+        start: When the process started, by its machine's clock, since process numbers are reused.
+        token: Unique to this lease.
     """
 
     host: str
@@ -90,12 +90,12 @@ class Lease:
     ) -> None:
         self._ended.set()
         if self.held():
-            for _, path in _leases(self.folder):  # ours, the highest, goes last
+            for _, path in _leases(self.folder):  # ours is the highest and is removed last
                 with suppress(OSError):
                     path.unlink(missing_ok=True)
 
     def held(self) -> bool:
-        """Return whether no other process has taken the cell over, as one may after a long sleep of this one."""
+        """Return whether no other process has taken the cell over, as one may if this one was suspended for long."""
         leases = _leases(self.folder)
         return bool(leases) and leases[-1][1] == self._path and _read(self._path) == self._me
 
@@ -117,7 +117,7 @@ class Lease:
 
 
 def holder(folder: Path) -> tuple[Holder | None, bool] | None:
-    """Return who has, or had, a cell, and whether that lease is alive; None if nobody leases it."""
+    """Return who has, or had, a cell, and whether that lease is alive; None without a lease."""
     leases = _leases(folder)
     if not leases:
         return None
@@ -181,13 +181,13 @@ def _alive(path: Path) -> bool:
 
 
 def _age(path: Path) -> float:
-    """Return the seconds since a file was touched, by its own file system's clock: machines' clocks differ."""
+    """Return the seconds since a file was touched, by its file system's clock, since machines' clocks differ."""
     moved = path.stat().st_mtime
     probe = path.with_name(f".clock.{os.getpid()}.{threading.get_ident()}")
     try:
         probe.touch()
         return probe.stat().st_mtime - moved
-    except PermissionError:  # a monitor of somebody else's sweep
+    except PermissionError:  # the sweep of another user is only watched
         return time.time() - moved
     except OSError as error:
         if error.errno != errno.EROFS:
@@ -206,7 +206,7 @@ def _busy(path: Path) -> LeaseError:
 
 @functools.cache
 def _host() -> str:
-    """Return what tells this machine, since it started, and its processes from all others."""
+    """Return a text that differs between machines, their starts, and the namespaces of their process numbers."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
         return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
@@ -215,7 +215,7 @@ def _host() -> str:
 
 
 def _start(pid: int) -> str | None:
-    """Return when a process started, or None if it is gone or a zombie, which holds nothing any more."""
+    """Return when a process started, or None if it has ended; a zombie has ended too."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
     except FileNotFoundError:

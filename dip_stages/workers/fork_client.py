@@ -1,4 +1,4 @@
-"""Worker processes, forked where the system allows it from one that has imported what they need. Torch-free.
+"""Starts worker processes: where the system allows it, as forks of a process with all imports done. Torch-free.
 
 .. code-block:: text
 
@@ -6,7 +6,7 @@
            ◄── pid and handle, later the exit code, on a socket of each worker ──┘
 
 The standard library's fork server cannot be used here: it runs the caller's ``__main__`` again in each child, and gives
-all children the environment that it started with itself.
+all children its own environment.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def start_worker(
 
 
 def import_ahead(threads: int | None) -> None:
-    """Let what workers with a number of threads need be imported, seconds, while the caller does something else."""
+    """Start the imports of workers with a number of threads, which take seconds, while the caller does other work."""
     if _can_fork():
         _server(threads)
 
@@ -76,7 +76,7 @@ def _environment(threads: int | None) -> dict[str, str]:
 
 @functools.cache
 def _can_fork() -> bool:
-    """Return whether the system gives a process a handle that no other can get: Linux from 5.3 on."""
+    """Return whether the system has pidfds, handles that name one process for good: Linux from 5.3."""
     try:
         os.close(os.pidfd_open(os.getpid()))
     except (AttributeError, OSError):
@@ -89,7 +89,7 @@ _starting = threading.Lock()
 
 
 def _server(threads: int | None) -> ForkServer:
-    """Return this process's fork server for a number of threads, which OpenMP reads when torch is imported."""
+    """Return this process's fork server for a number of threads: OpenMP reads it when torch is imported."""
     with _starting:
         server = _servers.get(threads)
         if server is None or server.ended:
@@ -109,7 +109,7 @@ class ForkServer:
     """A fork server, as the driver sees it; thread-safe. It is started at once and imports in the background.
 
     Args:
-        environment: Its own.
+        environment: The server's environment.
     """
 
     def __init__(self, environment: Mapping[str, str]) -> None:
@@ -121,7 +121,7 @@ class ForkServer:
             self._process = subprocess.Popen(  # noqa: S603 - this Python, and a number
                 [sys.executable, "-m", "dip_stages.workers.fork_server", str(theirs.fileno())],
                 stdin=subprocess.DEVNULL,
-                stdout=2,  # what a library prints is no part of the driver's output
+                stdout=2,  # output of libraries must not reach the driver's standard output
                 env=self._environment,
                 pass_fds=[theirs.fileno()],
                 start_new_session=True,  # Ctrl-C in a terminal is the driver's alone
@@ -134,11 +134,12 @@ class ForkServer:
 
     @property
     def ended(self) -> bool:
-        """Whether it can start nothing any more."""
-        return _readable(self._control.fileno(), 0) or self._process.poll() is not None  # it never says anything
+        """Whether it cannot start workers any more."""
+        # It sends nothing on this socket, which is therefore readable only once the server has closed it.
+        return _readable(self._control.fileno(), 0) or self._process.poll() is not None
 
     def start(self, environment: Mapping[str, str], together: int) -> ForkedProcess:
-        """Ask for a worker; return before it is there, which it is once the server has imported what cells need."""
+        """Ask for a worker; return at once, though the worker starts only when the server's imports are done."""
         before = self._environment
         changed = {name: environment.get(name) for name in before.keys() | environment.keys()}
         changed = {name: value for name, value in changed.items() if value != before.get(name)}
@@ -147,7 +148,7 @@ class ForkServer:
         stdin, stdout = os.pipe(), os.pipe()
         process = ForkedProcess(self, stdin[1], stdout[0], ours)
         with theirs:
-            try:  # of a server that is gone, the ends of the pipes say so
+            try:  # that the server is gone shows when the pipes are used
                 with suppress(ConnectionError):
                     given = [stdin[0], stdout[1], 2, theirs.fileno()]
                     socket.send_fds(self._control, [json.dumps(request).encode()], given)
@@ -157,12 +158,12 @@ class ForkServer:
         return process
 
     def kill(self) -> None:
-        """End it at once, and with it the requests that it has not met; workers that run go on."""
+        """End it at once, and with it the requests that it has not served; running workers keep running."""
         self._process.kill()
         self._process.wait()
 
     def close(self) -> None:
-        """End it; workers that run go on."""
+        """End it; running workers keep running."""
         self._control.close()
         self.kill()
 
@@ -174,7 +175,7 @@ class ForkedProcess:
         server: The fork server.
         stdin: Descriptor of the pipe to the process's standard input.
         stdout: Descriptor of the pipe from its standard output.
-        status: Where the server says the pid, with a handle, and later the exit code.
+        status: Socket on which the server sends the pid, with a handle, and later the exit code.
 
     Attributes:
         returncode: None while it runs, or has not started; then its exit code, the negative number of the signal that
@@ -187,7 +188,7 @@ class ForkedProcess:
         self.returncode: int | None = None
         self._server, self._status = server, status
         self._pid: int | None = None
-        self._handle: int | None = None  # names the process, where a pid may have become another's
+        self._handle: int | None = None  # a pidfd: the pid itself may be reused for another process
         self._lock = threading.Lock()
         weakref.finalize(self, status.close).atexit = False
 
@@ -225,15 +226,15 @@ class ForkedProcess:
                 signal.pidfd_send_signal(self._handle, number)
 
     def kill(self) -> None:
-        """End the process at once. One that has not started takes its server along, which is still importing."""
+        """End the process at once. If it has not started, its server, which is still importing, is killed instead."""
         if not self.pid and self.returncode is None:
             self._server.kill()
-            with suppress(OSError):  # should it have been forked in that instant
+            with suppress(OSError):  # in case it was forked in that instant
                 self.stdin.close()
         self.send_signal(signal.SIGKILL)
 
     def _starts_within(self, timeout: float | None) -> bool:
-        """Wait until the server has started the process, or ended before; return whether either is so."""
+        """Wait until the server has started the process or has ended; return False after the timeout."""
         if self._pid is None and self.returncode is None and not _readable(self._status.fileno(), timeout):
             return False
         with self._lock:
@@ -244,7 +245,7 @@ class ForkedProcess:
             return True
 
     def _read(self) -> tuple[int | None, int | None]:
-        """Read what the server says next: a number, and the handle that comes with the first; nothing if it is gone."""
+        """Read the server's next message: a number, and a handle with the first; two None if the server is gone."""
         content, handles, _, _ = socket.recv_fds(self._status, NUMBER.size, 1)
         for handle in handles:
             weakref.finalize(self, os.close, handle).atexit = False

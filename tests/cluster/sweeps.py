@@ -20,7 +20,7 @@ __all__ = ["LONG", "checkpointed", "metrics_in", "module", "running", "start", "
 # Ray asks for a token once a local cluster has left one in the home folder, and only some of its commands read it.
 RAY_ALONE = {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
 LONG = ("sweep=custom", "preset=smoke", "method=baseline", "trainer.iterations=2000", "runtime.checkpoint_every=1")
-"""Some 10 seconds a cell: it is still running when a test has found it to be."""
+"""Some 10 seconds a cell: it is still running when a test has found it."""
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", **RAY_ALONE}
 
 
@@ -68,7 +68,7 @@ def running(folder: Path) -> list[Path]:
 
 
 def checkpointed(folder: Path) -> list[Path]:
-    """Return the folders of cells that would go on from a checkpoint."""
+    """Return the folders of cells that would resume from a checkpoint."""
     return sorted(path.parent for path in folder.glob(f"outputs/*/*/{CHECKPOINT}"))
 
 

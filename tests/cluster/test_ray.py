@@ -51,7 +51,7 @@ def test_a_killed_task_is_run_again_and_the_sweep_ends_complete(tmp_path: Path, 
     assert process.returncode == 0, said
     assert "2 done of 2 cells" in said
     assert metrics_in(tmp_path) == undisturbed
-    assert read_record(cell).iterations["resumed_at"], "the killed cell went on from its checkpoint"
+    assert read_record(cell).iterations["resumed_at"], "the killed cell resumed from its checkpoint"
 
 
 @pytest.mark.usefixtures("ray_cluster")

@@ -26,8 +26,8 @@ SLURM = ("hydra/launcher=submitit_slurm", "hydra.launcher.mem_gb=2", "hydra.laun
 TINY = ("sweep=custom", "preset=smoke", "method=baseline", "trainer.iterations=8")
 
 
-def jobs_of(folder: Path) -> dict[str, str]:
-    """Return the job of each cell, from all runs that are still noted."""
+def slurm_jobs_of(folder: Path) -> dict[str, str]:
+    """Return the Slurm job of each cell, of all runs whose folder is there."""
     noted: dict[str, str] = {}
     for path in folder.glob("outputs/*/runs/*/jobs.json"):
         noted |= json.loads(path.read_text())
@@ -73,7 +73,7 @@ def test_a_cell_whose_job_is_cancelled_is_reported_and_the_same_command_finishes
     process = start(tmp_path, *LONG, "seed=0,1", *SLURM)
     until(lambda: running(tmp_path), "a cell to begin")
     cell = running(tmp_path)[0].name
-    call("scancel", jobs_of(tmp_path)[cell])
+    call("scancel", slurm_jobs_of(tmp_path)[cell])
     said, _ = process.communicate(timeout=400)
     assert process.returncode == 1, said
     assert "1 of 2 cells failed" in said
@@ -91,10 +91,10 @@ def test_a_job_whose_time_is_nearly_up_is_requeued_and_finishes_with_the_same_nu
     process = start(tmp_path, *LONG, "seed=0,1,2", *SLURM, "hydra.launcher.cells_per_job=2")  # an array of two jobs
     until(lambda: running(tmp_path), "a cell to begin")
     cell = running(tmp_path)[0]
-    call("scancel", "--signal=USR2", jobs_of(tmp_path)[cell.name])
+    call("scancel", "--signal=USR2", slurm_jobs_of(tmp_path)[cell.name])
     said, _ = process.communicate(timeout=400)
     assert process.returncode == 0, said
-    assert read_record(cell).iterations["resumed_at"], "it went on from its checkpoint"
+    assert read_record(cell).iterations["resumed_at"], "it resumed from its checkpoint"
     metrics = metrics_in(tmp_path)
     assert len(metrics) == 3
     assert {name: metrics[name] for name in undisturbed} == undisturbed
@@ -105,7 +105,7 @@ def test_an_interruption_takes_back_what_waits_and_the_same_command_finishes(
 ) -> None:
     process = start(tmp_path, *LONG, "seed=0,1", *SLURM, "hydra.launcher.array_parallelism=1")
     until(lambda: running(tmp_path), "a cell to begin")
-    submitted = set(jobs_of(tmp_path).values())
+    submitted = set(slurm_jobs_of(tmp_path).values())
     process.send_signal(signal.SIGINT)
     said, _ = process.communicate(timeout=60)
     assert process.returncode == 130, said
@@ -118,7 +118,7 @@ def test_an_interruption_takes_back_what_waits_and_the_same_command_finishes(
 
 @contextmanager
 def halted(cell: Path) -> Iterator[None]:
-    """Halt the process that computes a cell; it lives, and goes on afterwards."""
+    """Halt the process that computes a cell; it continues afterwards."""
     found = holder(cell)
     assert found is not None
     assert found[0] is not None
@@ -129,8 +129,8 @@ def halted(cell: Path) -> Iterator[None]:
         os.kill(found[0].pid, signal.SIGCONT)
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT], ids=["killed", "told to leave them"])
-def test_when_the_driver_is_gone_status_tells_what_the_cluster_does_and_a_new_driver_waits_for_it(
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT], ids=["killed", "asked to leave them"])
+def test_when_the_driver_is_gone_status_shows_what_the_cluster_does_and_a_new_driver_waits_for_it(
     tmp_path: Path, undisturbed: dict[str, object], how: signal.Signals
 ) -> None:
     one = ("hydra.launcher.array_parallelism=1", "sweep.on_interrupt=leave")
@@ -140,7 +140,7 @@ def test_when_the_driver_is_gone_status_tells_what_the_cluster_does_and_a_new_dr
     with halted(running(tmp_path)[0]):
         process.send_signal(how)
         process.communicate()
-        submitted = jobs_of(tmp_path)
+        submitted = slurm_jobs_of(tmp_path)
         said = module(tmp_path, "dip_stages.status", "outputs/custom")
     assert "1 running, 1 queued of 2 cells" in said
     assert "PENDING" in said

@@ -141,7 +141,7 @@ def test_status_shows_a_running_sweep_and_one_that_was_interrupted(tmp_path: Pat
 @pytest.mark.slow
 @pytest.mark.parametrize("members", [1, 2])
 @pytest.mark.parametrize("signals", [["SIGINT"], ["SIGINT", "SIGINT"], ["SIGKILL"]], ids="then".join)
-def test_a_single_cell_that_is_interrupted_goes_on(
+def test_a_single_cell_that_is_interrupted_resumes(
     tmp_path: Path, command_in_process: CommandLine, signals: list[str], members: int
 ) -> None:
     arguments = ["preset=smoke", "trainer.iterations=150", "trainer.chunk=3", "runtime.checkpoint_every=0"]
@@ -158,7 +158,7 @@ def test_a_single_cell_that_is_interrupted_goes_on(
     assert not list(tmp_path.glob("outputs/single/*/record.json"))
     if signals != ["SIGKILL"]:
         assert process.returncode == 130, said
-        assert "the same command goes on" in said
+        assert "the same command resumes" in said
     again = command_in_process(*arguments)
     assert again.returncode == 0, again.stderr
     (path,) = tmp_path.glob("outputs/single/*/record.json")

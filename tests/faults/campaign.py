@@ -1,7 +1,7 @@
 """The fault campaign: real sweeps, killed, filled, truncated and raced at random, then finished by the same command.
 
 ``python -m tests.faults.campaign --kills 200 --each 20 --table docs/faults.md``; a seeded short version is a test. Each
-run ends in the same check: every planned cell has one record, done, whose figures and curves are those of the
+run ends in the same check: every planned cell has one record, done, whose metrics and curves are those of the
 undisturbed sweep, bit for bit.
 """
 
@@ -199,7 +199,7 @@ def terminated(bench: Bench, folder: Path) -> int:
     ensure(process.returncode in (143, -signal.SIGTERM), f"exit code {process.returncode}", said)
     if process.returncode == 143:
         ensure(took < 10 * bench.lanes, f"{took:.1f} s to stop", said)
-        ensure("To go on:" in said and "python -m dip_stages -m" in said, "no command to go on", said)
+        ensure("To resume:" in said and "python -m dip_stages -m" in said, "no command to resume", said)
     bench.complete(folder)
     return 1
 
@@ -313,7 +313,7 @@ SHARES = {
     "kill -9 of both": 0.4,
     "kill -9 of the fork server": 0.1,
 }
-"""Of the kills; a worker's and its server's take the longest, since their driver goes on to the end."""
+"""Of the kills; a worker's and its server's take the longest, since their driver runs to the end."""
 
 
 def undisturbed(bench: Bench) -> None:

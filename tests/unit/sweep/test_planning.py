@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from hydra.errors import HydraException
-from hydra.types import HydraContext, RunMode
+from hydra.types import RunMode
 
 from dip_stages.config import DDPMConfig
 from dip_stages.errors import ConfigError
 from dip_stages.sweep.compose import Composer
-from hydra_plugins.dip_stages.grid_sweeper import GridSweeper
+from dip_stages.sweep.planning import plan_sweep
 from tests.planning import a_counting_loader
 from tests.raising import refused
 
@@ -36,7 +36,7 @@ def outputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def planned(composing: Compose, outputs: Path, monkeypatch: pytest.MonkeyPatch) -> MakePlan:
     """Plan a sweep as ``python -m dip_stages -m <arguments>`` does.
 
-    It is to be verified, which test_compose.py tries: by Hydra, which takes three times what all the rest does.
+    Only the call of ``verify`` is tested: it takes three times as long as all the rest, and test_compose.py tests it.
     """
     del composing  # what it keeps initialised is used below
     verified: list[Sequence[tuple[str, ...]]] = []
@@ -45,10 +45,8 @@ def planned(composing: Compose, outputs: Path, monkeypatch: pytest.MonkeyPatch) 
     def plan(*arguments: str) -> Plan:
         loader = a_counting_loader()
         every = [f"outputs={outputs}", *arguments]
-        sweeper = GridSweeper()
-        sweeper.config = loader.loader.load_configuration("config", every, RunMode.MULTIRUN)
-        sweeper.hydra_context = HydraContext(config_loader=loader, callbacks=None)  # type: ignore[arg-type]
-        plan = sweeper._plan(every)
+        config = loader.loader.load_configuration("config", every, RunMode.MULTIRUN)
+        plan = plan_sweep(config, loader, every)  # type: ignore[arg-type]
         assert {planned.overrides for planned in plan.cells} <= set(verified.pop())
         return plan
 
