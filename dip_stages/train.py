@@ -19,9 +19,9 @@ from dip_stages.sweep.interrupts import Interrupts
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-__all__ = ["SHEET", "main"]
+__all__ = ["main"]
 
-SHEET = "samples.png"
+_SHEET = "samples.png"
 
 _SAMPLES, _SAMPLES_SEED = 16, 0
 
@@ -83,10 +83,10 @@ def _train_and_draw(overrides: Sequence[str]) -> None:
             should_stop=interrupts.should_stop,
             tell=progress.training,
         )
-        if not (folder / SHEET).exists():
+        if not (folder / _SHEET).exists():
             drawn = model.sample(_SAMPLES, generator(_SAMPLES_SEED), progress.sampling)
             images = drawn.permute(0, 2, 3, 1).cpu().numpy()
-            plot_samples(folder / SHEET, images, title=f"{_SAMPLES} samples of {folder.name}")
+            plot_samples(folder / _SHEET, images, title=f"{_SAMPLES} samples of {folder.name}")
     sys.stdout.write(f"{folder}\n")
 
 

@@ -27,7 +27,7 @@ from dip_stages.errors import LeaseError
 if TYPE_CHECKING:
     from types import TracebackType
 
-__all__ = ["EXPIRY", "Holder", "Lease", "holder", "is_running"]
+__all__ = ["EXPIRY", "Holder", "Lease", "holder"]
 
 EXPIRY = 120.0
 """Seconds after which the lease of another machine is dead, if its modification time has not changed."""
@@ -125,11 +125,6 @@ def holder(folder: Path) -> tuple[Holder | None, bool] | None:
     return _read(path), _alive(path)
 
 
-def is_running(pid: int, start: str) -> bool:
-    """Return whether the process that started then still runs on this machine."""
-    return _start(pid) == start
-
-
 def _create(path: Path, text: str) -> None:
     """Make a file with all its text, or raise LeaseError if there is one of that name."""
     draft = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
@@ -173,7 +168,7 @@ def _read(path: Path) -> Holder | None:
 def _alive(path: Path) -> bool:
     who = _read(path)
     if who is not None and who.host == _host():
-        return is_running(who.pid, who.start)
+        return _start(who.pid) == who.start
     try:
         return _age(path) < EXPIRY
     except FileNotFoundError:

@@ -22,7 +22,8 @@ from dip_stages.store.leases import Lease, holder
 from dip_stages.store.records import PROGRESS, write_record
 from dip_stages.store.states import recorded
 from dip_stages.store.statuses import OutcomeStatus
-from dip_stages.workers.fork_client import UNKNOWN, start_worker
+from dip_stages.workers.fork_client import start_worker
+from dip_stages.workers.forked_process import UNKNOWN
 from dip_stages.workers.protocol import GRACE, Outcome, job_line, parse_outcome
 
 if TYPE_CHECKING:

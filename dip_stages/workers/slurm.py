@@ -161,7 +161,7 @@ def _outcomes(slurm_job: SlurmJob[Any], batch: Batch, *, slurm: bool) -> Outcome
         try:
             outcomes: Outcomes = slurm_job.result()
         except RuntimeError as error:
-            # submitit gives a traceback between lines that say where the logs are: its last line is the exception.
+            # submitit adds lines on where the logs are to a traceback, whose last line is the exception.
             lines = [line.strip() for line in str(error).splitlines()]
             trace = [line for line in lines if line and not line.startswith(("---", "You can"))]
             why = f": {trace[-1]}" if trace else ""

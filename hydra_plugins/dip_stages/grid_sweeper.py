@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from dip_stages.sweep.drive import Options
     from dip_stages.sweep.launching import Reason
-    from dip_stages.sweep.plan import PlannedCell
+    from dip_stages.sweep.plan import Plan, PlannedCell
 
 
 # Cells handed to the launcher at once, for clusters that bound an array job; null for all. A plain mapping:
@@ -76,10 +76,7 @@ class GridSweeper(Sweeper):
         unmet = dict.fromkeys(message for planned in plan.cells for message in planned.cell.config.unmet)
         sys.stderr.writelines(f"{message}\n" for message in unmet)
         if bool(self.config.sweep.plan_only):
-            from dip_stages.sweep.listing import listing, pace
-
-            looks = [(planned, planned.look()) for planned in plan.cells]
-            sys.stdout.write(listing([(planned, found.state) for planned, found in looks], pace(looks)))
+            _list(plan)
             return
         try:
             code = run_plan(plan, self._launch, options)
@@ -138,10 +135,17 @@ class GridSweeper(Sweeper):
         for planned, job in zip(cells, self.launcher.launch(jobs, initial_job_idx=first), strict=True):
             try:
                 outcome = Outcome.of(job.return_value)
-            except Exception as error:  # a job that failed outside its cell left no record to say why
+            except Exception as error:  # a job that failed outside its cell left no record with the reason
                 reasons[planned.folder.name] = Reason(f"{type(error).__name__}: {error}")
             else:
                 lost = outcome.status == OutcomeStatus.LOST
                 if lost or outcome.status == OutcomeStatus.UNWRITTEN:
                     reasons[planned.folder.name] = Reason(outcome.message, final=lost)
         return reasons
+
+
+def _list(plan: Plan) -> None:
+    from dip_stages.sweep.listing import listing, pace
+
+    looks = [(planned, planned.look()) for planned in plan.cells]
+    sys.stdout.write(listing([(planned, found.state) for planned, found in looks], pace(looks)))

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class LocalLauncher(_jobs.JobsLauncher):
-    """Runs what the sweeper ``grids`` planned; ``conf/hydra/launcher/local.yaml`` says what the settings are."""
+    """Runs what the sweeper ``grids`` planned; ``conf/hydra/launcher/local.yaml`` describes the settings."""
 
     def __init__(self, workers: int | None = None, together: int = 1, gpus: Sequence[int | str] | None = None) -> None:
         self.workers = None if workers is None else _jobs.whole("workers", workers)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class RayLauncher(_jobs.JobsLauncher):
-    """Runs what the sweeper ``grids`` planned; ``conf/hydra/launcher/ray.yaml`` says what the settings are."""
+    """Runs what the sweeper ``grids`` planned; ``conf/hydra/launcher/ray.yaml`` describes the settings."""
 
     def __init__(
         self,

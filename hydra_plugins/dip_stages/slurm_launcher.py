@@ -25,7 +25,7 @@ _OF_SLURM = (
 
 
 class SlurmLauncher(_jobs.JobsLauncher):
-    """Runs what the sweeper ``grids`` planned; ``conf/hydra/launcher/submitit_slurm.yaml`` has the settings."""
+    """Runs what the sweeper ``grids`` planned; ``conf/hydra/launcher/submitit_slurm.yaml`` describes the settings."""
 
     def __init__(
         self,

@@ -39,13 +39,13 @@ def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
 def sweep(folder: Path, *arguments: str) -> tuple[int, str]:
     process = start(folder, *arguments)
     try:
-        said, _ = process.communicate(timeout=400)
+        output, _ = process.communicate(timeout=400)
     except subprocess.TimeoutExpired:
         process.send_signal(signal.SIGTERM)
-        said, _ = process.communicate(timeout=60)
-        raise AssertionError(f"{arguments} took too long:\n{said}") from None
-    assert "Traceback" not in said, said
-    return process.returncode, said
+        output, _ = process.communicate(timeout=60)
+        raise AssertionError(f"{arguments} took too long:\n{output}") from None
+    assert "Traceback" not in output, output
+    return process.returncode, output
 
 
 def module(folder: Path, name: str, *arguments: str) -> str:

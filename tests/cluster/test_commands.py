@@ -46,6 +46,6 @@ def test_a_command_for_a_cluster_runs_when_made_small(
         if here is not None:
             arguments.append(f"{key}={here}")
     memory = ("hydra.launcher.mem_gb=2",) if "submitit" in command else ()
-    code, said = sweep(tmp_path, *arguments, *SMALL, *memory)
-    assert code == 0, said
+    code, output = sweep(tmp_path, *arguments, *SMALL, *memory)
+    assert code == 0, output
     until(lambda: len(metrics_in(tmp_path)) >= 1, "the cells to end")

@@ -76,33 +76,33 @@ class Bench:
 
     def run(self, folder: Path, *further: str, **environment: str) -> tuple[int, str]:
         process = self.start(folder, *further, **environment)
-        said = finished(process)
-        return process.returncode, said
+        output = finished(process)
+        return process.returncode, output
 
     def complete(self, folder: Path, *further: str) -> str:
         """Give the same command, which must finish the sweep, and check what it left."""
-        code, said = self.run(folder, *further)
-        ensure(code == 0, f"exit code {code}", said)
-        self.check(folder, said)
-        return said
+        code, output = self.run(folder, *further)
+        ensure(code == 0, f"exit code {code}", output)
+        self.check(folder, output)
+        return output
 
-    def check(self, folder: Path, said: str = "") -> None:
+    def check(self, folder: Path, output: str = "") -> None:
         found = results(folder)
-        ensure(found.keys() == self.expected.keys(), f"cells {sorted(found)}", said)
+        ensure(found.keys() == self.expected.keys(), f"cells {sorted(found)}", output)
         for cell, values in found.items():
             differing = [key for key in values if values[key] != self.expected[cell][key]]
-            ensure(not differing, f"{cell}: other {differing}", said)
+            ensure(not differing, f"{cell}: other {differing}", output)
 
 
-def ensure(holds: bool, what: str, said: str = "") -> None:
+def ensure(holds: bool, what: str, output: str = "") -> None:
     if not holds:
-        raise BrokenPromiseError(f"{what}\n{said}")
+        raise BrokenPromiseError(f"{what}\n{output}")
 
 
 def finished(process: subprocess.Popen[str], timeout: float = 180) -> str:
-    said, _ = process.communicate(timeout=timeout)
-    ensure("Traceback" not in said, "a traceback", said)
-    return said
+    output, _ = process.communicate(timeout=timeout)
+    ensure("Traceback" not in output, "a traceback", output)
+    return output
 
 
 def results(folder: Path) -> dict[str, Any]:
@@ -162,10 +162,10 @@ def killed(bench: Bench, folder: Path, whom: str) -> bool:
         return False
     for pid in victims:
         kill(pid)
-    said = finished(process)
+    output = finished(process)
     if whom in ("worker", "fork server"):
-        ensure(process.returncode in (0, 1), f"exit code {process.returncode}", said)
-        ensure("Written to" in said, "no report", said)
+        ensure(process.returncode in (0, 1), f"exit code {process.returncode}", output)
+        ensure("Written to" in output, "no report", output)
     return True
 
 
@@ -192,25 +192,27 @@ def terminated(bench: Bench, folder: Path) -> int:
     wait(bench.instant(), process)
     process.send_signal(signal.SIGTERM)
     begun = time.monotonic()
-    said = finished(process)
+    output = finished(process)
     took = time.monotonic() - begun
     if process.returncode == 0:
         return 0
-    ensure(process.returncode in (143, -signal.SIGTERM), f"exit code {process.returncode}", said)
+    ensure(process.returncode in (143, -signal.SIGTERM), f"exit code {process.returncode}", output)
     if process.returncode == 143:
-        ensure(took < 10 * bench.lanes, f"{took:.1f} s to stop", said)
-        ensure("To resume:" in said and "python -m dip_stages -m" in said, "no command to resume", said)
+        ensure(took < 10 * bench.lanes, f"{took:.1f} s to stop", output)
+        ensure("To resume:" in output and "python -m dip_stages -m" in output, "no command to resume", output)
     bench.complete(folder)
     return 1
 
 
-def injected(bench: Bench, folder: Path, kind: str, says: str) -> int:
+def injected(bench: Bench, folder: Path, kind: str, message: str) -> int:
     fault = f"{kind}:1:{bench.rng.randrange(0, 75)}"
-    code, said = bench.run(folder, DIP_FAULT=fault, PYTHONPATH=f"{INJECTED}{os.pathsep}{ROOT}")
-    ensure(code == 1, f"exit code {code} after {fault}", said)
-    ensure("2 of 4 cells failed" in said and says in said and "Written to" in said, "failures not listed", said)
-    code, said = bench.run(folder)
-    ensure(code == 1 and "nothing to do" in said, "what failed by itself ran unasked", said)
+    code, output = bench.run(folder, DIP_FAULT=fault, PYTHONPATH=f"{INJECTED}{os.pathsep}{ROOT}")
+    ensure(code == 1, f"exit code {code} after {fault}", output)
+    ensure(
+        "2 of 4 cells failed" in output and message in output and "Written to" in output, "failures not listed", output
+    )
+    code, output = bench.run(folder)
+    ensure(code == 1 and "nothing to do" in output, "what failed by itself ran unasked", output)
     bench.complete(folder, "sweep.retry_failed=true")
     return 1
 
@@ -220,10 +222,10 @@ def truncated_record(bench: Bench, folder: Path) -> int:
     path = bench.rng.choice(sorted((folder / "outputs" / "faults").glob("*/record.json")))
     path.write_bytes(path.read_bytes()[: bench.rng.randrange(path.stat().st_size)])
     untouched = {p: p.stat().st_mtime_ns for p in path.parent.parent.glob("*/record.json") if p != path}
-    said = bench.complete(folder)
-    ensure(f"{path.parent.name}/record.json: truncated" in said, "not named", said)
-    ensure(all(p.stat().st_mtime_ns == time for p, time in untouched.items()), "others ran again", said)
-    ensure(path.with_name("record.json.broken").exists(), "not set aside", said)
+    output = bench.complete(folder)
+    ensure(f"{path.parent.name}/record.json: truncated" in output, "not named", output)
+    ensure(all(p.stat().st_mtime_ns == time for p, time in untouched.items()), "others ran again", output)
+    ensure(path.with_name("record.json.broken").exists(), "not set aside", output)
     return 1
 
 
@@ -253,10 +255,14 @@ def full_disk(bench: Bench, folder: Path) -> int:
         process = bench.start(folder)
         wait(bench.instant(), process)
         fill(disk / "ballast")
-        said, _ = process.communicate(timeout=180)
-        ensure("Traceback (most" not in said or "No space left" in said, "a traceback of something else", said)
+        output, _ = process.communicate(timeout=180)
+        ensure("Traceback (most" not in output or "No space left" in output, "a traceback of something else", output)
         hit = process.returncode != 0
-        ensure(not hit or "No space left on device" in said or "unwritten" in said, "the full disk is not named", said)
+        ensure(
+            not hit or "No space left on device" in output or "unwritten" in output,
+            "the full disk is not named",
+            output,
+        )
         (disk / "ballast").unlink()
         bench.complete(folder)
     return int(hit)
@@ -287,8 +293,8 @@ def two_drivers(bench: Bench, folder: Path) -> int:
     wait(bench.instant(), first)
     second = bench.start(folder)
     for process in (first, second):
-        said = finished(process)
-        ensure(process.returncode == 0, f"exit code {process.returncode}", said)
+        output = finished(process)
+        ensure(process.returncode == 0, f"exit code {process.returncode}", output)
     bench.check(folder)
     return 1
 
@@ -319,8 +325,8 @@ SHARES = {
 def undisturbed(bench: Bench) -> None:
     with tempfile.TemporaryDirectory() as folder:
         begun = time.monotonic()
-        code, said = bench.run(Path(folder))
-        ensure(code == 0, f"exit code {code}", said)
+        code, output = bench.run(Path(folder))
+        ensure(code == 0, f"exit code {code}", output)
         bench.seconds = (time.monotonic() - begun) * (1 + bench.lanes) / 2
         bench.expected = results(Path(folder))
     ensure(len(bench.expected) == CELLS, f"{len(bench.expected)} cells")

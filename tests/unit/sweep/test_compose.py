@@ -83,7 +83,7 @@ def test_many_points_cost_a_few_compositions(composing: Compose) -> None:
         # What a preset sets hides what the network's option sets, until another preset does not.
         product(("preset=smoke", "preset=default", "preset=paper"), ("arch=unet", "arch=unet_published")),
         product(("arch=unet", "arch=unet_published"), ("data=file", "data=bundled"), ("preset=smoke",)),
-        # Values stand above presets and options, whatever the order in which they are typed.
+        # Values override presets and options, in any order on the command line.
         product(("arch.width=5",), ("arch=unet", "arch=dncnn", "arch=resnet"), ("preset=smoke", "preset=quick")),
         # Two names for one value.
         product(("noise.beta_max=0.05", "seed=1"), ("beta_max=b0.01", "beta_max=b0.02"), ("arch=unet", "arch=dncnn")),
@@ -147,7 +147,7 @@ def test_a_point_composed_wrongly_is_found_and_all_are_left_to_hydra(
     del composing
     points = product(("arch=unet", "arch=dncnn", "arch=resnet"), ("seed=1", "seed=2"))
     composer, _ = a_composer(points)
-    # As if a choice had a say only on a section that it never touches.
+    # As if a choice touched only a section that it never touches.
     monkeypatch.setattr(Composer, "_found_touched", lambda _self, _choice: frozenset({"loss"}))
     assert select(composer(points[-1]), "arch.name") == "unet"
     with caplog.at_level(logging.WARNING):

@@ -109,10 +109,10 @@ def test_cells_that_the_launcher_loses_twice_have_a_failure_record_with_the_reas
 ) -> None:
     launcher = Launcher(broken=(0, 0))
     assert drive(plan, launcher, cells_per_launch=3) == 1
-    said = capsys.readouterr()
-    assert "3 of 4 cells failed" in said.err
-    assert "RuntimeError: no such partition" in said.err
-    assert "3 failed, 1 done of 4 cells" in said.out
+    output = capsys.readouterr()
+    assert "3 of 4 cells failed" in output.err
+    assert "RuntimeError: no such partition" in output.err
+    assert "3 failed, 1 done of 4 cells" in output.out
     assert read_record(plan.cells[0].folder).lost
     assert drive(plan, Launcher()) == 0
 
@@ -176,10 +176,10 @@ def test_failed_cells_are_listed_and_tried_again_on_request(
 ) -> None:
     launcher = Launcher()
     assert drive(diverging, launcher) == 1
-    said = capsys.readouterr()
-    assert "1 of 2 cells failed; sweep.retry_failed=true runs them again" in said.err
-    assert f"{diverging.cells[1].folder.name}: the fit diverged" in said.err
-    assert "1 failed" in said.out
+    output = capsys.readouterr()
+    assert "1 of 2 cells failed; sweep.retry_failed=true runs them again" in output.err
+    assert f"{diverging.cells[1].folder.name}: the fit diverged" in output.err
+    assert "1 failed" in output.out
     assert drive(diverging, launcher) == 1
     assert "nothing to do: all 2 cells of test have a record, of which 1 failed" in capsys.readouterr().err
     assert launcher.launches == [(0, 2)]
@@ -282,9 +282,9 @@ def test_an_interruption_leaves_the_rest_reports_and_prints_how_to_resume(
     launcher = Launcher(before=interrupt)
     assert drive(plan, launcher) == 128 + number
     assert [outcome.status for outcome in launcher.outcomes] == ["done", "interrupted", "interrupted", "interrupted"]
-    said = capsys.readouterr()
-    assert said.err.endswith(f"interrupted: 3 of 4 cells are left. To resume:\n  {COMMAND}\n")
-    assert "Written to" in said.out
+    output = capsys.readouterr()
+    assert output.err.endswith(f"interrupted: 3 of 4 cells are left. To resume:\n  {COMMAND}\n")
+    assert "Written to" in output.out
     assert drive(plan, Launcher()) == 0
 
 

@@ -16,7 +16,8 @@ import pytest
 import dip_stages
 from dip_stages.store.records import CHECKPOINT, read_record
 from dip_stages.store.states import look
-from dip_stages.workers.fork_client import UNKNOWN, ForkedProcess, ForkServer
+from dip_stages.workers.fork_client import ForkServer
+from dip_stages.workers.forked_process import UNKNOWN, ForkedProcess
 from dip_stages.workers.jobs import Job
 from dip_stages.workers.process import Worker
 from tests.cluster.sweeps import until
@@ -95,7 +96,7 @@ def test_the_signal_that_killed_a_worker_is_known(server: ForkServer, number: si
         process.wait(0.01)
     process.send_signal(number)
     assert process.wait(10) == process.poll() == -number
-    process.send_signal(number)  # is for nobody
+    process.send_signal(number)  # there is no such process any more
     process.kill()
     assert ended(process) == -number
 

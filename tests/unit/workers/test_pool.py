@@ -41,7 +41,7 @@ def test_workers_see_the_gpus_that_the_environment_names(monkeypatch: pytest.Mon
 def test_a_machine_with_gpus_gives_them_in_rotation(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make_cell: MakeCell
 ) -> None:
-    """A stand-in for the driver's tool; the workers are real, and say what they see."""
+    """A stand-in for the driver's tool; the workers are real, and record which GPU they see."""
     tool = tmp_path / "nvidia-smi"
     tool.write_text("#!/bin/sh\necho 0\necho 1\n")
     tool.chmod(0o755)

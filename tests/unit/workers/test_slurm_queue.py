@@ -82,6 +82,6 @@ def test_status_shows_what_waits_in_a_queue(tmp_path: Path, slurm: Callable[[str
     (tmp_path / RUNS / "one").mkdir(parents=True)
     write_json(tmp_path / "plan.json", {"name": "test", "command": "again", "cells": cells})
     note_slurm_jobs(tmp_path / RUNS / "one", {"a": "7_0"})
-    said = str(status(tmp_path))
-    assert "test: 1 queued, 1 to do of 2 cells" in said
-    assert "  queued  a: Slurm job 7_0, PENDING" in said
+    output = str(status(tmp_path))
+    assert "test: 1 queued, 1 to do of 2 cells" in output
+    assert "  queued  a: Slurm job 7_0, PENDING" in output
