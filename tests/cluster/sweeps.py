@@ -1,4 +1,4 @@
-"""The real command line, as the cluster tests use it."""
+"""The real command line, for the cluster tests."""
 
 from __future__ import annotations
 

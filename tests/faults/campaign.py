@@ -41,19 +41,19 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 class BrokenPromiseError(AssertionError):
-    """Something that the project promises not to happen."""
+    """A fault had an effect that the project promises to prevent."""
 
 
 @dataclass
 class Bench:
-    """Where sweeps are disturbed, and what the undisturbed one gave."""
+    """Settings of the campaign, and the results of an undisturbed sweep."""
 
     rng: random.Random
     lanes: int = 1
     in_a_row: int = 10
     """Kills of one sweep before it may finish."""
     seconds: float = 10.0
-    """What an undisturbed sweep takes, as many at a time as there are lanes: faults strike within that."""
+    """Duration of an undisturbed sweep when ``lanes`` run at once: faults are injected within that time."""
     expected: dict[str, Any] = field(default_factory=dict)
 
     def command(self, *further: str) -> list[str]:
@@ -80,7 +80,7 @@ class Bench:
         return process.returncode, output
 
     def complete(self, folder: Path, *further: str) -> str:
-        """Give the same command, which must finish the sweep, and check what it left."""
+        """Run the same command, which must finish the sweep, and check the results."""
         code, output = self.run(folder, *further)
         ensure(code == 0, f"exit code {code}", output)
         self.check(folder, output)
@@ -106,7 +106,7 @@ def finished(process: subprocess.Popen[str], timeout: float = 180) -> str:
 
 
 def results(folder: Path) -> dict[str, Any]:
-    """Return what counts of every record, by cell; twice the same cell is a fault."""
+    """Return what is compared of every record, by cell; two records of one cell are a broken promise."""
     found: dict[str, Any] = {}
     for path in sorted((folder / "outputs" / "faults").glob("*/record.json")):
         record = json.loads(path.read_text())
@@ -176,7 +176,7 @@ def wait(seconds: float, process: subprocess.Popen[str]) -> None:
 
 
 def kills(bench: Bench, folder: Path, whom: str) -> int:
-    """Kill until the sweep is done in spite of it; each kill is followed by the same command."""
+    """Kill until the sweep is done; each kill is followed by the same command."""
     count = 0
     while count < bench.in_a_row and (struck := killed(bench, folder, whom)):
         count += struck
@@ -250,7 +250,7 @@ def truncated_checkpoint(bench: Bench, folder: Path) -> int:
 
 
 def full_disk(bench: Bench, folder: Path) -> int:
-    """Fill a small file system at a random instant, empty it again, and give the same command."""
+    """Fill a small file system at a random instant, empty it again, and run the same command."""
     with small_disk(folder / "outputs") as disk:
         process = bench.start(folder)
         wait(bench.instant(), process)
@@ -335,7 +335,7 @@ def undisturbed(bench: Bench) -> None:
 def campaign(
     wanted: dict[str, int], *, seed: int, lanes: int, minutes: float, in_a_row: int = 10
 ) -> tuple[Counter[str], dict[str, list[str]]]:
-    """Disturb sweeps until each kind has struck as often as wanted; return the counts and what was broken."""
+    """Disturb sweeps until each kind of fault was injected as often as wanted; return counts and broken promises."""
     first = Bench(random.Random(seed), lanes, in_a_row)
     undisturbed(first)
     struck: Counter[str] = Counter()

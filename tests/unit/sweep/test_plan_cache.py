@@ -44,8 +44,8 @@ def plan(composing: Compose, tmp_path: Path, image: Path) -> Plan:
 
 @pytest.fixture
 def conf(hydra_apart: None, tmp_path: Path) -> Iterator[Path]:
-    """A config folder of one's own, in use."""
-    del hydra_apart  # in force while this is
+    """A config folder of a user, with which Hydra is initialised."""
+    del hydra_apart  # active as long as this fixture
     folder = shutil.copytree(CONF_DIR, tmp_path / "conf")
     with initialize_config_dir(str(folder), version_base="1.3"):
         yield folder

@@ -60,7 +60,7 @@ def test_a_sweep_counts_what_ends_on_disk(tmp_path: Path, capsys: pytest.Capture
     assert lines[1].startswith("[1/3] two  PSNR 25.00 dB, SSIM 0.500, 1 min 15 s  (")
     assert lines[1].endswith("(1 min 40 s left)")  # two cells of 100 iterations, half a second each
     assert "one  failed: out of luck" in lines[2]
-    assert len(lines) == 3  # half a record is none
+    assert len(lines) == 3  # a truncated record does not count
 
 
 def test_a_terminal_shows_a_bar_for_the_sweep_and_for_each_running_cell(

@@ -39,7 +39,7 @@ def server() -> Iterator[ForkServer]:
 
 
 def ended(process: ForkedProcess) -> int:
-    """Close a process's input, upon which a worker ends in good order, and return its exit code."""
+    """Close the input of a worker, so that it ends, and return its exit code."""
     process.stdin.close()
     code = process.wait(10)
     process.stdout.close()
@@ -131,7 +131,7 @@ def test_workers_are_forked_whatever_their_number_of_threads(threads: str | None
 
 @pytest.mark.slow
 def test_where_an_import_leaves_a_thread_workers_are_started_and_not_forked(tmp_path: Path) -> None:
-    """A fork would not survive it."""
+    """A fork would not have that thread."""
     code = "import threading, time\nthreading.Thread(target=time.sleep, args=(1000,), daemon=True).start()\n"
     (tmp_path / "sitecustomize.py").write_text(code)
     path = os.pathsep.join([str(tmp_path), str(Path(dip_stages.__file__).parents[1])])
