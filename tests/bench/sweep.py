@@ -17,13 +17,13 @@ from pathlib import Path
 
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
-from hydra.types import HydraContext, RunMode
+from hydra.types import RunMode
 
 import dip_stages.cli  # noqa: F401 - registers the sweeps and the resolver
 from dip_stages.config import CONF_DIR
 from dip_stages.store.records import read_record, write_record
+from dip_stages.sweep.planning import plan_sweep
 from dip_stages.workers.jobs import plain
-from hydra_plugins.dip_stages.grid_sweeper import GridSweeper
 
 OVERRIDES = (
     "sweep=custom", "sweep.name=bench", "arch=unet,dncnn", "loss=mse,perceptual",
@@ -66,10 +66,8 @@ def synthetic(folder: Path, cells: int) -> None:
     with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
         hydra = GlobalHydra.instance().hydra
         assert hydra is not None
-        sweeper = GridSweeper()
-        sweeper.config = hydra.compose_config("config", arguments, RunMode.MULTIRUN, with_log_configuration=False)
-        sweeper.hydra_context = HydraContext(config_loader=hydra.config_loader, callbacks=None)  # type: ignore[arg-type]
-        plan = sweeper._plan(arguments)
+        config = hydra.compose_config("config", arguments, RunMode.MULTIRUN, with_log_configuration=False)
+        plan = plan_sweep(config, hydra.config_loader, arguments)
     plan.write("python -m dip_stages -m")
     for planned in plan.cells:
         made = copy.copy(record)
