@@ -64,7 +64,7 @@ def report_sweep(root: str | os.PathLike[str]) -> str:
     folder.mkdir(exist_ok=True)
     write_frame(frame, folder)
     axes = effects(frame)
-    for name, rows in (("monitors", monitors), ("ensembles", ensembles)):
+    for name, rows in (("readings", monitors), ("ensembles", ensembles)):
         if not rows.empty:
             write_text(folder / f"{name}.csv", rows.to_csv(index=False))
     shown = sections(frame, axes, monitors, ensembles)

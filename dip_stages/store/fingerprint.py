@@ -20,6 +20,7 @@ _COMPUTES = (
     "images/reading.py",
     "images/sources.py",
     "store/checkpoints.py",
+    "store/hashing.py",
     "store/provenance.py",
     "store/records.py",
 )

@@ -113,7 +113,7 @@ def _submit(executor: AutoExecutor, packs: Sequence[Pack]) -> list[Job[Any]]:
         with executor.batch():
             return [executor.submit(pack) for pack in packs]
     except (RuntimeError, OSError) as error:
-        raise LaunchError(f"the cluster does not take the slurm_jobs: {error}") from error
+        raise LaunchError(f"the cluster does not take the jobs: {error}") from error
 
 
 def _as_they_end(slurm_jobs: dict[Job[Any], Pack], *, slurm: bool) -> Iterator[tuple[Job[Any], Pack]]:

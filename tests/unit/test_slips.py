@@ -134,7 +134,7 @@ SETTINGS = [
     (
         "loss=perceptual_pretrained loss.path=text.png",
         (
-            "text.png: got 'bf891ea46ead4993e89aa7da02ab8c23dd50f29e9aae64607105363a5f070e03' as sha256 of the "
+            "text.png: got '5464533c9647b67eb320c40ccc5959537c09102ae75388f6a7675b433e745c9d' as sha256 of the "
             "pretrained VGG16 weights, wanted '397923af8e79cdbb6a7127f12361acd7a2f83e06b05044ddf496e83de57a5bf0'; "
             "allowed: either of two ways out: fetch https://download.pytorch.org/models/vgg16-397923af.pth where "
             "there is a network and pass loss.path=/where/it/is/vgg16-397923af.pth, or use random weights, which need"
@@ -216,7 +216,7 @@ COMMANDS = [
         "dip_stages sed=1",
         (
             "sed: no such group or setting; allowed: arch, average, beta_max, budget, data, logger, loss, method, "
-            "noise, preset, protocol, monitors, scheduler, stopping, trainer, sweep, seed, noise_seed, outputs"
+            "monitors, noise, preset, protocol, scheduler, stopping, trainer, sweep, seed, noise_seed, outputs"
         ),
     ),
     ("dip_stages beta_max=0", "noise.beta_max: got 0.0; allowed: a number > 0 and < 1"),
@@ -282,7 +282,7 @@ COMMANDS = [
         "dip_stages -m sweep=custom 'sweep.exclude=[{arhc: dncnn}]'",
         (
             "sweep.exclude: arhc: no such axis; allowed: arch, average, beta_max, budget, data, logger, loss, method,"
-            " noise, preset, protocol, monitors, scheduler, stopping, trainer, seed, noise_seed, and settings such as "
+            " monitors, noise, preset, protocol, scheduler, stopping, trainer, seed, noise_seed, and settings such as "
             "arch.width"
         ),
     ),
@@ -706,8 +706,8 @@ CALLS: list[tuple[str, Call, str]] = [
     ),
     (
         "data.column=image",
-        a_dataset("data", "image"),
-        "data.column: got 'image'; allowed: a column of images, of which user/set has image",
+        a_dataset("data", "photo"),
+        "data.column: got 'image'; allowed: a column of images, of which user/set has photo",
     ),
     (
         "data.index=2",
@@ -794,7 +794,7 @@ CALLS: list[tuple[str, Call, str]] = [
     (
         "a record of another version",
         lambda folder, _: parse_record(folder / RECORD, a_record(schema=99)),
-        "FOLDER/record.json: got 99 as schema; allowed: 3",
+        "FOLDER/record.json: of another version of dip_stages (schema 99, not 4)",
     ),
     (
         "a record that lacks a field",

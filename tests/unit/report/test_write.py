@@ -42,7 +42,7 @@ def test_the_report_is_written_and_says_what_sees_the_clean_image_and_what_is_mi
     tables = (f"{name}_{protocol}" for name in ("table", "grid") for protocol in ("clean", "renoised"))
     assert written == {
         "cells.csv", "cells.parquet", "report.md", "index.html",
-        *(f"{figure}.{ending}" for figure in ("curves", "images", "details", "grid") for ending in ("png", "svg")),
+        *(f"{figure}.{ending}" for figure in ("curves", "pictures", "details", "grid") for ending in ("png", "svg")),
         *(f"{table}.{ending}" for table in (*tables, "claims") for ending in ("csv", "md", "tex", "html")),
     }  # fmt: skip
     assert len(pd.read_csv(sweep.root / "report" / "cells.csv")) == 4
@@ -65,7 +65,7 @@ def test_figures_cover_networks_seeds_and_holes(sweep: Sweep) -> None:
                 sweep.add(axes("staged", arch=arch, beta_max=beta_max, seed=seed), 25.0 + seed)
     shutil.rmtree(sweep.add(axes("staged", protocol="observed"), 20.0))
     report.report_sweep(sweep.root)
-    for name in ("curves", "images", "details", "grid", "effects"):
+    for name in ("curves", "pictures", "details", "grid", "effects"):
         with Image.open(sweep.root / "report" / f"{name}.png") as figure:
             assert min(figure.size) > 300
         assert "</svg>" in (sweep.root / "report" / f"{name}.svg").read_text()
