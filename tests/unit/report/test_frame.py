@@ -77,14 +77,6 @@ def test_a_setting_that_a_cell_does_not_name_stands_at_what_there_was_before(swe
     assert len(comparison(frame, "none")) == 2
 
 
-def test_records_from_before_there_was_an_axis_are_read(sweep: Sweep) -> None:
-    old = {axis: value for axis, value in axes("baseline").items() if axis != "noise"}
-    sweep.add(old, 25.0)
-    frame = report.load(sweep.root)
-    assert frame.noise.tolist() == ["gaussian"]
-    assert comparison(frame, "none")["PSNR reported"].tolist() == [26.8612]
-
-
 @pytest.mark.usefixtures("unplotted")
 def test_the_frame_has_the_same_types_in_every_sweep_and_comes_back_from_parquet(sweep: Sweep) -> None:
     sweep.add(axes("baseline"), 25.0)
