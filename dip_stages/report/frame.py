@@ -61,7 +61,7 @@ def settings_in(frame: pd.DataFrame) -> list[str]:
 
 
 def cell_keys(frame: pd.DataFrame) -> list[str]:
-    """Return the columns that tell one cell from another: axes, qualifiers, and further settings that differ."""
+    """Return the columns in which cells differ: axes, qualifiers, and further settings."""
     return [*(column for column in (*AXES, *QUALIFIERS) if column in frame), *settings_in(frame)]
 
 

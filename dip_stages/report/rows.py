@@ -115,7 +115,7 @@ _EMPTY: dict[str, Any] = {
 
 
 def _found(folder: Path, planned: dict[str, Any]) -> Found:
-    """Return a cell's row and record; what ``planned`` has of it counts before what the record says."""
+    """Return a cell's row and record; the plan's values replace the record's."""
     row = {**_EMPTY, "folder": folder.name, "settings": {}}
     try:
         record = read_record(folder)
