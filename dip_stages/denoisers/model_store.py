@@ -1,6 +1,6 @@
-"""Trained models on disk: which one a DDPM cell needs, where it is, and whether it is the one. Torch-free.
+"""Trained models on disk: which one a DDPM cell needs, where it is, and whether it is the right one. Torch-free.
 
-A model's folder is named after the hash of what it was trained on and how, so that every cell that needs it finds it.
+A model's folder is named after a hash of its training images and settings, so all cells that need it find it.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ __all__ = [
 ]
 
 MODEL = "model.json"
-"""What is known of a trained model; written last, so that it never stands for half a folder."""
+"""Settings and origin of a trained model; written last, so that a folder with it is complete."""
 
 TRAINED = "model.pt"
 
@@ -42,15 +42,15 @@ _NUMERICS = 1
 """Version of the training: raised when the same settings would give another model than before."""
 
 _NAMES = ("source", "images", "path", "dataset", "split", "column", "rows")
-"""The settings that name images; what counts is what is in them."""
+"""The settings that name images; a model is identified by the images' content instead."""
 
 
 def training_images(training: TrainingConfig) -> list[Path]:
-    """Return the files of the images that a model is trained on; those of a data set are fetched, once.
+    """Return the files of the training images; those of a data set are fetched once.
 
     Raises:
         ConfigError: If there are fewer than :data:`~dip_stages.config.denoisers.MIN_IMAGES`.
-        ImageError: If they cannot be had.
+        ImageError: If they cannot be read or fetched.
     """
     if training.source == "bundled":
         return [bundled_path(name) for name in dict.fromkeys(training.pictures)]
@@ -69,10 +69,10 @@ def training_images(training: TrainingConfig) -> list[Path]:
 
 
 def training_settings(training: TrainingConfig, channels: int) -> dict[str, Any]:
-    """Return all that tells one trained model from another, as plain values.
+    """Return all settings that identify a trained model, as plain values.
 
     Args:
-        training: What it is trained on, and how.
+        training: Its training images and settings.
         channels: Of the images that it is for: 1 or 3.
 
     Raises:
@@ -85,29 +85,25 @@ def training_settings(training: TrainingConfig, channels: int) -> dict[str, Any]
 
 
 def model_folder(models: Path, settings: dict[str, Any]) -> Path:
-    """Return the folder of the model with these settings, which may not be there yet."""
-    return models / f"ddpm-{_hash(settings)}"
+    """Return the folder of the model with these settings; it need not exist."""
+    return models / f"ddpm-{settings_id(settings)}"
 
 
 def training_id(training: TrainingConfig) -> str:
-    """Return what a cell is identified by of its model: all but the channels, which its image settles.
+    """Return a hash of all that identifies a model but its channels, which the cell's image determines.
 
     Raises:
         ConfigError: As :func:`training_images`.
         ImageError: As :func:`training_settings`.
     """
-    return _hash(training_settings(training, channels=0))
-
-
-def _hash(settings: dict[str, Any]) -> str:
-    return settings_id(settings)
+    return settings_id(training_settings(training, channels=0))
 
 
 def check_model(folder: Path, settings: dict[str, Any]) -> None:
     """Check that a folder holds a model of these settings.
 
     Raises:
-        ModelError: If it holds none, or another; the message says in what it differs.
+        ModelError: If it holds none, or another one; the message lists the differences.
     """
     try:
         found = dict(json.loads((folder / MODEL).read_text(encoding="utf-8"))["settings"])
@@ -124,7 +120,7 @@ def check_model(folder: Path, settings: dict[str, Any]) -> None:
             allowed="one trained as method.training says, or method.model=null",
         )
     if not (folder / TRAINED).exists():
-        raise ModelError(f"{TRAINED} is not there", setting=folder, allowed="a folder as a training left it")
+        raise ModelError(f"{TRAINED} is not there", setting=folder, allowed="the whole folder of a training")
 
 
 def _short(value: object) -> str:
@@ -132,7 +128,7 @@ def _short(value: object) -> str:
 
 
 def check_training(training: TrainingConfig) -> None:
-    """Look at the images that a model is to learn from, each only once a process.
+    """Check the images that a model is to learn from, each once per process.
 
     Raises:
         ConfigError: If there are too few.
@@ -143,18 +139,18 @@ def check_training(training: TrainingConfig) -> None:
 
 
 def check_ddpm(method: DDPMConfig, image: Path, channels: int, sigma: float) -> None:
-    """Look at what a DDPM cell needs, before any compute.
+    """Check what a DDPM cell needs, before any compute.
 
     Args:
         method: The cell's.
-        image: That is to be denoised.
-        channels: Its.
-        sigma: The standard deviation of its noise, on [0, 1].
+        image: File of the image to denoise.
+        channels: Of that image.
+        sigma: Standard deviation of its noise, on [0, 1].
 
     Raises:
-        ConfigError: If the model would know the image that it is to denoise, has too few images to learn from, or
-            knows no noise as strong.
-        ModelError: If the model that is given is another.
+        ConfigError: If the image to denoise is a training image, there are too few of these, or the image's noise is
+            stronger than any in the training.
+        ModelError: If ``method.model`` names a model of other settings.
         ImageError: If an image to learn from cannot be used.
     """
     check_training(method.training)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from dip_stages.report.labels import method_label
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from dip_stages.store.record_fields import End, ImageQuality, Observed, Peak, Sigma, Stopping
     from dip_stages.store.records import Record
 
 __all__ = ["describe"]
@@ -17,8 +18,7 @@ __all__ = ["describe"]
 def describe(record: Record, folder: Path) -> str:
     """Return a cell's metrics and folder, for the terminal."""
     if record.metrics is None:
-        error = record.error or {}
-        return f"failed: {error.get('message')}\n{folder}\n"
+        return f"failed: {record.error and record.error['message']}\n{folder}\n"
     observed, result = record.observation, record.metrics["result"]
     lines = [_line("observed", observed)]
     if "given" in observed:
@@ -32,21 +32,21 @@ def describe(record: Record, folder: Path) -> str:
             if (metrics := record.metrics[image])
         ]
         where = f"the {result['of']}" + ("" if record.members else f" at iteration {result['iteration']}")
-        lines.append(f"{_line('result', result)}  {where}, {_chosen_by(record.stopping or {})}")
+        lines.append(f"{_line('result', result)}  {where}, {_chosen_by(record.stopping)}")
         if record.sees_clean:
             lines.append("This cell was guided by the clean image: a reproduction of the course report, no denoiser.")
     return "\n".join([*lines, f"{record.timing['seconds']:.0f} s, {folder}", ""])
 
 
-def _line(image: str, metrics: dict[str, Any]) -> str:
+def _line(image: str, metrics: Observed | ImageQuality) -> str:
     return f"{image:10} PSNR {metrics['psnr']:6.2f} dB  SSIM {metrics['ssim']:.4f}"
 
 
-def _level(sigma: dict[str, Any] | None) -> str:
+def _level(sigma: Sigma | None) -> str:
     return f", sigma {sigma['value'] * 255:.1f}/255 {sigma['source']}" if sigma else ""
 
 
-def _where(record: Record, end: dict[str, Any], peak: dict[str, Any] | None) -> str:
+def _where(record: Record, end: End, peak: Peak | None) -> str:
     if peak is None:
         each = ", ".join(f"{member['metrics']['result']['psnr']:.2f}" for member in record.members)
         return f"mean of {len(record.members)} members, whose results have {each} dB"
@@ -54,8 +54,8 @@ def _where(record: Record, end: dict[str, Any], peak: dict[str, Any] | None) -> 
     return f"after {end['iteration']} iterations  {found}"
 
 
-def _chosen_by(stopping: dict[str, Any]) -> str:
-    if stopping["rule"] == "none":
+def _chosen_by(stopping: Stopping | None) -> str:
+    if stopping is None or stopping["rule"] == "none":
         return "the last"
     end = "" if stopping["decided"] else ", which came to no decision"
     return f"by the rule {stopping['rule']}{_level(stopping['sigma'])}{end}"

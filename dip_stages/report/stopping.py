@@ -58,7 +58,7 @@ def to_monitors(rows: Iterable[dict[str, Any]], cells: pd.DataFrame) -> pd.DataF
 
 def monitors_of(record: Record) -> Iterator[dict[str, Any]]:
     """Yield the row of each monitor of a cell, without the settings that differ."""
-    monitors = (record.stopping or {}).get("monitors", {})
+    monitors: dict[str, Any] = {**record.stopping["monitors"]} if record.stopping else {}
     axes = {axis: value for axis, value in record.cell["axes"].items() if axis != "sigma_source"}  # of the cell's rule
     for name, choice in monitors.items():
         yield {
@@ -68,7 +68,7 @@ def monitors_of(record: Record) -> Iterator[dict[str, Any]]:
             **{key: choice[key] for key in ("rule", "needs_clean", "decided", "iteration", "spent")},
             "sigma": (choice["sigma"] or {}).get("value"),
             "sigma_source": (choice["sigma"] or {}).get("source"),
-            "fit_sigma": (record.observation.get("recorruption") or {}).get("source"),
+            "fit_sigma": record.observation["recorruption"]["source"] if "recorruption" in record.observation else None,
             **{f"{image}_{metric}": choice[image][metric] for image in ORACLES for metric in ("psnr", "ssim")},
             **_gaps(monitors, choice),
         }
