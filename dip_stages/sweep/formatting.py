@@ -48,7 +48,7 @@ def result_of(found: Look) -> str:
     if record is None or record.metrics is None:
         return f"failed: {first_line(found.reason)}"
     result = record.metrics["result"]
-    return f"PSNR {result['psnr']:.2f} dB, SSIM {result['ssim']:.3f}, {duration(record.timing['seconds'])}"
+    return f"PSNR {result['psnr']:.2f} dB, SSIM {result['ssim']:.3f}, {duration(record.timing['seconds'] or 0.0)}"
 
 
 def first_line(reason: str) -> str:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from dip_stages.cells.flops import flops
 from dip_stages.cells.identity import AXES
+from dip_stages.report.labels import axis_labels
 from dip_stages.store.statuses import CellStatus
 from dip_stages.sweep.formatting import counts, duration, number_of_cells
 
@@ -72,7 +73,8 @@ def pace(cells: Sequence[tuple[PlannedCell, Look]]) -> float | None:
 
 def _axes(planned: Sequence[PlannedCell]) -> list[Column]:
     """Return the cells' axes, then other overrides in which cells differ."""
-    columns = [(axis, [_text(cell.cell.axes[axis]) for cell in planned]) for axis in AXES]
+    labels = [axis_labels(cell.cell.axes) for cell in planned]
+    columns = [(axis, [_text(label[axis]) for label in labels]) for axis in AXES]
     rows = list(zip(*(values for _, values in columns), strict=True))
     for key, values in _overrides(planned):
         if len(set(values)) == 1:

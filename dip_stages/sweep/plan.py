@@ -9,6 +9,7 @@ from dip_stages.cells.identity import Cell, cell_of, check_inputs
 from dip_stages.config import DDPMConfig, file_of, parse
 from dip_stages.errors import ConfigError
 from dip_stages.images.reading import sha256
+from dip_stages.store.plans import PLAN_SCHEMA
 from dip_stages.store.records import PLAN, write_json
 from dip_stages.store.states import Look, look
 
@@ -57,10 +58,16 @@ class Plan:
         """Write ``plan.json``: the cells, for report and status, and the command that resumes the sweep."""
         self.root.mkdir(parents=True, exist_ok=True)
         cells = [
-            {"id": p.cell.id, "folder": p.folder.name, "axes": p.cell.axes, "iterations": p.iterations}
+            {
+                "id": p.cell.id,
+                "folder": p.folder.name,
+                "axes": p.cell.axes,
+                "iterations": p.iterations,
+                "sees_clean": p.cell.config.sees_clean,
+            }
             for p in self.cells
         ]
-        plan = {"schema": 3, "name": self.name, "command": command, **self._cached_by(), "cells": cells}
+        plan = {"schema": PLAN_SCHEMA, "name": self.name, "command": command, **self._cached_by(), "cells": cells}
         write_json(self.root / PLAN, plan)
 
     def _cached_by(self) -> dict[str, Any]:
