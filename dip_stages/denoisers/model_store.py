@@ -36,19 +36,19 @@ __all__ = [
 ]
 
 MODEL = "model.json"
-"""What is known of a trained model; written last, so that it never stands for half a folder."""
+"""The settings of a trained model; written last, so that a folder with it is complete."""
 
 TRAINED = "model.pt"
 
 _NUMERICS = 1
 """Version of the training: raised when the same settings would give another model than before."""
 
-_NAMES = ("source", "images", "path", "dataset", "split", "column", "rows")
-"""The settings that name images; what counts is what is in them."""
+_NAMES = ("source", "pictures", "path", "dataset", "split", "column", "rows")
+"""The settings that name images; a model is identified by the contents of the images instead."""
 
 
 def training_images(training: TrainingConfig) -> list[Path]:
-    """Return the files of the images that a model is trained on; those of a data set are fetched, once.
+    """Return the files of the images that a model is trained on; those of a data set are fetched first, once.
 
     Raises:
         ConfigError: If there are fewer than :data:`~dip_stages.config.competitors.MIN_IMAGES`.
@@ -56,7 +56,7 @@ def training_images(training: TrainingConfig) -> list[Path]:
     """
     if training.source == "bundled":
         return [bundled_path(name) for name in dict.fromkeys(training.pictures)]
-    if training.source == "butterflies":  # the first row is the course report's image, which is to be denoised
+    if training.source == "butterflies":  # without the first row, the course report's image, which is to be denoised
         rows = range(1, training.rows + 1)
         return images_of_dataset(training.dataset, training.split, training.column, rows, key="method.training")
     found = images_in_folder(str(training.path))[: training.rows]
@@ -71,11 +71,11 @@ def training_images(training: TrainingConfig) -> list[Path]:
 
 
 def training_settings(training: TrainingConfig, channels: int) -> dict[str, Any]:
-    """Return all that tells one trained model from another, as plain values.
+    """Return the settings that identify a trained model, as plain values.
 
     Args:
         training: What it is trained on, and how.
-        channels: Of the images that it is for: 1 or 3.
+        channels: Channels of the images that it denoises: 1 or 3.
 
     Raises:
         ConfigError: As :func:`training_images`.
@@ -92,29 +92,25 @@ def models_folder(outputs: Path) -> Path:
 
 
 def model_folder(models: Path, settings: dict[str, Any]) -> Path:
-    """Return the folder of the model with these settings, which may not be there yet."""
-    return models / f"ddpm-{_hash(settings)}"
+    """Return the folder of the model with these settings; it need not exist."""
+    return models / f"ddpm-{settings_id(settings)}"
 
 
 def training_id(training: TrainingConfig) -> str:
-    """Return what a cell is identified by of its model: all but the channels, which its image settles.
+    """Return what identifies the model in a cell's settings: all but the channels, which follow from the image.
 
     Raises:
         ConfigError: As :func:`training_images`.
         ImageError: As :func:`training_settings`.
     """
-    return _hash(training_settings(training, channels=0))
-
-
-def _hash(settings: dict[str, Any]) -> str:
-    return settings_id(settings)
+    return settings_id(training_settings(training, channels=0))
 
 
 def check_model(folder: Path, settings: dict[str, Any]) -> None:
     """Check that a folder holds a model of these settings.
 
     Raises:
-        ModelError: If it holds none, or another; the message says in what it differs.
+        ModelError: If it holds none, or another; the message names the differences.
     """
     try:
         found = dict(json.loads((folder / MODEL).read_text(encoding="utf-8"))["settings"])
@@ -139,7 +135,7 @@ def _short(value: object) -> str:
 
 
 def check_training(training: TrainingConfig) -> None:
-    """Look at the images that a model is to learn from, each only once a process.
+    """Check the images to train on; each is read once a process.
 
     Raises:
         ConfigError: If there are too few.
@@ -150,19 +146,19 @@ def check_training(training: TrainingConfig) -> None:
 
 
 def check_ddpm(method: DDPMConfig, image: Path, channels: int, sigma: float) -> None:
-    """Look at what a DDPM cell needs, before any compute.
+    """Check what a DDPM cell needs, before any compute.
 
     Args:
-        method: The cell's.
-        image: That is to be denoised.
-        channels: Its.
-        sigma: The standard deviation of its noise, on [0, 1].
+        method: The cell's method.
+        image: File of the image to denoise.
+        channels: Channels of that image.
+        sigma: Standard deviation of its noise, on [0, 1].
 
     Raises:
-        ConfigError: If the model would know the image that it is to denoise, has too few images to learn from, or
-            knows no noise as strong.
-        ModelError: If the model that is given is another.
-        ImageError: If an image to learn from cannot be used.
+        ConfigError: If the image to denoise is among those to train on, these are too few, or the noise is stronger
+            than any in the training.
+        ModelError: If the given model has other settings.
+        ImageError: If an image to train on cannot be used.
     """
     check_training(method.training)
     settings = training_settings(method.training, channels)

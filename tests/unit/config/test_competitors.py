@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 
 def test_another_noise_than_it_assumes_is_said(make_cell: MakeCell) -> None:
-    said = make_cell("method=bm3d", "noise=poisson").config.unmet
-    assert said == ("noise=poisson: method=bm3d assumes Gaussian noise of one variance",)
+    unmet = make_cell("method=bm3d", "noise=poisson").config.unmet
+    assert unmet == ("noise=poisson: method=bm3d assumes Gaussian noise of one variance",)
 
 
 @pytest.mark.parametrize(
