@@ -58,7 +58,7 @@ def plot_curve(
     path: Path,
     title: str,
     rows: Sequence[dict[str, float]],
-    stages: Sequence[dict[str, Any]],
+    stages: Sequence[Mapping[str, Any]],
     stopping: Mapping[str, Any] | None = None,
 ) -> None:
     """Draw PSNR and SSIM of output and average against the iteration, stages shaded, the chosen iteration marked.

@@ -17,7 +17,8 @@ from rich.text import Text
 
 from dip_stages.errors import DipStagesError, RecordError
 from dip_stages.store.records import PLAN, RECORD, read_json
-from dip_stages.store.states import STATES, Look, look
+from dip_stages.store.states import Look, look
+from dip_stages.store.statuses import CellStatus
 from dip_stages.sweep.progress import Speed, duration, figures
 from dip_stages.workers.slurm_queue import Queue
 
@@ -72,7 +73,7 @@ class Status:
 
     def _counts(self) -> str:
         counts = Counter(found.state for _, found, _ in self.cells)
-        said = ", ".join(f"{counts[state]} {state}" for state in STATES if counts[state])
+        said = ", ".join(f"{counts[state]} {state}" for state in CellStatus if counts[state])
         return f"{said} of {len(self.cells)} {'cell' if len(self.cells) == 1 else 'cells'}"
 
     def _seconds(self) -> float | None:
@@ -117,7 +118,7 @@ def status(folder: Path) -> Status:
 
 def _in_queue(found: Look, job: str | None) -> Look:
     waits = job is not None and found.state in ("to do", "resumable")
-    return dataclasses.replace(found, state="queued", waits_for=job) if waits else found
+    return dataclasses.replace(found, state=CellStatus.QUEUED, waits_for=job) if waits else found
 
 
 def _listed(title: str, cells: list[tuple[str, Look]], reason: Callable[[Look], str]) -> list[str]:

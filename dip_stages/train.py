@@ -65,7 +65,7 @@ def _train_and_draw(overrides: Sequence[str]) -> None:
     # Nothing above took the time that torch and diffusers take.
     import torch
 
-    from dip_stages.cells.build import build_accelerator
+    from dip_stages.cells.hardware import build_accelerator
     from dip_stages.denoisers.ddpm_training import trained
     from dip_stages.dip.noise import generator
     from dip_stages.plotting import plot_samples
@@ -79,9 +79,9 @@ def _train_and_draw(overrides: Sequence[str]) -> None:
         channels,
         models_folder(Path(str(composed.outputs))),
         accelerator=build_accelerator(config.runtime.accelerator),
-        every=config.runtime.checkpoint_every,
+        checkpoint_every=config.runtime.checkpoint_every,
         should_stop=told.stopped,
-        tell=told.training,
+        on_progress=told.training,
     )
     if not (folder / SHEET).exists():
         drawn = model.sample(_SAMPLES, generator(_SAMPLES_SEED), told.sampling)

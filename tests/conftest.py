@@ -74,7 +74,7 @@ def blank() -> Iterator[None]:
     """Leave figures blank, which take longer to draw than a tiny fit; ``drawn`` is for the tests that look at them."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(plotting, "save", _leave_blank)
-        patch.setattr("dip_stages.cells.runner.plot_curve", lambda path, *_: _leave_blank(Figure(), path))
+        patch.setattr("dip_stages.cells.outputs.plot_curve", lambda path, *_: _leave_blank(Figure(), path))
         yield
 
 
@@ -82,7 +82,7 @@ def blank() -> Iterator[None]:
 def drawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Draw figures as they are."""
     monkeypatch.setattr(plotting, "save", _SAVE)
-    monkeypatch.setattr("dip_stages.cells.runner.plot_curve", _PLOT_CURVE)
+    monkeypatch.setattr("dip_stages.cells.outputs.plot_curve", _PLOT_CURVE)
 
 
 @pytest.fixture

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from dip_stages.dip.archs.registry import ARCHS
 from dip_stages.dip.budgets import BUDGETS
+from dip_stages.dip.inputs import INPUTS
 from dip_stages.dip.schedules import SCHEDULES
-from dip_stages.dip.stages import INPUTS, PROTOCOLS
+from dip_stages.dip.stages import PROTOCOLS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

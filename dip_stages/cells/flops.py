@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from dip_stages.cells.identity import image_shape
 from dip_stages.config import ArchConfig, Config, PerceptualConfig
 from dip_stages.config.arch import DnCNNConfig, ResNetConfig, UNetConfig
+from dip_stages.dip.inputs import input_channels
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -62,19 +63,13 @@ def flops(config: Config) -> float:
 
 def iteration_flops(config: Config, shape: tuple[int, int, int]) -> int:
     """Return the operations of one iteration on an image of that height, width and channels."""
+    inputs = input_channels(config.net_input, config.fit.input_channels, shape[2])
     # VGG16 is frozen: its backward pass makes the gradient of the inputs, not that of the weights.
-    return _network(config.arch, _input_channels(config, shape[2]), shape) + (
-        2 * _vgg16(*shape[:2]) if _perceptual(config) else 0
-    )
+    return _network(config.arch, inputs, shape) + (2 * _vgg16(*shape[:2]) if _perceptual(config) else 0)
 
 
 def _perceptual(config: Config) -> bool:
     return config.staged and isinstance(config.loss, PerceptualConfig)
-
-
-def _input_channels(config: Config, channels: int) -> int:
-    noise = config.fit.input_channels
-    return {"fixed_noise": noise, "noise_and_previous": noise + channels}.get(config.net_input, channels)
 
 
 @functools.cache

@@ -76,7 +76,7 @@ class AutoConfig(Section, section="stopping"):
 
 @dataclass(frozen=True)
 class DiscrepancyConfig(Section, section="stopping"):
-    """See :class:`dip_stages.dip.stopping.Discrepancy`; the lag here is in mean ages of the average."""
+    """See :class:`dip_stages.dip.stopping.noise_level.Discrepancy`; the lag here is in mean ages of the average."""
 
     name: str = "discrepancy"
     sigma: str = choice("known", SIGMAS)
@@ -86,7 +86,7 @@ class DiscrepancyConfig(Section, section="stopping"):
 
 @dataclass(frozen=True)
 class ResidualConfig(Section, section="stopping"):
-    """See :class:`dip_stages.dip.stopping.Residual`."""
+    """See :class:`dip_stages.dip.stopping.noise_level.Residual`."""
 
     name: str = "residual"
     decay: float = bounded(0.992, at_least=0, below=1)
@@ -95,7 +95,7 @@ class ResidualConfig(Section, section="stopping"):
 
 @dataclass(frozen=True)
 class HeldOutConfig(Section, section="stopping"):
-    """See :class:`dip_stages.dip.stopping.HeldOut`."""
+    """See :class:`dip_stages.dip.stopping.held_out.HeldOut`."""
 
     name: str = "held_out"
     patience: int = bounded(20, at_least=1)
@@ -103,7 +103,7 @@ class HeldOutConfig(Section, section="stopping"):
 
 @dataclass(frozen=True)
 class EsWmvConfig(Section, section="stopping"):
-    """See :class:`dip_stages.dip.stopping.EsWmv`."""
+    """See :class:`dip_stages.dip.stopping.variance.EsWmv`."""
 
     name: str = "es_wmv"
     window: int = bounded(100, at_least=2)
@@ -112,7 +112,7 @@ class EsWmvConfig(Section, section="stopping"):
 
 @dataclass(frozen=True)
 class EsEmvConfig(Section, section="stopping"):
-    """See :class:`dip_stages.dip.stopping.EsEmv`."""
+    """See :class:`dip_stages.dip.stopping.variance.EsEmv`."""
 
     name: str = "es_emv"
     alpha: float = bounded(0.1, above=0, below=1)
@@ -121,7 +121,7 @@ class EsEmvConfig(Section, section="stopping"):
 
 @dataclass(frozen=True)
 class SureConfig(Section, section="stopping"):
-    """See :class:`dip_stages.dip.stopping.Sure`."""
+    """See :class:`dip_stages.dip.stopping.risk.Sure`."""
 
     name: str = "sure"
     sigma: str = choice("known", SIGMAS)
@@ -132,7 +132,7 @@ class SureConfig(Section, section="stopping"):
 
 @dataclass(frozen=True)
 class StageGainConfig(Section, section="stopping"):
-    """See :class:`dip_stages.dip.stopping.StageGain`."""
+    """See :class:`dip_stages.dip.stopping.stage_gain.StageGain`."""
 
     name: str = "stage_gain"
     psnr_gain: float = bounded(0.05)
@@ -141,7 +141,7 @@ class StageGainConfig(Section, section="stopping"):
 
 @dataclass(frozen=True)
 class OracleConfig(Section, section="stopping"):
-    """See :class:`dip_stages.dip.stopping.Oracle`: for analysis only, because it uses the clean image."""
+    """See :class:`dip_stages.dip.stopping.oracle.Oracle`: analysis alone, since it looks at the clean image."""
 
     name: str = "oracle"
     of: str = choice("average", ("output", "average"))

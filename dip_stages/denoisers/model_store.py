@@ -1,6 +1,6 @@
-"""Trained models on disk: which one a DDPM cell needs, where it is, and whether it is the one. Torch-free.
+"""Trained models on disk: which one a DDPM cell needs, where it is, and whether it is the right one. Torch-free.
 
-A model's folder is named after the hash of what it was trained on and how, so that every cell that needs it finds it.
+A model's folder is named after a hash of its training images and settings, so all cells that need it find it.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ __all__ = [
 ]
 
 MODEL = "model.json"
-"""The settings of a trained model; written last, so that a folder with it is complete."""
+"""Settings and origin of a trained model; written last, so that a folder with it is complete."""
 
 TRAINED = "model.pt"
 
@@ -44,19 +44,19 @@ _NUMERICS = 1
 """Version of the training: raised when the same settings would give another model than before."""
 
 _NAMES = ("source", "pictures", "path", "dataset", "split", "column", "rows")
-"""The settings that name images; a model is identified by the contents of the images instead."""
+"""The settings that name images; a model is identified by the images' content instead."""
 
 
 def training_images(training: TrainingConfig) -> list[Path]:
-    """Return the files of the images that a model is trained on; those of a data set are fetched first, once.
+    """Return the files of the training images; those of a data set are fetched once.
 
     Raises:
         ConfigError: If there are fewer than :data:`~dip_stages.config.competitors.MIN_IMAGES`.
-        ImageError: If they cannot be had.
+        ImageError: If they cannot be read or fetched.
     """
     if training.source == "bundled":
         return [bundled_path(name) for name in dict.fromkeys(training.pictures)]
-    if training.source == "butterflies":  # without the first row, the course report's image, which is to be denoised
+    if training.source == "butterflies":  # the first row is the course report's image, which is to be denoised
         rows = range(1, training.rows + 1)
         return images_of_dataset(training.dataset, training.split, training.column, rows, key="method.training")
     found = images_in_folder(str(training.path))[: training.rows]
@@ -71,11 +71,11 @@ def training_images(training: TrainingConfig) -> list[Path]:
 
 
 def training_settings(training: TrainingConfig, channels: int) -> dict[str, Any]:
-    """Return the settings that identify a trained model, as plain values.
+    """Return all settings that identify a trained model, as plain values.
 
     Args:
-        training: What it is trained on, and how.
-        channels: Channels of the images that it denoises: 1 or 3.
+        training: Its training images and settings.
+        channels: Of the images that it is for: 1 or 3.
 
     Raises:
         ConfigError: As :func:`training_images`.
@@ -97,7 +97,7 @@ def model_folder(models: Path, settings: dict[str, Any]) -> Path:
 
 
 def training_id(training: TrainingConfig) -> str:
-    """Return what identifies the model in a cell's settings: all but the channels, which follow from the image.
+    """Return a hash of all that identifies a model but its channels, which the cell's image determines.
 
     Raises:
         ConfigError: As :func:`training_images`.
@@ -110,7 +110,7 @@ def check_model(folder: Path, settings: dict[str, Any]) -> None:
     """Check that a folder holds a model of these settings.
 
     Raises:
-        ModelError: If it holds none, or another; the message names the differences.
+        ModelError: If it holds none, or another one; the message lists the differences.
     """
     try:
         found = dict(json.loads((folder / MODEL).read_text(encoding="utf-8"))["settings"])
@@ -127,7 +127,7 @@ def check_model(folder: Path, settings: dict[str, Any]) -> None:
             allowed="one trained as method.training says, or method.model=null",
         )
     if not (folder / TRAINED).exists():
-        raise ModelError(f"{TRAINED} is not there", setting=folder, allowed="a folder as a training left it")
+        raise ModelError(f"{TRAINED} is not there", setting=folder, allowed="the whole folder of a training")
 
 
 def _short(value: object) -> str:
@@ -135,7 +135,7 @@ def _short(value: object) -> str:
 
 
 def check_training(training: TrainingConfig) -> None:
-    """Check the images to train on; each is read once a process.
+    """Check the images that a model is to learn from, each once per process.
 
     Raises:
         ConfigError: If there are too few.
@@ -149,16 +149,16 @@ def check_ddpm(method: DDPMConfig, image: Path, channels: int, sigma: float) -> 
     """Check what a DDPM cell needs, before any compute.
 
     Args:
-        method: The cell's method.
+        method: The cell's.
         image: File of the image to denoise.
-        channels: Channels of that image.
+        channels: Of that image.
         sigma: Standard deviation of its noise, on [0, 1].
 
     Raises:
-        ConfigError: If the image to denoise is among those to train on, these are too few, or the noise is stronger
-            than any in the training.
-        ModelError: If the given model has other settings.
-        ImageError: If an image to train on cannot be used.
+        ConfigError: If the image to denoise is a training image, there are too few of these, or the image's noise is
+            stronger than any in the training.
+        ModelError: If ``method.model`` names a model of other settings.
+        ImageError: If an image to learn from cannot be used.
     """
     check_training(method.training)
     settings = training_settings(method.training, channels)

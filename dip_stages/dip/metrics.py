@@ -59,6 +59,6 @@ def ssim(image: Tensor, reference: Tensor) -> Tensor:
 
 
 def quality(image: Tensor, reference: Tensor) -> Quality:
-    """Return both figures as Python numbers; waits for the device once."""
+    """Return PSNR and SSIM as Python numbers; waits for the device once."""
     values = torch.stack([psnr(image, reference), ssim(image, reference)]).tolist()
     return Quality(psnr=values[0], ssim=values[1])

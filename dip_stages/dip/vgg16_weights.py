@@ -1,4 +1,4 @@
-"""Published network weights: found or downloaded, and checked. Torch-free, so that a sweep looks before it starts."""
+"""Published network weights: found or downloaded, and checked. Torch-free, so that a sweep can check them early."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ def published_vgg16(path: str | None = None, *, url: str = VGG16_URL, sha256: st
     """Return the file of torchvision's VGG16 weights, its checksum checked.
 
     Args:
-        path: The file on this machine; ``None`` looks in PyTorch's hub cache and otherwise downloads it there.
+        path: The file on this machine; ``None`` for the one in PyTorch's hub cache, downloaded if it is not there.
         url: Where it is published.
-        sha256: What the file must hash to.
+        sha256: The hash that the file must have.
 
     Raises:
-        WeightsError: If the file cannot be had or is not the published one; never a silent fallback.
+        WeightsError: If the file cannot be read or downloaded, or is not the published one.
     """
-    # os.path's: pathlib's raises where there is no such user, and a missing file is then said below.
+    # Not Path.expanduser, which raises if there is no such user; a missing file is reported below.
     file = Path(os.path.expanduser(path)) if path else _cache() / Path(url).name  # noqa: PTH111
     try:
         if not path and not file.is_file():
@@ -47,7 +47,7 @@ def published_vgg16(path: str | None = None, *, url: str = VGG16_URL, sha256: st
     except http.client.HTTPException as error:
         raise _refused(url, f"{_WHAT} cannot be downloaded: {error!r}", url) from error
     except OSError as error:
-        raise _refused(file, f"{_WHAT} cannot be had: {error.strerror or error}", url) from error
+        raise _refused(file, f"{_WHAT} cannot be read: {error.strerror or error}", url) from error
     if got != sha256:
         raise _refused(file, f" as sha256 of {_WHAT}, wanted {sha256!r}", url, got=got)
     return file

@@ -1,4 +1,4 @@
-"""Pixels into a file, at the depth that they came in; :mod:`~dip_stages.images.decoding` does the reverse."""
+"""From pixels to an image's file, of 8 or 16 bits; the reverse of :mod:`~dip_stages.images.decoding`."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ if TYPE_CHECKING:
 __all__ = ["check_encoding", "depth_of_file", "write_image"]
 
 _DEEP = (".png", ".tif", ".tiff")
-"""Formats that hold 16 bits a channel."""
+"""Endings of formats that hold 16 bits per channel."""
 
 
 def depth_of_file(path: str | os.PathLike[str]) -> int:
-    """Return the bits a channel of an image's file: 8 or 16."""
+    """Return the bits per channel of an image's file: 8 or 16."""
     path = Path(path)
     with path.open("rb") as file, Image.open(file) as image:
         return depth_of(path, image)
 
 
 def check_encoding(path: str | os.PathLike[str], depth: int) -> None:
-    """Look whether an image of that depth can be written to such a file.
+    """Check that an image of that depth can be written to such a file.
 
     Raises:
-        ImageError: If its ending is no format's that is written, or of one that has not so many bits.
+        ImageError: If its ending is unknown, its format has fewer bits, or its folder is missing.
     """
     path = Path(path)
-    known = {ending for ending, name in Image.registered_extensions().items() if name in Image.SAVE}
-    if path.suffix.lower() not in known:
+    writable = {ending for ending, name in Image.registered_extensions().items() if name in Image.SAVE}
+    if path.suffix.lower() not in writable:
         allowed = "an image's, such as .png, .tif or .jpg"
         raise ImageError(" as ending", setting=path, got=path.suffix, allowed=allowed)
     if depth > 8 and path.suffix.lower() not in _DEEP:
@@ -55,7 +55,7 @@ def write_image(path: str | os.PathLike[str], image: NDArray[np.float32], depth:
     Args:
         path: The file.
         image: ``(H, W, C)`` float, 1.0 being white, clipped to [0, 1]; C is 1 for grey and 3 for colour.
-        depth: Bits a channel, 8 or 16.
+        depth: Bits per channel, 8 or 16.
 
     Raises:
         ImageError: As :func:`check_encoding`.

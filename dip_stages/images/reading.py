@@ -1,8 +1,8 @@
-"""Reading and writing images as arrays. Torch-free, so that a sweep's images are checked before anything starts.
+"""Reads and writes images as arrays. Torch-free, so that a sweep's images are checked before anything starts.
 
-What is read: whatever Pillow opens; 8 and 16 bits a channel; grey and colour. Transparency is composited onto white,
-palettes are expanded, CMYK is converted by Pillow without a colour profile, EXIF orientation is applied, and of an
-animation the first image is taken.
+Supported are all formats that Pillow opens, 8 and 16 bits per channel, grey and colour. Transparency is composited onto
+white, palettes are expanded, CMYK is converted by Pillow without a colour profile, EXIF orientation is applied, and of
+an animation the first image is taken.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from dip_stages.errors import ImageError, check_choice
 from dip_stages.images.decoding import decode
 from dip_stages.store.files import replacing
 from dip_stages.store.hashing import file_sha256
+from dip_stages.store.text import os_reason
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -28,10 +29,10 @@ if TYPE_CHECKING:
 __all__ = ["BUNDLED", "FITS", "MAX_PIXELS", "MIN_SIDE", "bundled_path", "fit_to", "read_image", "sha256", "write_png"]
 
 MAX_PIXELS = 8192 * 8192
-"""Largest image that is decoded; more is taken for a decompression bomb."""
+"""Pixels of the largest image that is decoded; a larger one may be a decompression bomb."""
 
 MIN_SIDE = 16
-"""Smallest height and width of an image that is fitted."""
+"""Smallest height and width of an image, in pixels."""
 
 BUNDLED = {
     "rocket": "rocket.jpg",
@@ -46,7 +47,7 @@ BUNDLED = {
     "grass": "grass.png",
     "gravel": "gravel.png",
 }
-"""Images in scikit-image's wheel; all but the last five and ``camera`` are in colour."""
+"""Images in scikit-image's wheel, by name; ``camera`` and the last four are grey."""
 
 FITS = ("cover", "crop", "inside")
 
@@ -54,7 +55,7 @@ Fit = Literal["cover", "crop", "inside"]
 
 
 def bundled_path(name: str) -> Path:
-    """Return the file of a bundled image; scikit-image itself is not imported.
+    """Return the file of a bundled image, without importing scikit-image.
 
     Raises:
         ConfigError: If there is no image of that name.
@@ -80,7 +81,7 @@ def sha256(path: str | os.PathLike[str]) -> str:
     try:
         return file_sha256(path)
     except OSError as error:
-        raise ImageError(f"cannot be read: {error.strerror}", setting=path, allowed="an image file") from error
+        raise ImageError(f"cannot be read: {os_reason(error)}", setting=path, allowed="an image file") from error
 
 
 def read_image(path: str | os.PathLike[str]) -> NDArray[np.float32]:
@@ -93,13 +94,13 @@ def read_image(path: str | os.PathLike[str]) -> NDArray[np.float32]:
         ``(H, W, C)`` float32 in [0, 1]; C is 1 for grey and 3 for colour.
 
     Raises:
-        ImageError: If the file is missing, no image, truncated, over :data:`MAX_PIXELS` or under
-            :data:`MIN_SIDE` pixels a side.
+        ImageError: If the file is missing, no image, truncated, larger than :data:`MAX_PIXELS` or smaller than
+            :data:`MIN_SIDE` a side.
     """
     path = Path(path)
     try:
         with warnings.catch_warnings():
-            # Our own limit is checked next; and Pillow warns of broken EXIF, which hides no pixel.
+            # Pillow warns of large images, whose size is checked below, and of broken EXIF, which changes no pixel.
             warnings.simplefilter("ignore")
             # An open file: of a path, Pillow maps uncompressed pixels into memory and garbles those of a turned TIFF.
             with path.open("rb") as file, Image.open(file) as image:
@@ -113,7 +114,7 @@ def read_image(path: str | os.PathLike[str]) -> NDArray[np.float32]:
         raise ImageError(str(error), setting=path, allowed=f"at most {MAX_PIXELS:,} pixels") from error
     except ImageError:
         raise
-    except Exception as error:  # decoders raise whatever they like on hostile bytes
+    except Exception as error:  # decoders raise exceptions of any type on damaged files
         reason = (
             os.strerror(error.errno) if isinstance(error, OSError) and error.errno else f"truncated or broken: {error}"
         )
@@ -153,38 +154,42 @@ def fit_to(image: NDArray[np.float32], size: int | None, fit: str = "cover") -> 
         ``(h, w, C)`` float32 in [0, 1]; Lanczos resampling in floating point, so 16-bit images keep their depth.
 
     Raises:
-        ImageError: If ``crop`` wants more than the image has, or a side falls under :data:`MIN_SIDE`.
+        ImageError: If the image is smaller than the crop, or a side becomes smaller than :data:`MIN_SIDE`.
     """
     check_choice("data.fit", fit, FITS)
     if size is None:
         return image
-    height, width = image.shape[:2]
     if fit == "crop":
-        if size > min(height, width):
-            raise ImageError(
-                f" with data.fit=crop; the image has {_Size(width, height)} pixels",
-                setting="data.size",
-                got=size,
-                allowed=f"at most {min(height, width)}",
-            )
-        if size < MIN_SIDE:
-            raise ImageError(" with data.fit=crop", setting="data.size", got=size, allowed=f"at least {MIN_SIDE}")
+        _check_crop(image, size)
         return _middle(image, size)
-    scale = size / (min(height, width) if fit == "cover" else max(height, width))
-    new_height, new_width = max(1, round(height * scale)), max(1, round(width * scale))
-    if min(new_height, new_width) < MIN_SIDE:
+    resized = _resized(image, size, fit)
+    return _middle(resized, size) if fit == "cover" else resized
+
+
+def _check_crop(image: NDArray[np.float32], size: int) -> None:
+    height, width = image.shape[:2]
+    if size > min(height, width):
         raise ImageError(
-            f", which makes the image {_Size(new_width, new_height)}",
+            f" with data.fit=crop; the image has {_Size(width, height)} pixels",
             setting="data.size",
             got=size,
-            allowed=f"at least {MIN_SIDE} a side",
+            allowed=f"at most {min(height, width)}",
         )
-    channels = [
-        Image.fromarray(image[..., c]).resize((new_width, new_height), Image.Resampling.LANCZOS)
-        for c in range(image.shape[-1])
-    ]
-    resized = np.clip(np.stack([np.asarray(channel) for channel in channels], axis=-1), 0, 1)
-    return _middle(resized, size) if fit == "cover" else resized
+    if size < MIN_SIDE:
+        raise ImageError(" with data.fit=crop", setting="data.size", got=size, allowed=f"at least {MIN_SIDE}")
+
+
+def _resized(image: NDArray[np.float32], size: int, fit: str) -> NDArray[np.float32]:
+    height, width, channels = image.shape
+    scale = size / (min(height, width) if fit == "cover" else max(height, width))
+    new = _Size(max(1, round(width * scale)), max(1, round(height * scale)))
+    if min(new) < MIN_SIDE:
+        raise ImageError(
+            f", which makes the image {new}", setting="data.size", got=size, allowed=f"at least {MIN_SIDE} a side"
+        )
+    planes = [Image.fromarray(image[..., c]).resize(new, Image.Resampling.LANCZOS) for c in range(channels)]
+    resized: NDArray[np.float32] = np.clip(np.stack([np.asarray(plane) for plane in planes], axis=-1), 0, 1)
+    return resized
 
 
 def _middle(image: NDArray[np.float32], size: int) -> NDArray[np.float32]:

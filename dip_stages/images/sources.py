@@ -1,8 +1,7 @@
-"""Where images come from that are not named by their file: a folder, or a data set of the Hugging Face hub.
+"""Finds images that are not named by their file: in a folder, or in a data set of the Hugging Face hub.
 
-Whatever it is, what comes of it is a file: from there on nothing needs to know. ``python -m dip_stages.images.sources``
-fetches the course report's image, and exits with 2 where it cannot be had. Torch-free; ``datasets``, which takes
-seconds to import, is imported for an image that has not been fetched before, and only then.
+The result is always the path of a file. ``python -m dip_stages.images.sources`` fetches the image of the course
+report, and exits with 2 if it cannot. Torch-free. ``datasets`` takes seconds to import, so only a fetch imports it.
 """
 
 from __future__ import annotations
@@ -21,6 +20,7 @@ from PIL import Image
 
 from dip_stages.errors import ConfigError, DipStagesError, ImageError
 from dip_stages.store.files import replacing
+from dip_stages.store.text import first_line
 
 __all__ = [
     "COURSE_IMAGE",
@@ -38,21 +38,21 @@ COURSE_IMAGE: dict[str, Any] = {
     "column": "image",
     "index": 0,
 }
-"""The course report's image."""
+"""The image of the course report, as arguments of :func:`image_of_dataset`."""
 
 
 def cache_folder() -> Path:
-    """Return where fetched images are kept: ``dip_stages`` under ``XDG_CACHE_HOME``, by default ``~/.cache``."""
+    """Return the folder of fetched images: ``dip_stages`` under ``XDG_CACHE_HOME``, by default ``~/.cache``."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dip_stages"
 
 
 def image_in_folder(folder: str, index: int) -> Path:
-    """Return an image of a folder and the folders in it, counted from 0 in the order of their paths.
+    """Return an image of a folder and the folders in it, which are counted from 0 in the order of their paths.
 
-    What counts is every file whose ending is that of a format that Pillow reads; hidden ones do not.
+    Every file counts whose ending is of a format that Pillow reads, except hidden files and those in hidden folders.
 
     Raises:
-        ConfigError: If the folder holds no image, or not so many.
+        ConfigError: If the folder has no image, or fewer.
         ImageError: If it cannot be read.
     """
     images = images_in_folder(folder)
@@ -62,10 +62,10 @@ def image_in_folder(folder: str, index: int) -> Path:
 
 
 def images_in_folder(folder: str) -> list[Path]:
-    """Return the images of a folder, counted as :func:`image_in_folder` does.
+    """Return the images of a folder, in the order of :func:`image_in_folder`.
 
     Raises:
-        ConfigError: If it holds none.
+        ConfigError: If it has none.
         ImageError: If it cannot be read.
     """
     return list(_images_in(Path(folder).expanduser()))
@@ -87,19 +87,19 @@ def _images_in(folder: Path) -> list[Path]:
 
 
 def image_of_dataset(dataset: str, split: str, column: str, index: int, *, streaming: bool = True) -> Path:
-    """Return an image of a data set, fetched once and kept, byte for byte as it is there.
+    """Return the file of an image of a data set: the encoded image as it is there, fetched once and kept.
 
     Args:
         dataset: A name on the hub, or a folder with a copy.
         split: Such as ``train``.
         column: The column of images.
         index: The row, from 0.
-        streaming: Whether only what is needed is fetched; if not, ``datasets`` keeps the whole data set in its own
+        streaming: Whether to fetch only the images needed; if not, ``datasets`` keeps the whole data set in its own
             cache, ``HF_HOME``.
 
     Raises:
         ConfigError: If there is no such column or row.
-        ImageError: If the data set cannot be had.
+        ImageError: If the data set cannot be fetched.
     """
     return images_of_dataset(dataset, split, column, range(index, index + 1), streaming=streaming)[0]
 
@@ -107,19 +107,19 @@ def image_of_dataset(dataset: str, split: str, column: str, index: int, *, strea
 def images_of_dataset(
     dataset: str, split: str, column: str, rows: range, *, streaming: bool = True, key: str = "data"
 ) -> list[Path]:
-    """Return images of a data set, as :func:`image_of_dataset` does; what is not there yet is fetched in one pass.
+    """Return images of a data set, as :func:`image_of_dataset` does; missing ones are fetched in one pass.
 
     Args:
         dataset: A name on the hub, or a folder with a copy.
         split: Such as ``train``.
         column: The column of images.
         rows: From 0.
-        streaming: As for one.
-        key: Where the settings are that messages speak of.
+        streaming: As of :func:`image_of_dataset`.
+        key: Section of the settings that messages name.
 
     Raises:
-        ConfigError: If there is no such column, or there are not so many rows.
-        ImageError: If the data set cannot be had.
+        ConfigError: If there is no such column, or there are fewer rows.
+        ImageError: If the data set cannot be fetched.
     """
     folder = cache_folder() / _directory(dataset)
     kept = {row: folder / f"{split}-{column}-{row}" for row in rows}
@@ -135,7 +135,7 @@ def images_of_dataset(
 
 
 def _directory(dataset: str) -> str:
-    """Return where a data set's images are kept; of a local copy that has changed, somewhere else."""
+    """Return the folder name of a data set's images; a local copy gets another name when it changes."""
     name = re.sub(r"[^\w.-]+", "--", dataset).strip("-.")
     local = Path(dataset).expanduser()
     if not local.is_dir():
@@ -148,7 +148,7 @@ def _fetched(dataset: str, split: str, column: str, rows: range, *, streaming: b
     try:
         images, found = _rows(dataset, split, column, rows, streaming=streaming)
     except Exception as error:  # of the network, the hub, the file system, or a file's format
-        reason = str(error).splitlines()[0] if str(error) else "for no given reason"
+        reason = first_line(error, default="for no given reason")
         cached = "HF_HOME, a cache that has the data set, with data.streaming=false; " if key == "data" else ""
         folder = "data=folder data.path=FOLDER" if key == "data" else f"{key}.source=folder {key}.path=FOLDER"
         raise ImageError(
@@ -159,7 +159,7 @@ def _fetched(dataset: str, split: str, column: str, rows: range, *, streaming: b
             f"{key}.dataset=FOLDER, a copy of it; {folder}, others",
         ) from error
     finally:
-        gc.collect()  # a stream that is not closed reads on in threads, which abort a process that ends meanwhile
+        gc.collect()  # a stream that is not closed reads in threads, which abort the process if it ends meanwhile
     if column not in images:
         there = ", ".join(images) or "none"
         raise ConfigError(
@@ -175,7 +175,7 @@ def _fetched(dataset: str, split: str, column: str, rows: range, *, streaming: b
 
 
 def _rows(dataset: str, split: str, column: str, rows: range, *, streaming: bool) -> tuple[list[str], list[bytes]]:
-    """Return the columns of images, and the encoded images of those rows that there are; none of no column."""
+    """Return the names of columns of images, and the encoded images of the rows that exist in the column."""
     import datasets
 
     local = Path(dataset).expanduser()
@@ -194,7 +194,7 @@ def _content(cell: dict[str, Any]) -> bytes:
 
 
 def is_course_image(data: object) -> bool:
-    """Whether an image of a data set is the course report's: of the hub, or of a folder that is said to be a copy."""
+    """Return whether a data setting names the image of the course report: on the hub, or in a local copy."""
     if any(getattr(data, key, None) != COURSE_IMAGE[key] for key in ("split", "column", "index")):
         return False
     dataset = str(getattr(data, "dataset", ""))
@@ -202,7 +202,7 @@ def is_course_image(data: object) -> bool:
 
 
 def main() -> None:
-    """Fetch the course report's image, if it is not there yet, and say where it is."""
+    """Fetch the image of the course report, if it is not there yet, and print its path."""
     try:
         sys.stdout.write(f"{image_of_dataset(**COURSE_IMAGE)}\n")
     except DipStagesError as error:

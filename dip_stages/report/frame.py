@@ -246,15 +246,16 @@ def _figures(record: Record) -> dict[str, Any]:
         return observed
     numbers: dict[str, Any] = {}
     for image in ("output", "average"):
-        if record.metrics[image] is None:  # a competitor has no average
+        metrics = record.metrics[image]
+        if metrics is None:  # a competitor has no average
             continue
-        end, peak = record.metrics[image]["end"], record.metrics[image]["peak"]
+        end, peak = metrics["end"], metrics["peak"]
         numbers |= {f"{image}_psnr": end["psnr"], f"{image}_ssim": end["ssim"]}
         if peak:  # an ensemble has none
             numbers |= {f"{image}_peak_psnr": peak["psnr"], f"{image}_peak_iteration": peak["iteration"]}
     result = record.metrics["result"]
     numbers |= {f"result_{key}": result[key] for key in ("psnr", "ssim", "iteration")}
-    return {**observed, **numbers, "result_gap": (result["gap_psnr"] or {}).get("value")}
+    return {**observed, **numbers, "result_gap": result["gap_psnr"]["value"] if result["gap_psnr"] else None}
 
 
 def _settings(record: Record) -> dict[str, Any]:

@@ -55,7 +55,7 @@ def to_monitors(rows: Iterable[dict[str, Any]], cells: pd.DataFrame) -> pd.DataF
 
 def monitors_of(record: Record) -> Iterator[dict[str, Any]]:
     """Yield the row of each monitor of a cell, but for the settings that differ."""
-    monitors = (record.stopping or {}).get("monitors", {})
+    monitors: dict[str, Any] = {**record.stopping["monitors"]} if record.stopping else {}
     for label, read in monitors.items():
         yield {
             "folder": record.cell["folder"],
@@ -64,14 +64,14 @@ def monitors_of(record: Record) -> Iterator[dict[str, Any]]:
             **{key: read[key] for key in ("rule", "needs_clean", "decided", "iteration", "spent")},
             "sigma": (read["sigma"] or {}).get("value"),
             "sigma_source": (read["sigma"] or {}).get("source"),
-            "fit_sigma": (record.observation.get("recorruption") or {}).get("source"),
+            "fit_sigma": record.observation["recorruption"]["source"] if "recorruption" in record.observation else None,
             **{f"{of}_{metric}": read[of][metric] for of in ORACLES for metric in ("psnr", "ssim")},
             **_gaps(record, read),
         }
 
 
 def _gaps(record: Record, read: dict[str, Any]) -> dict[str, Any]:
-    monitors = record.stopping["monitors"] if record.stopping else {}
+    monitors: dict[str, Any] = {**record.stopping["monitors"]} if record.stopping else {}
     found: dict[str, Any] = {}
     for of, oracle in ORACLES.items():
         if oracle in monitors:

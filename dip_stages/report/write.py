@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Callable
 
+    from dip_stages.store.record_fields import End, Peak, Stopping
     from dip_stages.store.records import Record
 
 __all__ = ["describe", "report_sweep"]
@@ -115,8 +116,7 @@ def _write_table(path: Path, table: pd.DataFrame) -> None:
 def describe(record: Record, folder: Path) -> str:
     """Return a single cell's figures and folder, for the terminal."""
     if record.metrics is None:
-        error = record.error or {}
-        return f"failed: {error.get('message')}\n{folder}\n"
+        return f"failed: {record.error and record.error['message']}\n{folder}\n"
     observed, result = record.observation, record.metrics["result"]
     lines = [f"{'observed':10} PSNR {observed['psnr']:6.2f} dB  SSIM {observed['ssim']:.4f}"]
     if "given" in observed:
@@ -128,18 +128,19 @@ def describe(record: Record, folder: Path) -> str:
         )
         return "\n".join([*lines, f"{record.timing['seconds']:.0f} s, {folder}", ""])
     for image in ("output", "average"):
-        end, peak = record.metrics[image]["end"], record.metrics[image]["peak"]
-        lines.append(f"{image:10} PSNR {end['psnr']:6.2f} dB  SSIM {end['ssim']:.4f}  {_where(record, end, peak)}")
+        if metrics := record.metrics[image]:
+            end, peak = metrics["end"], metrics["peak"]
+            lines.append(f"{image:10} PSNR {end['psnr']:6.2f} dB  SSIM {end['ssim']:.4f}  {_where(record, end, peak)}")
     where = f"the {result['of']}" + ("" if record.members else f" at iteration {result['iteration']}")
     lines.append(
-        f"{'result':10} PSNR {result['psnr']:6.2f} dB  SSIM {result['ssim']:.4f}  {where}, {_by(record.stopping or {})}"
+        f"{'result':10} PSNR {result['psnr']:6.2f} dB  SSIM {result['ssim']:.4f}  {where}, {_by(record.stopping)}"
     )
     if record.sees_clean:
         lines.append("This cell was guided by the clean image: a reproduction of the report, no denoiser.")
     return "\n".join([*lines, f"{record.timing['seconds']:.0f} s, {folder}", ""])
 
 
-def _where(record: Record, end: dict[str, Any], peak: dict[str, Any] | None) -> str:
+def _where(record: Record, end: End, peak: Peak | None) -> str:
     if peak is None:
         each = ", ".join(f"{member['metrics']['result']['psnr']:.2f}" for member in record.members)
         return f"mean of {len(record.members)} members, whose results have {each} dB"
@@ -147,8 +148,8 @@ def _where(record: Record, end: dict[str, Any], peak: dict[str, Any] | None) -> 
     return f"after {end['iteration']} iterations  {found}"
 
 
-def _by(stopping: dict[str, Any]) -> str:
-    if stopping["rule"] == "none":
+def _by(stopping: Stopping | None) -> str:
+    if stopping is None or stopping["rule"] == "none":
         return "the last"
     sigma = stopping["sigma"]
     level = f", sigma {sigma['value'] * 255:.1f}/255 {sigma['source']}" if sigma else ""

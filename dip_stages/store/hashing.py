@@ -1,4 +1,4 @@
-"""Hashes of files and of settings, each in one way. Torch-free."""
+"""SHA-256 of bytes, of files and of settings. Torch-free."""
 
 from __future__ import annotations
 
@@ -12,7 +12,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["file_sha256", "settings_id"]
+__all__ = ["content_sha256", "file_sha256", "settings_id"]
+
+
+def content_sha256(content: bytes | memoryview) -> str:
+    """Return the SHA-256 of bytes, in hex."""
+    return hashlib.sha256(content).hexdigest()
 
 
 def file_sha256(path: str | os.PathLike[str]) -> str:
@@ -34,4 +39,4 @@ def _file_sha256(path: str, *_state: int) -> str:
 def settings_id(settings: Mapping[str, Any]) -> str:
     """Return ten hex digits that name settings: of the SHA-256 of their JSON with sorted keys."""
     text = json.dumps(settings, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()[:10]
+    return content_sha256(text.encode())[:10]

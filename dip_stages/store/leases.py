@@ -1,10 +1,10 @@
-"""Leases: who computes a cell, so that several drivers can share a sweep's folder. Torch-free.
+"""Leases: which process computes a cell, so that several drivers can share a sweep's folder. Torch-free.
 
-A lease is a file ``lease.<generation>`` in the cell's folder, made with a hard link, which a file system grants to one
-process alone, on one machine and over a shared disk. It is alive as long as its process is: on the same machine that is
-looked up; from another, the lease's modification time must have moved within :data:`EXPIRY`, by the file system's own
-clock. A dead lease is taken over by making the next generation, never by removing it first, so two processes that find
-it at once cannot both have it.
+A lease is a file ``lease.<generation>`` in the cell's folder. It is made with a hard link, which succeeds for one
+process alone, on one machine and on a shared disk. A lease is alive while its process is. Another process on the same
+machine checks that directly; on another machine it checks that the lease's modification time is at most :data:`EXPIRY`
+old, by the file system's own clock. A process takes over a dead lease by making the next generation, and removes
+nothing before that: of two processes that find the lease dead at the same time, only one gets the cell.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ if TYPE_CHECKING:
 __all__ = ["EXPIRY", "Holder", "Lease", "holder", "is_running"]
 
 EXPIRY = 120.0
-"""Seconds after which the lease of another machine, if it has not moved, is dead."""
+"""Seconds after which the lease of another machine is dead if its modification time has not changed."""
 
 HEARTBEAT = 5.0
-"""Seconds between two movements of a lease."""
+"""Seconds between two updates of a lease's modification time."""
 
 _PREFIX = "lease."
 
@@ -43,11 +43,11 @@ class Holder:
     """The process that has a lease.
 
     Attributes:
-        host: The machine and its process numbers' namespace, as long as it runs.
+        host: Identifies the machine since its start, and the namespace of its process numbers.
         name: The machine's name, for people.
         pid: The process.
-        start: When the process started, by its machine's count: process numbers are used again.
-        token: Of this lease alone.
+        start: When the process started, in its machine's units: process numbers are used again.
+        token: Unique to this lease.
     """
 
     host: str
@@ -90,12 +90,12 @@ class Lease:
     ) -> None:
         self._ended.set()
         if self.held():
-            for _, path in _leases(self.folder):  # ours, the highest, goes last
+            for _, path in _leases(self.folder):  # ours, the highest, is removed last
                 with suppress(OSError):
                     path.unlink(missing_ok=True)
 
     def held(self) -> bool:
-        """Return whether no other process has taken the cell over, as one may after a long sleep of this one."""
+        """Return whether this process still has the cell; another takes it over if this one is suspended for long."""
         leases = _leases(self.folder)
         return bool(leases) and leases[-1][1] == self._path and _read(self._path) == self._me
 
@@ -117,7 +117,10 @@ class Lease:
 
 
 def holder(folder: Path) -> tuple[Holder | None, bool] | None:
-    """Return who has, or had, a cell, and whether that lease is alive; None if nobody leases it."""
+    """Return the holder of the last lease on a cell and whether that lease is alive; None if there is no lease.
+
+    The holder is None if the lease cannot be read.
+    """
     leases = _leases(folder)
     if not leases:
         return None
@@ -126,12 +129,12 @@ def holder(folder: Path) -> tuple[Holder | None, bool] | None:
 
 
 def is_running(pid: int, start: str) -> bool:
-    """Return whether the process that started then still runs on this machine."""
+    """Return whether process ``pid`` runs on this machine and is the one that started at ``start``."""
     return _start(pid) == start
 
 
 def _create(path: Path, text: str) -> None:
-    """Make a file with all its text, or raise LeaseError if there is one of that name."""
+    """Make a file with its whole text, or raise LeaseError if there is a file of that name."""
     draft = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
     try:
         draft.write_text(text, encoding="utf-8")
@@ -151,7 +154,7 @@ def _create(path: Path, text: str) -> None:
 def _leases(folder: Path) -> list[tuple[int, Path]]:
     """Return the generations of a cell's leases, ascending, and their files."""
     try:
-        names = os.listdir(folder)  # noqa: PTH208 - of 10,000 folders; a Path for each file takes three times as long
+        names = os.listdir(folder)  # noqa: PTH208 - there may be 10,000 folders, and a Path for each file takes three times as long
     except FileNotFoundError:
         return []
     found = [(int(name[len(_PREFIX) :]), folder / name) for name in names if _is_lease(name)]
@@ -187,7 +190,7 @@ def _age(path: Path) -> float:
     try:
         probe.touch()
         return probe.stat().st_mtime - moved
-    except PermissionError:  # a monitor of somebody else's sweep
+    except PermissionError:  # status of another user's sweep
         return time.time() - moved
     except OSError as error:
         if error.errno != errno.EROFS:
@@ -206,7 +209,7 @@ def _busy(path: Path) -> LeaseError:
 
 @functools.cache
 def _host() -> str:
-    """Return what tells this machine, since it started, and its processes from all others."""
+    """Return what identifies this machine since its start, and the namespace of its process numbers."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
         return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
@@ -215,7 +218,7 @@ def _host() -> str:
 
 
 def _start(pid: int) -> str | None:
-    """Return when a process started, or None if it is gone or a zombie, which holds nothing any more."""
+    """Return when a process started, or None if it has ended; a zombie has."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
     except FileNotFoundError:

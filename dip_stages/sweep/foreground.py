@@ -43,7 +43,9 @@ def run_single(cell: Cell, folder: Path) -> Record:
             if found.broken:
                 sys.stderr.write(f"{found.broken}; set aside as {set_aside(folder / RECORD).name}\n")
             threads = cell.config.runtime.threads
-            return run_cell(cell, folder, threads=threads, listener=progress, should_stop=stop_flag, code=fingerprint())
+            return run_cell(
+                cell, folder, threads=threads, on_progress=progress, should_stop=stop_flag, code=fingerprint()
+            )
     except (Interrupted, KeyboardInterrupt) as stop:
         sys.stderr.write(f"{str(stop) or 'interrupted twice'}; the same command goes on\n")
         sys.exit(130)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from dip_stages.cells.flops import flops
 from dip_stages.cells.identity import AXES
-from dip_stages.store.states import STATES
+from dip_stages.store.statuses import CellStatus
 from dip_stages.sweep.progress import duration
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def listing(cells: Sequence[tuple[PlannedCell, str]], seconds_per_flop: float | 
     What all cells share is said once, above; a column is a thing in which they differ.
 
     Args:
-        cells: The planned cells, each with its state, one of :data:`~dip_stages.store.states.STATES`.
+        cells: The planned cells, each with its state.
         seconds_per_flop: How long an operation took in cells that are done, for a rough time; None if there is none.
 
     Raises:
@@ -65,7 +65,7 @@ def listing(cells: Sequence[tuple[PlannedCell, str]], seconds_per_flop: float | 
 def pace(cells: Sequence[tuple[PlannedCell, Look]]) -> float | None:
     """Return the seconds that an operation took in the cells that are done; None if none is."""
     done = [(planned, found.record) for planned, found in cells if found.state == "done" and found.record]
-    costs = [(flops(planned.cell.config), record.timing["seconds"]) for planned, record in done]
+    costs = [(flops(planned.cell.config), record.timing["seconds"] or 0.0) for planned, record in done]
     costs = [(cost, seconds) for cost, seconds in costs if cost]  # a competitor has none, whatever time it takes
     return sum(seconds for _, seconds in costs) / sum(cost for cost, _ in costs) if costs else None
 
@@ -106,7 +106,7 @@ def _table(columns: Sequence[Column]) -> list[str]:
 
 
 def _counts(counts: Counter[str]) -> str:
-    said = [f"{counts[state]} {state}" for state in STATES if counts[state]]
+    said = [f"{counts[state]} {state}" for state in CellStatus if counts[state]]
     return f"{counts.total()} {'cell' if counts.total() == 1 else 'cells'}: {', '.join(said)}"
 
 

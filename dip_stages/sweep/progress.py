@@ -212,7 +212,7 @@ def outcome(found: Look) -> str:
     if record is None or record.metrics is None:
         return f"failed: {found.reason.splitlines()[0] if found.reason else 'for an unknown reason'}"
     result = record.metrics["result"]
-    return f"PSNR {result['psnr']:.2f} dB, SSIM {result['ssim']:.3f}, {duration(record.timing['seconds'])}"
+    return f"PSNR {result['psnr']:.2f} dB, SSIM {result['ssim']:.3f}, {duration(record.timing['seconds'] or 0)}"
 
 
 def duration(seconds: float) -> str:

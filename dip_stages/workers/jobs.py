@@ -14,6 +14,7 @@ from dip_stages.config import parse
 from dip_stages.errors import DipStagesError, DriftError
 from dip_stages.store.fingerprint import check_code, fingerprint
 from dip_stages.store.records import Record, read_json
+from dip_stages.store.statuses import RecordStatus
 
 if TYPE_CHECKING:
     from dip_stages.config import Config
@@ -89,7 +90,7 @@ class Job:
         """
         now = datetime.now(UTC).isoformat(timespec="seconds")
         return Record(
-            status="failed",
+            status=RecordStatus.FAILED,
             cell={"id": self.id, "folder": Path(self.folder).name, "axes": self.axes},
             config=self.config,
             settings={},

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from dip_stages.cells.build import wants_bfloat16
+from dip_stages.cells.hardware import wants_bfloat16
 from dip_stages.store.provenance import provenance
 from dip_stages.store.records import Record, read_record
 
@@ -78,7 +78,7 @@ def ours(size: int, width: int, iterations: int, seed: int, *, precision: str = 
         folder = Path(name)
         _, memory = measured(["dip_stages", *settings(size, width, iterations, precision), f"seed={seed}"], folder)
         (record,) = records(folder)
-    return figures([record]) | {"rate": 1 / record.timing["seconds_per_iteration"], "memory": memory}
+    return figures([record]) | {"rate": 1 / (record.timing["seconds_per_iteration"] or 0), "memory": memory}
 
 
 def sweep(size: int, width: int, iterations: int, seed: int, *, together: int) -> dict[str, float]:
@@ -91,7 +91,7 @@ def sweep(size: int, width: int, iterations: int, seed: int, *, together: int) -
         found = records(folder)
         ends = [path.stat().st_mtime for path in sorted(folder.rglob("record.json"))]
     assert len(found) == CELLS
-    begun = min(end - record.timing["seconds"] for end, record in zip(ends, found, strict=True))
+    begun = min(end - (record.timing["seconds"] or 0) for end, record in zip(ends, found, strict=True))
     return figures(found) | {"rate": CELLS * iterations / (max(ends) - begun)}
 
 

@@ -79,4 +79,4 @@ def test_a_cluster_of_this_machine_is_made_for_a_sweep_and_gives_gpus_in_turn(tm
     code, said = sweep(tmp_path, *LONG, "seed=0,1", *own, *settings)
     assert code == 0, said
     seen = [read_record(path.parent).computed["cuda_visible_devices"] for path in tmp_path.glob("*/*/*/record.json")]
-    assert sorted(seen) == ["0", "1"]
+    assert sorted(map(str, seen)) == ["0", "1"]

@@ -37,7 +37,7 @@ def jobs_of(folder: Path) -> dict[str, str]:
 def gpus_in(folder: Path, name: str) -> list[str]:
     """Return the GPUs that the cells of a sweep saw."""
     records = folder.glob(f"outputs/{name}/*/record.json")
-    return [read_record(path.parent).computed["cuda_visible_devices"] for path in records]
+    return [str(read_record(path.parent).computed["cuda_visible_devices"]) for path in records]
 
 
 def call(*command: str) -> str:

@@ -228,7 +228,7 @@ def test_writing_and_reading_rounds_to_8_bits(image: NDArray[np.float32]) -> Non
     changes=st.lists(st.tuples(st.integers(0, 2000), st.integers(0, 255)), max_size=4),
     length=st.integers(0, 4000),
 )
-def test_bytes_that_are_wrong_give_a_image_or_a_image_error(
+def test_bytes_that_are_wrong_give_an_image_or_an_image_error(
     kind: str, changes: list[tuple[int, int]], length: int
 ) -> None:
     data = bytearray(FILES[kind][:length])
@@ -246,7 +246,7 @@ def test_bytes_that_are_wrong_give_a_image_or_a_image_error(
 
 @few
 @given(image=our.images(), noise_seed=our.seeds)
-def test_psnr_is_that_of_the_mean_squared_error_and_both_figures_are_symmetric(
+def test_psnr_is_that_of_the_mean_squared_error_and_both_metrics_are_symmetric(
     image: NDArray[np.float32], noise_seed: int
 ) -> None:
     observation = observe(image, beta_max=0.02, noise_seed=noise_seed)
@@ -260,7 +260,7 @@ def test_psnr_is_that_of_the_mean_squared_error_and_both_figures_are_symmetric(
 
 @few
 @given(arch=our.archs, height=our.sides, width=our.sides, outputs=our.channels)
-def test_every_network_gives_a_image_of_its_inputs_size(arch: str, height: int, width: int, outputs: int) -> None:
+def test_every_network_gives_an_image_of_its_inputs_size(arch: str, height: int, width: int, outputs: int) -> None:
     network = seeded(arch, generator(0), in_channels=2, out_channels=outputs, size=(height, width), width=2)
     image = network(torch.rand(1, 2, height, width))
     assert image.shape == (1, outputs, height, width)

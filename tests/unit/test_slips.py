@@ -320,7 +320,7 @@ COMMANDS = [
     ("dip_stages.denoise a.png b.png trainer.iterations=0", "trainer.iterations: got 0; allowed: a number >= 1"),
     (
         "dip_stages.denoise a.png b.png data.size=64",
-        "data.size: this command settles it itself; allowed: settings of the fit",
+        "data.size: this command sets it itself; allowed: settings of the fit",
     ),
     (
         "dip_stages.denoise a.png b.png beta_max=0.01 protocol=clean",
@@ -557,7 +557,7 @@ def without_the_partition() -> None:
 def without_cuda(patch: pytest.MonkeyPatch) -> str:
     import torch
 
-    from dip_stages.cells.build import build_accelerator
+    from dip_stages.cells.hardware import build_accelerator
 
     patch.setattr(torch.cuda, "is_available", lambda: False)
     return build_accelerator("cuda")
@@ -742,12 +742,12 @@ CALLS: list[tuple[str, Call, str]] = [
     (
         "a Netpbm of 16 bits",
         lambda folder, _: read_image(written(folder / "a.ppm", b"P6 20 20 65535\n" + bytes(2400))),
-        "FOLDER/a.ppm: colour Netpbm of more than 8 bits is not read; allowed: 16-bit PNG or TIFF",
+        "FOLDER/a.ppm: colour Netpbm of more than 8 bits is not supported; allowed: 16-bit PNG or TIFF",
     ),
     (
         "an odd TIFF",
         lambda folder, _: read_image(odd_tiff(folder / "a.tif")),
-        "FOLDER/a.tif: a TIFF of a kind that is not read; allowed: 8 or 16 unsigned bits, grey or RGB",
+        "FOLDER/a.tif: such a TIFF is not supported; allowed: 8 or 16 unsigned bits, grey or RGB",
     ),
     (
         "a large image",
@@ -773,7 +773,7 @@ CALLS: list[tuple[str, Call, str]] = [
     (
         "method.model=without its weights",
         lambda folder, _: check_model(a_model(folder, width=24), {"width": 24}),
-        "FOLDER: model.pt is not there; allowed: a folder as a training left it",
+        "FOLDER: model.pt is not there; allowed: the whole folder of a training",
     ),
     (
         "loss=perceptual_pretrained",
@@ -831,7 +831,7 @@ CALLS: list[tuple[str, Call, str]] = [
         lambda *_: Job("a", "a", {}, {}, "before").cell(),
         (
             "the code of dip_stages, or torch, changed between the plan and this worker's start; the same command "
-            "plans anew, with the code that is there now"
+            "plans again, with the present code"
         ),
     ),
     (

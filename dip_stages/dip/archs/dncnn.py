@@ -17,8 +17,8 @@ __all__ = ["DnCNN"]
 class DnCNN(nn.Module):
     """Zhang et al., 2017 (arXiv 1608.03981): a stack of 3×3 convolutions with batch normalisation and ReLU.
 
-    The published network subtracts its output from a noisy input. A DIP network is fed noise, which there is nothing
-    to subtract from, so here the last convolution gives the image itself, through a sigmoid.
+    The published network subtracts its output from a noisy image. A DIP network is fed noise and has no image to
+    subtract from, so here the last convolution outputs the image itself, through a sigmoid.
 
     Args:
         in_channels: Channels of the input.

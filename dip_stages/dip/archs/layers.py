@@ -1,4 +1,4 @@
-"""Pieces that the networks share."""
+"""Layers that the networks share."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ Padding = Literal["reflect", "zeros"]
 def conv(
     inputs: int, outputs: int, kernel: int = 3, *, stride: int = 1, padding_mode: Padding = "reflect"
 ) -> nn.Conv2d:
-    """Return a convolution that keeps the size (at stride 1), padded by reflection unless told otherwise."""
+    """Return a convolution that keeps the size (at stride 1), by default padded by reflection."""
     return nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, padding_mode=padding_mode)
 
 
 def norm(width: int) -> nn.BatchNorm2d:
-    """Return a batch normalisation by the image's own statistics: nothing reads those of the iterations before."""
+    """Return a batch normalisation that uses the present image's statistics only and stores none."""
     return nn.BatchNorm2d(width, track_running_stats=False)
 
 
@@ -40,7 +40,7 @@ class ConvNorm(nn.Sequential):
 
 
 class ToImage(nn.Module):
-    """A convolution to the image's channels and a sigmoid in float32: bfloat16 has 8 bits, an image wants more."""
+    """A convolution to the image's channels and a sigmoid in float32: an image needs more than bfloat16's 8 bits."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int = 1) -> None:
         super().__init__()

@@ -19,7 +19,7 @@ ARCHS: dict[str, type[torch.nn.Module]] = {"unet": UNet, "dncnn": DnCNN, "resnet
 
 
 def seeded(name: str, generator: torch.Generator, **settings: object) -> torch.nn.Module:
-    """Build a network whose initial weights depend on ``generator`` alone; global random state is left alone.
+    """Build a network whose initial weights depend on ``generator`` alone; global random state is not used.
 
     Args:
         name: A key of :data:`ARCHS`.

@@ -15,7 +15,7 @@ __all__ = ["ResNet"]
 
 
 class ResidualBlock(nn.Module):
-    """Two convolutions whose result is added to what came in (He et al., 2016, arXiv 1512.03385)."""
+    """Two convolutions whose result is added to their input (He et al., 2016, arXiv 1512.03385)."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -27,7 +27,7 @@ class ResidualBlock(nn.Module):
 
 
 class ResNet(nn.Module):
-    """The ResNet that Ulyanov et al., 2018 compare with their hourglass: a head, residual blocks, a tail.
+    """The ResNet that Ulyanov et al., 2018, compare with their hourglass: a head, residual blocks, a tail.
 
     Args:
         in_channels: Channels of the input.

@@ -1,4 +1,4 @@
-"""The hourglass of Deep Image Prior, with skip connections: this project's U-Net."""
+"""This project's U-Net: the hourglass of Deep Image Prior, with skip connections."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ def usable_scales(scales: int, height: int, width: int) -> int:
 class UNet(nn.Module):
     """Encoder and decoder of Ulyanov et al., 2018 (arXiv 1711.10925, supplement), with their option names spelled out.
 
-    Each scale halves the size by a strided convolution and comes back by upsampling; a skip connection of a few
-    channels joins the two. An image whose size is no multiple of ``2**scales`` is padded by reflection and the
-    output cropped; one too small for all scales uses fewer, see :func:`usable_scales`.
+    Each scale halves the size by a strided convolution and doubles it again by upsampling; a skip connection of a few
+    channels joins the two. An image whose size is no multiple of ``2**scales`` is padded by reflection and the output
+    is cropped; a small image uses fewer scales, see :func:`usable_scales`.
 
     Args:
         in_channels: Channels of the input.

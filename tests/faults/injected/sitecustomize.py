@@ -35,8 +35,8 @@ def _patch(kind: Any) -> None:
     fault, seed, iteration = os.environ["DIP_FAULT"].split(":")
     iterate = kind._iterate
 
-    def faulty(self: Any) -> None:
-        iterate(self)
+    def faulty(self: Any, number: int) -> None:
+        iterate(self, number)
         if self.seed == int(seed) and self.iteration >= int(iteration):
             if fault == "exit":
                 sys.exit(3)

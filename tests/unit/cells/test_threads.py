@@ -45,7 +45,7 @@ def test_where_one_fails_the_others_stop_and_the_rest_does_not_begin() -> None:
         begun.append(number)
         both.wait()
         if number == 1:
-            threading.Event().wait(0.1)  # till whoever called waits
+            threading.Event().wait(0.1)  # until the caller waits
             raise ValueError("no such thing")
         while not should_stop():
             threading.Event().wait(0.001)
@@ -58,7 +58,7 @@ def test_where_one_fails_the_others_stop_and_the_rest_does_not_begin() -> None:
     assert ended == [0]
 
 
-@pytest.mark.parametrize("by", ["whoever asks", "the keyboard"])
+@pytest.mark.parametrize("by", ["the caller", "the keyboard"])
 def test_asked_to_stop_all_stop(by: str, request: pytest.FixtureRequest) -> None:
     around = signal.signal(signal.SIGINT, signal.default_int_handler)  # a process of xdist ignores it
     request.addfinalizer(lambda: signal.signal(signal.SIGINT, around))
@@ -68,9 +68,9 @@ def test_asked_to_stop_all_stop(by: str, request: pytest.FixtureRequest) -> None
     def work(number: int, should_stop: Callable[[], bool]) -> None:
         both.wait()
         if number == 1:
-            threading.Event().wait(0.1)  # till whoever called waits
+            threading.Event().wait(0.1)  # until the caller waits
             if by == "the keyboard":
-                signal.raise_signal(signal.SIGINT)  # the main thread hears it
+                signal.raise_signal(signal.SIGINT)  # the main thread handles it
             else:
                 asked.set()
         while not should_stop():

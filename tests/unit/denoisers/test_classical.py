@@ -1,4 +1,4 @@
-"""The classical competitors denoise, whatever the number of channels, and are what their packages compute."""
+"""The classical competitors denoise any number of channels, and are what their packages compute."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def noisy(name: str) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
 
 @pytest.mark.parametrize("method", OURS)
 @pytest.mark.parametrize("image", ["coffee", "camera"])
-def test_noise_is_taken_out_of_colour_and_grey(method: str, image: str) -> None:
+def test_noise_is_removed_from_colour_and_grey(method: str, image: str) -> None:
     clean, observed = noisy(image)
     result = OURS[method](observed, SIGMA)
     assert result.shape == clean.shape
@@ -46,13 +46,13 @@ def test_noise_is_taken_out_of_colour_and_grey(method: str, image: str) -> None:
 
 
 @pytest.mark.parametrize("method", OURS)
-def test_the_more_noise_is_said_to_be_there_the_smoother_the_result(method: str) -> None:
+def test_a_higher_noise_level_gives_a_smoother_result(method: str) -> None:
     _, observed = noisy("coffee")
     less, more = (np.abs(np.diff(OURS[method](observed, sigma), axis=0)).mean() for sigma in (SIGMA / 2, 2 * SIGMA))
     assert more < less
 
 
-def test_strengths_are_counted_in_sigmas() -> None:
+def test_strengths_are_multiples_of_sigma() -> None:
     _, observed = noisy("coffee")
     np.testing.assert_array_equal(
         classical.nlm(observed, 0.1, patch=3, distance=4, strength=0.5),
@@ -64,7 +64,7 @@ def test_strengths_are_counted_in_sigmas() -> None:
     )
 
 
-def test_bm3d_takes_the_channels_of_colour_together() -> None:
+def test_bm3d_denoises_the_channels_of_colour_together() -> None:
     _, observed = noisy("coffee")
     together = classical.bm3d(observed, SIGMA)
     np.testing.assert_allclose(together, authors.bm3d_rgb(observed, SIGMA), atol=1e-5)

@@ -1,4 +1,4 @@
-"""The DDPM's noise levels are its formula's, what it draws depends on seed and iteration alone, and it learns."""
+"""The DDPM's noise levels are those of its formula, its draws depend on seed and iteration alone, and it learns."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TINY = DDPMSettings(
 
 
 def images(count: int, seed: int, side: int = 16) -> list[torch.Tensor]:
-    """Return images of a simple set: a disc of one colour on another."""
+    """Return simple images: a disc of one colour on a ground of another."""
     draws = generator(seed)
     rows, columns = torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij")
     found = []
@@ -52,7 +52,7 @@ def test_denoising_begins_where_the_noise_is_that_of_the_image(sigma: float) -> 
     assert distances[model.step_of(sigma)] == pytest.approx(min(distances), abs=1e-4)
 
 
-def test_what_is_drawn_depends_on_seed_and_iteration_alone() -> None:
+def test_draws_depend_on_seed_and_iteration_alone() -> None:
     learnt = images(3, 0)
     one, other = fitted(TINY, learnt), fitted(TINY, learnt)
     torch.manual_seed(7)
@@ -66,7 +66,7 @@ def test_what_is_drawn_depends_on_seed_and_iteration_alone() -> None:
 def test_the_average_of_the_weights_is_exponential() -> None:
     model = DDPM(DDPMSettings(**{**vars(TINY), "ema": 0.9}), images(2, 0))
     seen: list[torch.Tensor] = []
-    model.tell = lambda: seen.append(next(model.network.parameters()).detach().clone())
+    model.on_iteration = lambda: seen.append(next(model.network.parameters()).detach().clone())
     trainer_of("cpu", logger=False, callbacks=[]).fit(model, range(TINY.iterations))
     wanted = seen[0]
     for weights in seen[1:]:
@@ -76,7 +76,7 @@ def test_the_average_of_the_weights_is_exponential() -> None:
 
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize(("height", "width"), [(16, 16), (19, 30)])
-def test_a_image_of_any_size_comes_back_in_its_size(channels: int, height: int, width: int) -> None:
+def test_an_image_of_any_size_keeps_its_size(channels: int, height: int, width: int) -> None:
     model = DDPM(DDPMSettings(**{**vars(TINY), "channels": channels}))
     observed = torch.rand(1, channels, height, width)
     result = model.denoise(observed, 0.02, samples=2, draws=generator(0))
@@ -115,7 +115,7 @@ def test_samples_are_images() -> None:
 
 
 @pytest.mark.slow
-def test_it_learns_to_denoise_images_that_it_has_not_seen() -> None:
+def test_it_learns_to_denoise_new_images() -> None:
     learning = DDPMSettings(**{**vars(TINY), "width": 16, "iterations": 500, "batch": 16, "lr": 0.002, "ema": 0.98})
     model = fitted(learning, images(60, 0))
     assert sum(model.losses[-50:]) < 0.5 * sum(model.losses[:50])

@@ -43,9 +43,9 @@ def test_its_record_is_that_of_the_same_observation(make_cell: MakeCell, tmp_pat
     assert record.stopping is None
     assert not record.sees_clean
     assert (record.iterations["planned"], record.iterations["run"]) == (0, 0)
-    said = describe(record, tmp_path)
-    assert f"{method} (competitor)" in said
-    assert "sigma 25.5/255 known" in said
+    text = describe(record, tmp_path)
+    assert f"{method} (competitor)" in text
+    assert "sigma 25.5/255 known" in text
 
 
 def test_its_figures_are_those_of_its_image(make_cell: MakeCell, tmp_path: Path) -> None:

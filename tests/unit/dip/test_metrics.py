@@ -34,7 +34,7 @@ def test_images_that_are_not_square_are_measured_like_scikit_images(channels: in
     assert ssim(first, second).item() == pytest.approx(expected, abs=1e-4)
 
 
-def test_a_image_equals_itself() -> None:
+def test_an_image_equals_itself() -> None:
     image = torch.rand(1, 3, 16, 20)
     same = quality(image, image)
     assert same.psnr == float("inf")

@@ -37,7 +37,7 @@ def test_the_noise_differs_between_channels() -> None:
 
 
 @pytest.mark.parametrize("name", ["astronaut", "camera"])
-def test_a_image_that_is_read_is_observed_without_a_warning(name: str, tmp_path: Path) -> None:
+def test_an_image_that_is_read_is_observed_without_a_warning(name: str, tmp_path: Path) -> None:
     write_png(tmp_path / "x.png", fit_to(read_image(bundled_path(name)), 16))
     for size in (None, 16):
         image = fit_to(read_image(tmp_path / "x.png"), size)

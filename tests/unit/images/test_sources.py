@@ -99,19 +99,19 @@ def test_the_hub_is_asked_once(butterflies: Path, tmp_path: Path) -> None:
 def test_without_the_hub_the_ways_out_are_named() -> None:
     offline = fetched("http://127.0.0.1:9", HF_HUB_OFFLINE="1")
     assert offline.returncode != 0
-    said = offline.stderr.splitlines()[-1]
-    assert f"data.dataset: got '{NAME}' with data.split=train" in said
+    message = offline.stderr.splitlines()[-1]
+    assert f"data.dataset: got '{NAME}' with data.split=train" in message
     for way in ("HF_HOME", "data.streaming=false", "data.dataset=FOLDER", "data=folder"):
-        assert way in said
+        assert way in message
     assert not cache_folder().exists()
 
 
 def test_the_course_image_is_told_from_others(butterflies: Path) -> None:
-    known = {**COURSE_IMAGE}
-    assert is_course_image(SimpleNamespace(**known))
-    assert is_course_image(SimpleNamespace(**known | {"dataset": str(butterflies)}))
+    course = {**COURSE_IMAGE}
+    assert is_course_image(SimpleNamespace(**course))
+    assert is_course_image(SimpleNamespace(**course | {"dataset": str(butterflies)}))
     for other in ({"index": 1}, {"dataset": "someone/else"}, {"split": "test"}, {"column": "mask"}):
-        assert not is_course_image(SimpleNamespace(**known | other))
+        assert not is_course_image(SimpleNamespace(**course | other))
     assert not is_course_image(SimpleNamespace(name="rocket"))
 
 

@@ -36,7 +36,7 @@ def test_other_code_than_the_plans_is_drift_and_the_cell_says_so(make_cell: Make
     record = read_record(tmp_path)
     assert record.lost
     assert record.error is not None
-    assert "the same command plans anew" in record.error["message"]
+    assert "the same command plans again" in record.error["message"]
 
 
 def test_a_module_of_other_code_that_is_imported_late_is_drift_and_the_cell_is_lost(

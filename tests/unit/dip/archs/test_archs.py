@@ -27,7 +27,7 @@ def a_network(arch: str, inputs: int, outputs: int, size: tuple[int, int], **set
         for column, channels in enumerate([(32, 3), (3, 3), (1, 1), (33, 1)])
     ],
 )
-def test_any_size_gives_a_image_of_that_size(arch: str, size: tuple[int, int], inputs: int, outputs: int) -> None:
+def test_any_size_gives_an_image_of_that_size(arch: str, size: tuple[int, int], inputs: int, outputs: int) -> None:
     """Any two of network, size and channels meet: the sizes of layers follow from no three of them."""
     network = a_network(arch, inputs, outputs, size)
     image = network(torch.rand(1, inputs, *size))
