@@ -1,4 +1,4 @@
-"""What is due now and then: messages, checkpoints, looks at a disk."""
+"""Actions that are due once in so many seconds: messages, checkpoints, checks for a file."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ __all__ = ["Every"]
 
 
 class Every:
-    """Whether something is due that happens at most once in so many seconds; made when the time begins to count.
+    """Whether an action is due that happens at most once in so many seconds. The time counts from its construction.
 
     Args:
-        seconds: Between two times; 0 for always.
-        now: Whether it is due at once.
+        seconds: Time between two actions; 0 for always.
+        now: Whether the first one is due at once.
 
     Example:
         >>> each_hour = Every(3600, now=True)
@@ -32,5 +32,5 @@ class Every:
         return True
 
     def restart(self) -> None:
-        """Count from now, as after something that happened out of turn."""
+        """Count the time from now, as after an action that was not due."""
         self._last = time.monotonic()

@@ -10,6 +10,7 @@
     ├── WeightsError       network weights that cannot be had or are not the published ones
     ├── ModelError         a trained model that cannot be used, or is another than the one wanted
     ├── RecordError        a record on disk that cannot be trusted
+    │   └── OutdatedError  a record or plan of an older version of this package
     ├── CheckpointError    a checkpoint on disk that cannot be trusted
     ├── LeaseError         a cell that another process has, or has taken over
     ├── DriftError         a worker that is not what the plan was made with
@@ -39,6 +40,7 @@ __all__ = [
     "LaunchError",
     "LeaseError",
     "ModelError",
+    "OutdatedError",
     "RecordError",
     "WeightsError",
     "check_choice",
@@ -118,6 +120,10 @@ class ModelError(DipStagesError):
 
 class RecordError(DipStagesError):
     """A record that is truncated, of another schema, or not a record."""
+
+
+class OutdatedError(RecordError):
+    """A record or plan that an older version of this package wrote."""
 
 
 class CheckpointError(DipStagesError):

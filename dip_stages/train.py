@@ -1,33 +1,33 @@
 """Trains the model of ``method=ddpm``: ``python -m dip_stages.train``.
 
-A cell that needs a model trains it by itself; this command does so beforehand, and draws samples from it.
+A cell that needs a model trains it itself; this command trains it in advance, and draws samples from it.
 """
 
 from __future__ import annotations
 
 import argparse
 import logging
-import signal
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dip_stages.cells.allocator import keep_freed_memory
+from dip_stages.clock import Every
 from dip_stages.errors import ConfigError, DipStagesError, Interrupted
+from dip_stages.sweep.interrupts import Interrupts
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
-__all__ = ["SHEET", "main"]
+__all__ = ["main"]
 
-SHEET = "samples.png"
+_SHEET = "samples.png"
 
 _SAMPLES, _SAMPLES_SEED = 16, 0
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Train the model of a configuration, if it is not there yet, and draw samples from it."""
+    """Train the model of a configuration, unless it is trained already, and draw samples from it."""
     parser = argparse.ArgumentParser(
         prog="python -m dip_stages.train",
         description="Train the model that method=ddpm asks for, if it is not there yet, and draw samples from it.",
@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         _train_and_draw(given.settings)
     except (Interrupted, KeyboardInterrupt):
-        sys.stderr.write("interrupted; the same command goes on\n")
+        sys.stderr.write("interrupted; the same command resumes\n")
         sys.exit(130)
     except (DipStagesError, OSError) as error:
         sys.stderr.write(f"{error}\n")
@@ -62,7 +62,7 @@ def _train_and_draw(overrides: Sequence[str]) -> None:
     check_training(config.method.training)
     if config.method.model is not None:
         check_model(Path(config.method.model).expanduser(), training_settings(config.method.training, channels))
-    # Nothing above took the time that torch and diffusers take.
+    # What is above needs neither torch nor diffusers, which take seconds to import.
     import torch
 
     from dip_stages.cells.hardware import build_accelerator
@@ -73,50 +73,40 @@ def _train_and_draw(overrides: Sequence[str]) -> None:
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     if config.runtime.threads is not None:
         torch.set_num_threads(config.runtime.threads)
-    told = _Told()
-    model, folder = trained(
-        config.method,
-        channels,
-        models_folder(Path(str(composed.outputs))),
-        accelerator=build_accelerator(config.runtime.accelerator),
-        checkpoint_every=config.runtime.checkpoint_every,
-        should_stop=told.stopped,
-        on_progress=told.training,
-    )
-    if not (folder / SHEET).exists():
-        drawn = model.sample(_SAMPLES, generator(_SAMPLES_SEED), told.sampling)
-        images = drawn.permute(0, 2, 3, 1).cpu().numpy()
-        plot_samples(folder / SHEET, images, title=f"{_SAMPLES} samples of {folder.name}")
+    with Interrupts("the training writes a checkpoint and stops") as interrupts:
+        progress = _Progress(interrupts.should_stop)
+        model, folder = trained(
+            config.method,
+            channels,
+            models_folder(Path(str(composed.outputs))),
+            accelerator=build_accelerator(config.runtime.accelerator),
+            checkpoint_every=config.runtime.checkpoint_every,
+            should_stop=interrupts.should_stop,
+            on_progress=progress.training,
+        )
+        if not (folder / _SHEET).exists():
+            drawn = model.sample(_SAMPLES, generator(_SAMPLES_SEED), progress.sampling)
+            images = drawn.permute(0, 2, 3, 1).cpu().numpy()
+            plot_samples(folder / _SHEET, images, title=f"{_SAMPLES} samples of {folder.name}")
     sys.stdout.write(f"{folder}\n")
 
 
-class _Told:
-    """Says how far it is, every ten seconds, and hears when it is to stop."""
+class _Progress:
+    """Prints how far training and sampling are, every ten seconds."""
 
-    def __init__(self, every: float = 10.0) -> None:
-        self._every, self._last, self._asked = every, time.monotonic(), False
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._hear)
-
-    def _hear(self, number: int, _: object) -> None:
-        if self._asked:
-            sys.exit(128 + number)
-        self._asked = True
-
-    def stopped(self) -> bool:
-        return self._asked
+    def __init__(self, should_stop: Callable[[], bool], every: float = 10.0) -> None:
+        self._should_stop, self._print = should_stop, Every(every)
 
     def training(self, iteration: int, iterations: int, loss: float) -> None:
-        self._say(f"iteration {iteration} of {iterations}, loss {loss:.4f}")
+        self._write(f"iteration {iteration} of {iterations}, loss {loss:.4f}")
 
     def sampling(self, step: int, steps: int) -> None:
-        if self._asked:
+        if self._should_stop():
             raise Interrupted("asked to stop")
-        self._say(f"samples: step {step} of {steps}")
+        self._write(f"samples: step {step} of {steps}")
 
-    def _say(self, text: str) -> None:
-        if time.monotonic() - self._last >= self._every:
-            self._last = time.monotonic()
+    def _write(self, text: str) -> None:
+        if self._print.due():
             sys.stderr.write(f"{text}\n")
 
 

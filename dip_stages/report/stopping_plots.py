@@ -1,4 +1,4 @@
-"""Plots of the stopping rules: how far from the peak each stopped."""
+"""Plots of the stopping rules: the gap between the peak and the iteration that each chose."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _GAPS = (0, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20)
 
 
 def plot_gaps(monitors: pd.DataFrame, path: Path) -> bool:
-    """Draw how far from the peak each monitor would have stopped: a dot a fit, a mark their mean.
+    """Draw the gap to the peak of each monitor: a dot a fit, a mark their mean.
 
-    The gap, PSNR of the average at the best iteration of the same fit less that at the iteration chosen, needed the
-    clean image. Rules that look at it themselves are left out.
+    The gap is the PSNR of the average at the best iteration of the same fit, less that at the chosen iteration; it
+    needed the clean image. Rules that see the clean image themselves are left out.
 
     Args:
         monitors: From :func:`dip_stages.report.load_readings`.
-        path: Where the figure goes.
+        path: Where the plot goes; the same as SVG goes beside it.
 
     Returns:
         Whether there was anything to draw.

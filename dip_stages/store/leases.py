@@ -1,10 +1,10 @@
 """Leases: which process computes a cell, so that several drivers can share a sweep's folder. Torch-free.
 
-A lease is a file ``lease.<generation>`` in the cell's folder. It is made with a hard link, which succeeds for one
-process alone, on one machine and on a shared disk. A lease is alive while its process is. Another process on the same
-machine checks that directly; on another machine it checks that the lease's modification time is at most :data:`EXPIRY`
-old, by the file system's own clock. A process takes over a dead lease by making the next generation, and removes
-nothing before that: of two processes that find the lease dead at the same time, only one gets the cell.
+A lease is a file ``lease.<generation>`` in the cell's folder, made with a hard link, which a file system grants to one
+process alone, on one machine and over a shared disk. It is alive as long as its process is. On the same machine the
+process is looked up; on another one, the lease's modification time must have changed within :data:`EXPIRY`, by the file
+system's own clock. A dead lease is taken over by making the next generation, never by removing it first, so two
+processes that find it at once cannot both have it.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from dip_stages.errors import LeaseError
 if TYPE_CHECKING:
     from types import TracebackType
 
-__all__ = ["EXPIRY", "Holder", "Lease", "holder", "is_running"]
+__all__ = ["EXPIRY", "Holder", "Lease", "holder"]
 
 EXPIRY = 120.0
-"""Seconds after which the lease of another machine is dead if its modification time has not changed."""
+"""Seconds after which the lease of another machine is dead, if its modification time has not changed."""
 
 HEARTBEAT = 5.0
 """Seconds between two updates of a lease's modification time."""
@@ -43,10 +43,10 @@ class Holder:
     """The process that has a lease.
 
     Attributes:
-        host: Identifies the machine since its start, and the namespace of its process numbers.
+        host: The machine since its last start, and the namespace of its process numbers.
         name: The machine's name, for people.
         pid: The process.
-        start: When the process started, in its machine's units: process numbers are used again.
+        start: When the process started, by its machine's clock, since process numbers are reused.
         token: Unique to this lease.
     """
 
@@ -90,12 +90,12 @@ class Lease:
     ) -> None:
         self._ended.set()
         if self.held():
-            for _, path in _leases(self.folder):  # ours, the highest, is removed last
+            for _, path in _leases(self.folder):  # ours is the highest and is removed last
                 with suppress(OSError):
                     path.unlink(missing_ok=True)
 
     def held(self) -> bool:
-        """Return whether this process still has the cell; another takes it over if this one is suspended for long."""
+        """Return whether no other process has taken the cell over, as one may if this one was suspended for long."""
         leases = _leases(self.folder)
         return bool(leases) and leases[-1][1] == self._path and _read(self._path) == self._me
 
@@ -117,20 +117,12 @@ class Lease:
 
 
 def holder(folder: Path) -> tuple[Holder | None, bool] | None:
-    """Return the holder of the last lease on a cell and whether that lease is alive; None if there is no lease.
-
-    The holder is None if the lease cannot be read.
-    """
+    """Return who has, or had, a cell, and whether that lease is alive; None without a lease."""
     leases = _leases(folder)
     if not leases:
         return None
     path = leases[-1][1]
     return _read(path), _alive(path)
-
-
-def is_running(pid: int, start: str) -> bool:
-    """Return whether process ``pid`` runs on this machine and is the one that started at ``start``."""
-    return _start(pid) == start
 
 
 def _create(path: Path, text: str) -> None:
@@ -176,7 +168,7 @@ def _read(path: Path) -> Holder | None:
 def _alive(path: Path) -> bool:
     who = _read(path)
     if who is not None and who.host == _host():
-        return is_running(who.pid, who.start)
+        return _start(who.pid) == who.start
     try:
         return _age(path) < EXPIRY
     except FileNotFoundError:
@@ -184,13 +176,13 @@ def _alive(path: Path) -> bool:
 
 
 def _age(path: Path) -> float:
-    """Return the seconds since a file was touched, by its own file system's clock: machines' clocks differ."""
+    """Return the seconds since a file was touched, by its file system's clock, since machines' clocks differ."""
     moved = path.stat().st_mtime
     probe = path.with_name(f".clock.{os.getpid()}.{threading.get_ident()}")
     try:
         probe.touch()
         return probe.stat().st_mtime - moved
-    except PermissionError:  # status of another user's sweep
+    except PermissionError:  # the sweep of another user is only watched
         return time.time() - moved
     except OSError as error:
         if error.errno != errno.EROFS:
@@ -209,7 +201,7 @@ def _busy(path: Path) -> LeaseError:
 
 @functools.cache
 def _host() -> str:
-    """Return what identifies this machine since its start, and the namespace of its process numbers."""
+    """Return a text that differs between machines, their starts, and the namespaces of their process numbers."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
         return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
@@ -218,7 +210,7 @@ def _host() -> str:
 
 
 def _start(pid: int) -> str | None:
-    """Return when a process started, or None if it has ended; a zombie has."""
+    """Return when a process started, or None if it has ended; a zombie has ended too."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
     except FileNotFoundError:

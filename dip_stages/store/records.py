@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from dip_stages.errors import RecordError
+from dip_stages.errors import OutdatedError, RecordError
 from dip_stages.store.files import replacing, write_text
 from dip_stages.store.hashing import content_sha256
 from dip_stages.store.statuses import RecordStatus
@@ -46,6 +46,7 @@ __all__ = [
     "SCHEMA",
     "Record",
     "digest",
+    "other_schema",
     "parse_record",
     "read_json",
     "read_record",
@@ -111,7 +112,8 @@ def read_record(folder: Path) -> Record:
 
     Raises:
         FileNotFoundError: If there is none: the cell has not ended.
-        RecordError: If it is truncated, altered, of another schema, or lacks a field.
+        RecordError: If it is truncated, altered, of another schema, or lacks a field; of an older schema it is an
+            :class:`~dip_stages.errors.OutdatedError`.
     """
     path = folder / RECORD
     with open(path, "rb") as file:  # noqa: PTH123 - a third less time than pathlib's, and there may be thousands
@@ -126,7 +128,7 @@ def parse_record(path: Path, content: bytes) -> Record:
     """
     values = _parsed(path, content)
     if values.get("schema") != SCHEMA:
-        raise RecordError(_of_another_version(values.get("schema"), SCHEMA), setting=path)
+        raise other_schema(path, values.get("schema"), SCHEMA)
     checksum = values.pop("checksum", None)
     wanted = {f.name for f in dataclasses.fields(Record)}
     if values.keys() != wanted:
@@ -141,9 +143,11 @@ def parse_record(path: Path, content: bytes) -> Record:
     return Record(**values | {"status": RecordStatus(status)})
 
 
-def _of_another_version(got: object, ours: int) -> str:
-    older = isinstance(got, int) and got < ours
-    return f"of {'an older' if older else 'another'} version of dip_stages (schema {got}, not {ours})"
+def other_schema(path: Path, got: object, ours: int) -> RecordError:
+    """Return the error about a file of another schema: an :class:`OutdatedError` if that is an older one."""
+    if isinstance(got, int) and got < ours:
+        return OutdatedError(f"of an older version of dip_stages (schema {got}, not {ours})", setting=path)
+    return RecordError(f"of another version of dip_stages (schema {got}, not {ours})", setting=path)
 
 
 def write_json(path: Path, values: dict[str, Any]) -> None:

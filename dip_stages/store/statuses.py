@@ -33,6 +33,8 @@ class CellStatus(StrEnum):
     """Its record cannot be read."""
     MISSING = "missing"
     """It is planned, and there is no record."""
+    OUTDATED = "outdated"
+    """Its record is of an older version of this package."""
 
 
 class OutcomeStatus(StrEnum):

@@ -1,4 +1,4 @@
-"""Jobs: the planned cell, as a worker gets it, whatever happens to ``conf/`` meanwhile. Torch-free."""
+"""Jobs: planned cells as workers get them, with the whole configuration: later edits of ``conf/`` change nothing."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ __all__ = ["Job", "plain", "read_job"]
 
 @dataclass(frozen=True)
 class Job:
-    """A cell to compute, where, and what it was planned with.
+    """A cell that is handed to a worker.
 
     Attributes:
         id: The cell's.
-        folder: Where it lands.
+        folder: The cell's folder.
         axes: Its axes.
-        config: The whole planned configuration, plain.
+        config: The whole planned configuration, as plain values.
         code: The planner's :func:`~dip_stages.store.fingerprint.fingerprint`.
-        stale: Digest of the record that is there and does not count any more, or None.
+        stale: Digest of the record on disk that is to be replaced, or None.
         stop: A file whose appearance asks the fit to stop.
         sees_clean: Whether the fit is guided by the clean image.
     """
@@ -61,7 +61,7 @@ class Job:
         )
 
     def write(self, path: Path) -> None:
-        """Write the job as JSON; not flushed to disk, since what a power cut loses is planned anew."""
+        """Write the job as JSON; not flushed to disk, since the next run writes it again."""
         path.write_text(json.dumps(vars(self)), encoding="utf-8")
 
     def cell(self) -> Cell:
@@ -81,11 +81,11 @@ class Job:
         return cell
 
     def failure(self, kind: str, message: str, *, lost: bool) -> Record:
-        """Return the record of a cell that could not write its own: its worker died, or never began.
+        """Return the record of a cell that could not write its own: its worker died, or did not begin.
 
         Args:
-            kind: What happened: an exception's name or a signal's.
-            message: The same for people.
+            kind: Name of the exception or the signal.
+            message: The cause, for people.
             lost: Whether the same command runs the cell again.
         """
         now = datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,4 +1,4 @@
-"""A run: the jobs of one driver, in a folder of its own, ``<sweep>/runs/<token>``, that all machines can read."""
+"""A run: the jobs of one driver, in the folder ``<sweep>/runs/<token>``, which all machines can read."""
 
 from __future__ import annotations
 
@@ -50,12 +50,12 @@ class Run:
         return self.folder / STOP
 
     def write(self, jobs: Iterable[Job]) -> None:
-        """Write jobs where any process of any machine finds them."""
+        """Write jobs into the folder, where the processes of all machines read them."""
         for job in jobs:
             job.write(job_path(self.root, self.token, Path(job.folder).name))
 
     def clean(self) -> None:
-        """Remove the folders of the runs whose driver and Slurm jobs are gone, and this one's: all its jobs ended."""
+        """Remove this run's folder, and those of runs whose driver and Slurm jobs have ended."""
         live = Queue(self.root).runs
         for folder in (self.root / RUNS).iterdir():
             lease = holder(folder)
@@ -64,5 +64,5 @@ class Run:
 
 
 def job_path(root: Path, token: str, cell_folder: str) -> Path:
-    """Return where the job of a cell is."""
+    """Return the file of a cell's job."""
     return root / RUNS / token / f"{cell_folder}.json"

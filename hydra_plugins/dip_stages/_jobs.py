@@ -1,4 +1,4 @@
-"""What the launchers share; Hydra does not scan a module whose name begins with an underscore."""
+"""Common parts of the launchers; Hydra does not scan a module whose name begins with an underscore."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ class JobsLauncher(Launcher):
     config: DictConfig
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Take what Hydra gives; the cells come as jobs, so neither context nor task function is needed."""
+        """Store the config; the cells come as jobs, so neither context nor task function is needed."""
         del hydra_context, task_function
         self.config = config
 
 
 def planned_jobs(config: DictConfig, job_overrides: Sequence[Sequence[str]]) -> list[Path]:
-    """Return where the planned jobs of Hydra's jobs are, absolute.
+    """Return the absolute paths of the planned jobs that Hydra's jobs stand for.
 
     Raises:
-        CompactHydraException: If another sweeper than ours asks: it plans nothing.
+        CompactHydraException: If another sweeper than ``grids``, which plans nothing, launches them.
     """
     from dip_stages.workers.run_folder import job_path
 
@@ -40,14 +40,14 @@ def planned_jobs(config: DictConfig, job_overrides: Sequence[Sequence[str]]) -> 
     for overrides in job_overrides:
         values = dict(override.split("=", 1) for override in overrides)
         if "+sweep.run" not in values:
-            # Hydra shows this one without a traceback.
+            # Hydra prints this exception without a traceback.
             raise CompactHydraException("this launcher runs what hydra/sweeper=grids plans; allowed: that sweeper")
         paths.append(job_path(root, values["+sweep.run"], values["hydra.sweep.subdir"]))
     return paths
 
 
 def returned(outcomes: Sequence[Mapping[str, Any]]) -> list[JobReturn]:
-    """Return outcomes as Hydra wants them."""
+    """Return outcomes, as plain values, in Hydra's type."""
     returns = []
     for outcome in outcomes:
         job = JobReturn(status=JobStatus.COMPLETED)

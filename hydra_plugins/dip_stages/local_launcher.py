@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class LocalLauncher(_jobs.JobsLauncher):
-    """Runs what the sweeper ``grids`` planned; ``conf/hydra/launcher/local.yaml`` says what the settings are."""
+    """Runs what the sweeper ``grids`` planned; ``conf/hydra/launcher/local.yaml`` describes the settings."""
 
     def __init__(self, workers: int | None = None, together: int = 1, gpus: Sequence[int | str] | None = None) -> None:
         self.workers = None if workers is None else _jobs.whole("workers", workers)
@@ -24,17 +24,17 @@ class LocalLauncher(_jobs.JobsLauncher):
         self.gpus = None if gpus is None else [str(gpu) for gpu in gpus]
 
     def import_ahead(self, threads: int) -> None:
-        """Let what workers with a number of threads need be imported while their cells are planned."""
+        """Start the imports of workers with a number of threads while their cells are planned."""
         from dip_stages.workers.fork_client import import_ahead
 
         import_ahead(threads)
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """Compute the cells of these jobs and return what came of each."""
+        """Compute the cells of these jobs and return their outcomes."""
         del initial_job_idx
         from dip_stages.workers.jobs import read_job
         from dip_stages.workers.pool import Pool
 
         jobs = [read_job(path) for path in _jobs.planned_jobs(self.config, job_overrides)]
         outcomes = Pool(jobs, workers=self.workers, gpus=self.gpus, together=self.together).run()
-        return _jobs.returned([vars(outcome) for outcome in outcomes])
+        return _jobs.returned([outcome.plain() for outcome in outcomes])

@@ -1,6 +1,6 @@
-"""``hydra/launcher=ray``: cells as tasks of a Ray cluster, one of this machine or one that is there.
+"""``hydra/launcher=ray``: cells as tasks of a Ray cluster, a local one or one that runs.
 
-Hydra's own launcher of that name loses all results when one task fails, and holds cloudpickle back. Thin and
+Hydra's own launcher of that name loses all results when one task fails, and needs an old cloudpickle. Thin and
 torch-free: Hydra imports this module at every start of every Hydra application.
 """
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class RayLauncher(_jobs.JobsLauncher):
-    """Runs what the sweeper ``grids`` planned; ``conf/hydra/launcher/ray.yaml`` says what the settings are."""
+    """Runs what the sweeper ``grids`` planned; ``conf/hydra/launcher/ray.yaml`` describes the settings."""
 
     def __init__(
         self,
@@ -45,7 +45,7 @@ class RayLauncher(_jobs.JobsLauncher):
         }
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """Run the cells of these jobs and return what came of each."""
+        """Run the cells of these jobs and return their outcomes."""
         del initial_job_idx
         from dip_stages.workers.ray import run_on_ray
 

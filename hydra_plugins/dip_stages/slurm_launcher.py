@@ -1,7 +1,7 @@
-"""``hydra/launcher=submitit_slurm`` and its kin: cells as Slurm jobs, through submitit.
+"""``hydra/launcher=submitit_slurm``, ``submitit_slurm_gpu``, ``submitit_local``: cells as Slurm jobs, with submitit.
 
 Hydra's own launcher of that name stops waiting at the first job that fails, cannot leave jobs to the cluster, and makes
-a job of every cell; the settings that both have are called alike. Thin and torch-free: Hydra imports this module at
+a Slurm job of every cell; settings that both have are named alike. Thin and torch-free: Hydra imports this module at
 every start of every Hydra application.
 """
 
@@ -19,14 +19,13 @@ if TYPE_CHECKING:
     from hydra.core.utils import JobReturn
 
 _OF_SLURM = (
-    "partition", "qos", "account", "constraint", "nodelist", "exclude", "gres", "gpus_per_task", "cpus_per_gpu",
-    "mem_per_cpu", "mem_per_gpu", "comment", "signal_delay_s", "array_parallelism", "additional_parameters", "setup",
-    "use_srun", "srun_args",
+    "partition", "qos", "account", "constraint", "gres", "signal_delay_s", "array_parallelism", "additional_parameters",
+    "setup",
 )  # fmt: skip
 
 
 class SlurmLauncher(_jobs.JobsLauncher):
-    """Runs what the sweeper ``grids`` planned; ``conf/hydra/launcher/submitit_slurm.yaml`` has the settings."""
+    """Runs what the sweeper ``grids`` planned; ``conf/hydra/launcher/submitit_slurm.yaml`` describes the settings."""
 
     def __init__(
         self,
@@ -53,11 +52,11 @@ class SlurmLauncher(_jobs.JobsLauncher):
 
     @property
     def outlives_driver(self) -> bool:
-        """Whether jobs go on when the driver is gone."""
+        """Whether jobs keep running when the driver has ended."""
         return self.cluster == "slurm"
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """Submit the cells of these jobs and, unless they are left to the cluster, return what came of each."""
+        """Submit the cells of these jobs and return their outcomes, unless they are left to the cluster."""
         del initial_job_idx
         from dip_stages.workers.slurm import Submission, run_on_slurm
 

@@ -1,7 +1,7 @@
 """The fault campaign: real sweeps, killed, filled, truncated and raced at random, then finished by the same command.
 
 ``python -m tests.faults.campaign --kills 200 --each 20 --table docs/faults.md``; a seeded short version is a test. Each
-run ends in the same check: every planned cell has one record, done, whose figures and curves are those of the
+run ends in the same check: every planned cell has one record, done, whose metrics and curves are those of the
 undisturbed sweep, bit for bit.
 """
 
@@ -41,19 +41,19 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 class BrokenPromiseError(AssertionError):
-    """Something that the project promises not to happen."""
+    """A fault had an effect that the project promises to prevent."""
 
 
 @dataclass
 class Bench:
-    """Where sweeps are disturbed, and what the undisturbed one gave."""
+    """Settings of the campaign, and the results of an undisturbed sweep."""
 
     rng: random.Random
     lanes: int = 1
     in_a_row: int = 10
     """Kills of one sweep before it may finish."""
     seconds: float = 10.0
-    """What an undisturbed sweep takes, as many at a time as there are lanes: faults strike within that."""
+    """Duration of an undisturbed sweep when ``lanes`` run at once: faults are injected within that time."""
     expected: dict[str, Any] = field(default_factory=dict)
 
     def command(self, *further: str) -> list[str]:
@@ -76,37 +76,37 @@ class Bench:
 
     def run(self, folder: Path, *further: str, **environment: str) -> tuple[int, str]:
         process = self.start(folder, *further, **environment)
-        said = finished(process)
-        return process.returncode, said
+        output = finished(process)
+        return process.returncode, output
 
     def complete(self, folder: Path, *further: str) -> str:
-        """Give the same command, which must finish the sweep, and check what it left."""
-        code, said = self.run(folder, *further)
-        ensure(code == 0, f"exit code {code}", said)
-        self.check(folder, said)
-        return said
+        """Run the same command, which must finish the sweep, and check the results."""
+        code, output = self.run(folder, *further)
+        ensure(code == 0, f"exit code {code}", output)
+        self.check(folder, output)
+        return output
 
-    def check(self, folder: Path, said: str = "") -> None:
+    def check(self, folder: Path, output: str = "") -> None:
         found = results(folder)
-        ensure(found.keys() == self.expected.keys(), f"cells {sorted(found)}", said)
+        ensure(found.keys() == self.expected.keys(), f"cells {sorted(found)}", output)
         for cell, values in found.items():
             differing = [key for key in values if values[key] != self.expected[cell][key]]
-            ensure(not differing, f"{cell}: other {differing}", said)
+            ensure(not differing, f"{cell}: other {differing}", output)
 
 
-def ensure(holds: bool, what: str, said: str = "") -> None:
+def ensure(holds: bool, what: str, output: str = "") -> None:
     if not holds:
-        raise BrokenPromiseError(f"{what}\n{said}")
+        raise BrokenPromiseError(f"{what}\n{output}")
 
 
 def finished(process: subprocess.Popen[str], timeout: float = 180) -> str:
-    said, _ = process.communicate(timeout=timeout)
-    ensure("Traceback" not in said, "a traceback", said)
-    return said
+    output, _ = process.communicate(timeout=timeout)
+    ensure("Traceback" not in output, "a traceback", output)
+    return output
 
 
 def results(folder: Path) -> dict[str, Any]:
-    """Return what counts of every record, by cell; twice the same cell is a fault."""
+    """Return what is compared of every record, by cell; two records of one cell are a broken promise."""
     found: dict[str, Any] = {}
     for path in sorted((folder / "outputs" / "faults").glob("*/record.json")):
         record = json.loads(path.read_text())
@@ -162,10 +162,10 @@ def killed(bench: Bench, folder: Path, whom: str) -> bool:
         return False
     for pid in victims:
         kill(pid)
-    said = finished(process)
+    output = finished(process)
     if whom in ("worker", "fork server"):
-        ensure(process.returncode in (0, 1), f"exit code {process.returncode}", said)
-        ensure("Written to" in said, "no report", said)
+        ensure(process.returncode in (0, 1), f"exit code {process.returncode}", output)
+        ensure("Written to" in output, "no report", output)
     return True
 
 
@@ -176,7 +176,7 @@ def wait(seconds: float, process: subprocess.Popen[str]) -> None:
 
 
 def kills(bench: Bench, folder: Path, whom: str) -> int:
-    """Kill until the sweep is done in spite of it; each kill is followed by the same command."""
+    """Kill until the sweep is done; each kill is followed by the same command."""
     count = 0
     while count < bench.in_a_row and (struck := killed(bench, folder, whom)):
         count += struck
@@ -192,25 +192,27 @@ def terminated(bench: Bench, folder: Path) -> int:
     wait(bench.instant(), process)
     process.send_signal(signal.SIGTERM)
     begun = time.monotonic()
-    said = finished(process)
+    output = finished(process)
     took = time.monotonic() - begun
     if process.returncode == 0:
         return 0
-    ensure(process.returncode in (143, -signal.SIGTERM), f"exit code {process.returncode}", said)
+    ensure(process.returncode in (143, -signal.SIGTERM), f"exit code {process.returncode}", output)
     if process.returncode == 143:
-        ensure(took < 10 * bench.lanes, f"{took:.1f} s to stop", said)
-        ensure("To go on:" in said and "python -m dip_stages -m" in said, "no command to go on", said)
+        ensure(took < 10 * bench.lanes, f"{took:.1f} s to stop", output)
+        ensure("To resume:" in output and "python -m dip_stages -m" in output, "no command to resume", output)
     bench.complete(folder)
     return 1
 
 
-def injected(bench: Bench, folder: Path, kind: str, says: str) -> int:
+def injected(bench: Bench, folder: Path, kind: str, message: str) -> int:
     fault = f"{kind}:1:{bench.rng.randrange(0, 75)}"
-    code, said = bench.run(folder, DIP_FAULT=fault, PYTHONPATH=f"{INJECTED}{os.pathsep}{ROOT}")
-    ensure(code == 1, f"exit code {code} after {fault}", said)
-    ensure("2 of 4 cells failed" in said and says in said and "Written to" in said, "failures not listed", said)
-    code, said = bench.run(folder)
-    ensure(code == 1 and "nothing to do" in said, "what failed by itself ran unasked", said)
+    code, output = bench.run(folder, DIP_FAULT=fault, PYTHONPATH=f"{INJECTED}{os.pathsep}{ROOT}")
+    ensure(code == 1, f"exit code {code} after {fault}", output)
+    ensure(
+        "2 of 4 cells failed" in output and message in output and "Written to" in output, "failures not listed", output
+    )
+    code, output = bench.run(folder)
+    ensure(code == 1 and "nothing to do" in output, "what failed by itself ran unasked", output)
     bench.complete(folder, "sweep.retry_failed=true")
     return 1
 
@@ -220,10 +222,10 @@ def truncated_record(bench: Bench, folder: Path) -> int:
     path = bench.rng.choice(sorted((folder / "outputs" / "faults").glob("*/record.json")))
     path.write_bytes(path.read_bytes()[: bench.rng.randrange(path.stat().st_size)])
     untouched = {p: p.stat().st_mtime_ns for p in path.parent.parent.glob("*/record.json") if p != path}
-    said = bench.complete(folder)
-    ensure(f"{path.parent.name}/record.json: truncated" in said, "not named", said)
-    ensure(all(p.stat().st_mtime_ns == time for p, time in untouched.items()), "others ran again", said)
-    ensure(path.with_name("record.json.broken").exists(), "not set aside", said)
+    output = bench.complete(folder)
+    ensure(f"{path.parent.name}/record.json: truncated" in output, "not named", output)
+    ensure(all(p.stat().st_mtime_ns == time for p, time in untouched.items()), "others ran again", output)
+    ensure(path.with_name("record.json.broken").exists(), "not set aside", output)
     return 1
 
 
@@ -248,15 +250,19 @@ def truncated_checkpoint(bench: Bench, folder: Path) -> int:
 
 
 def full_disk(bench: Bench, folder: Path) -> int:
-    """Fill a small file system at a random instant, empty it again, and give the same command."""
+    """Fill a small file system at a random instant, empty it again, and run the same command."""
     with small_disk(folder / "outputs") as disk:
         process = bench.start(folder)
         wait(bench.instant(), process)
         fill(disk / "ballast")
-        said, _ = process.communicate(timeout=180)
-        ensure("Traceback (most" not in said or "No space left" in said, "a traceback of something else", said)
+        output, _ = process.communicate(timeout=180)
+        ensure("Traceback (most" not in output or "No space left" in output, "a traceback of something else", output)
         hit = process.returncode != 0
-        ensure(not hit or "No space left on device" in said or "unwritten" in said, "the full disk is not named", said)
+        ensure(
+            not hit or "No space left on device" in output or "unwritten" in output,
+            "the full disk is not named",
+            output,
+        )
         (disk / "ballast").unlink()
         bench.complete(folder)
     return int(hit)
@@ -287,8 +293,8 @@ def two_drivers(bench: Bench, folder: Path) -> int:
     wait(bench.instant(), first)
     second = bench.start(folder)
     for process in (first, second):
-        said = finished(process)
-        ensure(process.returncode == 0, f"exit code {process.returncode}", said)
+        output = finished(process)
+        ensure(process.returncode == 0, f"exit code {process.returncode}", output)
     bench.check(folder)
     return 1
 
@@ -313,14 +319,14 @@ SHARES = {
     "kill -9 of both": 0.4,
     "kill -9 of the fork server": 0.1,
 }
-"""Of the kills; a worker's and its server's take the longest, since their driver goes on to the end."""
+"""Of the kills; a worker's and its server's take the longest, since their driver runs to the end."""
 
 
 def undisturbed(bench: Bench) -> None:
     with tempfile.TemporaryDirectory() as folder:
         begun = time.monotonic()
-        code, said = bench.run(Path(folder))
-        ensure(code == 0, f"exit code {code}", said)
+        code, output = bench.run(Path(folder))
+        ensure(code == 0, f"exit code {code}", output)
         bench.seconds = (time.monotonic() - begun) * (1 + bench.lanes) / 2
         bench.expected = results(Path(folder))
     ensure(len(bench.expected) == CELLS, f"{len(bench.expected)} cells")
@@ -329,7 +335,7 @@ def undisturbed(bench: Bench) -> None:
 def campaign(
     wanted: dict[str, int], *, seed: int, lanes: int, minutes: float, in_a_row: int = 10
 ) -> tuple[Counter[str], dict[str, list[str]]]:
-    """Disturb sweeps until each kind has struck as often as wanted; return the counts and what was broken."""
+    """Disturb sweeps until each kind of fault was injected as often as wanted; return counts and broken promises."""
     first = Bench(random.Random(seed), lanes, in_a_row)
     undisturbed(first)
     struck: Counter[str] = Counter()

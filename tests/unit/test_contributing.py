@@ -162,6 +162,6 @@ def test_a_call_passes_the_functions_of_the_walk_from_launch_to_run_cell(
         worker.stdin.close()
         stacks.append(worker.stderr.read().splitlines())
     passed: list[Any] = [name.rpartition(".")[2] for stack in stacks for name in stack]
-    said = re.findall(r"^(?:worker)? +(\d) [\w.]*\.(\w+)", WALK, re.MULTILINE)
-    assert [name for _, name in said] == passed
-    assert len(said) < 8
+    walk = re.findall(r"^(?:worker)? +(\d) [\w.]*\.(\w+)", WALK, re.MULTILINE)
+    assert [name for _, name in walk] == passed
+    assert len(walk) < 8

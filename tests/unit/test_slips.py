@@ -254,7 +254,7 @@ COMMANDS = [
     (
         "dip_stages -m sweep.detach=true",
         (
-            "sweep.detach: got true with hydra/launcher=local, whose jobs go with the driver; allowed: "
+            "sweep.detach: got true with hydra/launcher=local, whose jobs end with the driver; allowed: "
             "hydra/launcher=submitit_slurm, submitit_slurm_gpu"
         ),
     ),

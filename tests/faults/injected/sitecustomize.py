@@ -1,4 +1,4 @@
-"""Puts faults into workers whose PYTHONPATH has this folder; the package itself knows nothing of them.
+"""Puts faults into workers whose PYTHONPATH has this folder; the package has no code for them.
 
 ``DIP_FAULT`` is ``<kind>:<seed>:<iteration>``: from that iteration on, cells of that seed become ``nan``, leave the
 process with ``exit``, or are killed with ``kill``.

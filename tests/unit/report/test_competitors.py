@@ -26,8 +26,9 @@ def test_tables_show_it_as_a_row_of_its_own(make_cell: MakeCell, tmp_path: Path)
     frame = load(tmp_path)
     table = comparison(frame, "none")
     assert table.method.tolist() == ["baseline", "tv (competitor)"]
-    row = table.iloc[1]
-    assert row["PSNR ours"] == pytest.approx(frame[frame.method == "tv (competitor)"].output_psnr.item())
+    row, ours = table.iloc[1], frame[frame.method == "tv"]
+    assert row["PSNR ours"] == pytest.approx(ours.output_psnr.item())
+    assert (ours.kind.item(), ours.sigma_source.item()) == ("competitor", "known")
     assert np.isnan(row["PSNR of average"])
     assert np.isnan(row["peak PSNR *"])
 

@@ -62,7 +62,7 @@ def test_cells_that_are_done_have_images_and_configuration_in_the_page(sweep: Sw
     assert [cell["sees_clean"] for cell in cells.values()] == [False, False, False, False, True]
 
 
-def test_the_page_asks_for_nothing_from_anywhere(sweep: Sweep) -> None:
+def test_the_page_loads_nothing_from_elsewhere(sweep: Sweep) -> None:
     text = re.sub(r'<script type="application/octet-stream".*?</script>', "", page_of(sweep), flags=re.S)
     assert not re.findall(r'(?:src|href)="(?!#|data:)[^"]*"', text)
     assert "default-src 'none'" in text

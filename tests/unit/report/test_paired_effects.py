@@ -7,7 +7,7 @@ from scipy.stats import bootstrap, wilcoxon
 
 from dip_stages.cells.identity import AXES
 from dip_stages.report.paired_effects import effect_of, effects, pairs_of
-from tests.reporting import BASELINE, cells, level
+from tests.reporting import BASELINE, PERCEPTUAL, cells, level
 
 
 def test_the_interval_is_scipys_percentile_bootstrap_where_each_image_has_one_pair() -> None:
@@ -21,7 +21,7 @@ def test_the_interval_is_scipys_percentile_bootstrap_where_each_image_has_one_pa
     assert (effect.pairs, effect.images) == (12, 12)
 
 
-def test_pairs_of_one_image_do_not_make_it_surer() -> None:
+def test_more_pairs_of_the_same_images_do_not_narrow_the_interval() -> None:
     names = ["a", "b", "c", "d"]
     once = effect_of([0.0, 1.0, 2.0, 3.0], names)
     often = effect_of([0.0, 1.0, 2.0, 3.0] * 10, names * 10)
@@ -42,7 +42,7 @@ def test_of_one_image_seeds_are_drawn_and_pairs_where_these_are_one_too() -> Non
     assert by_pair.high - by_pair.low < by_seed.high - by_seed.low
 
 
-def test_no_pair_has_no_effect_and_equal_pairs_have_none_to_be_sure_of() -> None:
+def test_no_pairs_have_no_effect_and_equal_pairs_an_effect_of_zero() -> None:
     assert effect_of([], []) is None
     effect = effect_of([0.0] * 8, list("abcdefgh"))
     assert effect is not None
@@ -59,7 +59,7 @@ def test_pairs_share_all_but_what_differs_and_holes_are_left_out() -> None:
     assert sorted(set(paired.image)) == ["astronaut", "coffee"]
 
 
-def test_what_could_be_either_of_two_cells_is_no_pair() -> None:
+def test_a_cell_that_fits_two_others_is_in_no_pair() -> None:
     frame = cells({}, {"scheduler": "scaled_linear"}, psnr=level)
     twice = pd.concat([frame, frame[frame.scheduler == "linear"]], ignore_index=True)
     on = [axis for axis in AXES if axis != "scheduler"]
@@ -67,8 +67,8 @@ def test_what_could_be_either_of_two_cells_is_no_pair() -> None:
 
 
 def test_an_axis_has_a_row_a_step_by_protocol() -> None:
-    kinds = [{"scheduler": s, "loss": x} for s in ("linear", "scaled_linear") for x in ("mse", "perceptual (random)")]
-    gains = {"scaled_linear": 0.5, "perceptual (random)": -2.0}
+    kinds = [{"scheduler": s, **loss} for s in ("linear", "scaled_linear") for loss in ({}, PERCEPTUAL)]
+    gains = {"scaled_linear": 0.5, "perceptual": -2.0}
     table = effects(cells(BASELINE, *kinds, psnr=lambda row: level(row, **gains)))
     assert table[["protocol", "axis", "from", "to", "pairs"]].to_numpy().tolist() == [
         ["renoised", "scheduler", "linear", "scaled_linear", 12],

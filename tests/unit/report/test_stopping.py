@@ -7,8 +7,8 @@ from PIL import Image
 
 from dip_stages import report
 from dip_stages.report.stopping import kinds, load_readings, stopping_table
-from dip_stages.store.records import write_json, write_record
-from tests.reporting import a_record, axes
+from dip_stages.store.records import write_record
+from tests.reporting import a_record, axes, plan_entry, write_plan
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -44,7 +44,7 @@ def a_monitored_cell(
         observation["recorruption"] = {"source": fit_sigma, "value": 0.1}
     changes = {"settings": settings} if settings else {}
     write_record(root / name, a_record(name, cell, 25.0, stopping=stopping, observation=observation, **changes))
-    return {"id": name, "folder": name, "axes": cell}
+    return plan_entry(name, cell)
 
 
 @pytest.fixture
@@ -64,8 +64,8 @@ def root(tmp_path: Path) -> Path:
         )
         for seed in (0, 1)
     ]
-    cells.append(a_monitored_cell(tmp_path, "unread", 2, {}, method="staged"))
-    write_json(tmp_path / "plan.json", {"schema": 2, "name": "x", "command": "", "cells": cells})
+    cells.append(a_monitored_cell(tmp_path, "unmonitored", 2, {}, method="staged"))
+    write_plan(tmp_path, cells)
     return tmp_path
 
 
@@ -87,14 +87,14 @@ def test_the_table_has_means_and_the_worst_the_nearest_rule_first(root: Path) ->
 
 
 def test_methods_are_compared_with_the_plain_baseline_under_the_same_rule_pair_by_pair(tmp_path: Path) -> None:
-    def read(psnr: float) -> dict[str, Any]:
+    def monitors_of(psnr: float) -> dict[str, Any]:
         rules = {"auto": psnr, "es_wmv": psnr - 1, "oracle": 31.0, "oracle_of_output": 31.0}
         return {label: choice(label, 100, 27.0, average) for label, average in rules.items()}
 
     for seed in (0, 1, 2):
-        a_monitored_cell(tmp_path, f"plain{seed}", seed, read(28.0 + seed))
+        a_monitored_cell(tmp_path, f"plain{seed}", seed, monitors_of(28.0 + seed))
     for seed, psnr in ((0, 28.5), (1, 28.75), (7, 40.0)):
-        a_monitored_cell(tmp_path, f"staged{seed}", seed, read(psnr), method="staged")
+        a_monitored_cell(tmp_path, f"staged{seed}", seed, monitors_of(psnr), method="staged")
     table = stopping_table(load_readings(tmp_path)).set_index(["method", "monitor"])
     for monitor in ("auto", "es_wmv"):
         assert table.loc[("staged", monitor), "PSNR vs baseline"] == 0.125
@@ -104,7 +104,7 @@ def test_methods_are_compared_with_the_plain_baseline_under_the_same_rule_pair_b
     assert {"protocol", "input"}.isdisjoint(table.reset_index().columns)
 
 
-def test_settings_that_differ_are_told_apart_null_among_them(tmp_path: Path) -> None:
+def test_settings_that_differ_separate_rows_null_among_them(tmp_path: Path) -> None:
     for seed, value in enumerate((None, None, 0.1)):
         settings = {"method": {"name": "baseline"}, "protocol": {"last_alpha": value}, "seed": seed}
         monitors = {name: choice("oracle", 9, 27.0, 30.0 + seed) for name in ("oracle", "oracle_of_output")}
@@ -174,15 +174,15 @@ def test_the_report_shows_it_and_marks_what_needs_the_clean_image(root: Path) ->
         assert figure.width > 500
 
 
-def test_kinds_of_cells_are_named_by_what_tells_them_apart(tmp_path: Path) -> None:
+def test_kinds_of_cells_are_named_by_what_differs(tmp_path: Path) -> None:
     rules = {"es_wmv": choice("es_wmv", 200, 26.0, 29.0)}
     a_monitored_cell(tmp_path, "plain", 0, rules)
     a_monitored_cell(tmp_path, "staged", 0, rules, method="staged")
     assert set(kinds(load_readings(tmp_path))) == {"baseline", "staged"}
 
 
-def test_a_sweep_that_nobody_read_has_no_such_table(tmp_path: Path) -> None:
-    a_monitored_cell(tmp_path, "unread", 0, {})
+def test_a_sweep_without_monitors_has_no_such_table(tmp_path: Path) -> None:
+    a_monitored_cell(tmp_path, "unmonitored", 0, {})
     assert load_readings(tmp_path).empty
     assert "would have stopped" not in report.report_sweep(tmp_path)
 

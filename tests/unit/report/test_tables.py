@@ -5,10 +5,10 @@ import pytest
 
 from dip_stages import report
 from dip_stages.report.tables import comparison, grid, protocols, reported, to_html, to_latex, to_markdown
-from tests.reporting import Sweep, axes
+from tests.reporting import PERCEPTUAL, Sweep, axes
 
 
-def test_the_reported_figures_are_the_course_reports() -> None:
+def test_the_reported_numbers_are_the_course_reports() -> None:
     table = reported().set_index("row")
     assert len(table) == 10
     assert list(table.loc["4", ["psnr", "ssim"]]) == [28.9212, 0.9905]
@@ -16,8 +16,8 @@ def test_the_reported_figures_are_the_course_reports() -> None:
     assert list(table.loc["5", ["beta_max", "scheduler", "loss"]]) == [0.02, "linear", "mse"]
 
 
-def test_ours_stand_beside_the_reported_figures_baselines_first(sweep: Sweep) -> None:
-    sweep.add(axes("staged", scheduler="scaled_linear", loss="perceptual (random)"), 27.0)
+def test_ours_are_beside_the_reported_numbers_baselines_first(sweep: Sweep) -> None:
+    sweep.add(axes("staged", scheduler="scaled_linear", **PERCEPTUAL), 27.0)
     sweep.add(axes("staged", arch="dncnn"), 24.0)
     sweep.add(axes("baseline"), 25.0)
     table = comparison(report.load(sweep.root), "renoised")
@@ -60,7 +60,7 @@ def test_a_table_a_protocol_each_with_the_baselines(sweep: Sweep) -> None:
     assert comparison(frame, "renoised")["PSNR ours"].tolist() == [25.0, 27.0]
 
 
-def test_what_was_reported_of_gaussian_noise_stands_beside_no_other(sweep: Sweep) -> None:
+def test_numbers_reported_of_gaussian_noise_are_beside_no_other(sweep: Sweep) -> None:
     sweep.add(axes("baseline"), 25.0)
     sweep.add(axes("baseline", noise="poisson"), 24.0)
     gaussian, poisson = comparison(report.load(sweep.root), "none").to_dict("records")
@@ -84,7 +84,7 @@ def test_the_grid_has_mean_and_deviation_over_seeds_and_images_and_marks_the_bes
     assert "best" not in to_markdown(table)
 
 
-def test_latex_and_html_escape_what_they_would_read_as_their_own() -> None:
+def test_latex_and_html_escape_their_own_characters() -> None:
     table = pd.DataFrame({"a_b": ["50% & $x_1$ {#}"], "<i>": ["a < b & c"]})
     latex = to_latex(table)
     assert r"a\_b & <i>" in latex

@@ -70,7 +70,7 @@ def test_the_lease_of_a_killed_process_is_dead_even_while_it_is_a_zombie(tmp_pat
     with pytest.raises(LeaseError):
         Lease(tmp_path)
     os.kill(process.pid, signal.SIGKILL)
-    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # dead, and not yet buried
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # ended, and still a zombie
     found = holder(tmp_path)
     assert found is not None
     assert not found[1]

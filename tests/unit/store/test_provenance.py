@@ -8,7 +8,8 @@ import pytest
 from dip_stages.store import provenance
 from dip_stages.store.records import read_record
 from dip_stages.workers.jobs import Job
-from dip_stages.workers.main import StopFlag, compute
+from dip_stages.workers.main import compute
+from dip_stages.workers.protocol import StopFlag
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

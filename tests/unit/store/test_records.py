@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from dip_stages.errors import RecordError
+from dip_stages.errors import OutdatedError, RecordError
 from dip_stages.store.records import (
     RECORD,
     Record,
@@ -92,6 +92,14 @@ def test_a_record_that_is_not_one_is_refused(
     values = json.loads((tmp_path / RECORD).read_text())
     (tmp_path / RECORD).write_text(json.dumps(values | changes))
     with refused(RecordError, tmp_path / RECORD, got=got, problem=problem):
+        read_record(tmp_path)
+
+
+def test_a_record_of_an_older_version_is_refused_as_such(tmp_path: Path) -> None:
+    write_record(tmp_path, a_record())
+    values = json.loads((tmp_path / RECORD).read_text())
+    (tmp_path / RECORD).write_text(json.dumps(values | {"schema": 3}))
+    with refused(OutdatedError, tmp_path / RECORD, problem="an older version of dip_stages (schema 3, not 4)"):
         read_record(tmp_path)
 
 

@@ -11,10 +11,12 @@ import pytest
 
 from dip_stages.store.leases import Lease
 from dip_stages.store.records import RECORD, read_record
-from dip_stages.sweep.drive import Options, Reason, run_plan
+from dip_stages.sweep.drive import Options, run_plan
+from dip_stages.sweep.launching import Reason
 from dip_stages.sweep.plan import Plan, PlannedCell, make_plan
 from dip_stages.workers.jobs import Job, read_job
-from dip_stages.workers.main import Outcome, StopFlag, compute
+from dip_stages.workers.main import compute
+from dip_stages.workers.protocol import Outcome, StopFlag
 from dip_stages.workers.run_folder import job_path
 from dip_stages.workers.slurm_queue import RUNS, Queue
 
@@ -30,16 +32,16 @@ COMMAND = "python -m dip_stages -m sweep=test"
 
 
 class Launcher:
-    """Carries out jobs here and remembers the batches; those whose first number is in ``broken`` raise instead."""
+    """Computes jobs here and stores its launches; those whose first number is in ``broken`` raise instead."""
 
     def __init__(self, broken: Sequence[int] = (), before: Callable[[Job], object] = lambda _: None) -> None:
-        self.batches: list[tuple[int, int]] = []
+        self.launches: list[tuple[int, int]] = []
         self.outcomes: list[Outcome] = []
         self.broken = list(broken)
         self.before = before
 
     def __call__(self, cells: Sequence[PlannedCell], first: int, token: str) -> dict[str, Reason]:
-        self.batches.append((first, len(cells)))
+        self.launches.append((first, len(cells)))
         if first in self.broken:
             self.broken.remove(first)
             raise RuntimeError("no such partition")
@@ -70,7 +72,7 @@ def drive(plan: Plan, launcher: Launcher, **options: Any) -> int:
 def test_the_same_sweep_again_runs_nothing(plan: Plan, capsys: pytest.CaptureFixture[str]) -> None:
     launcher = Launcher()
     assert drive(plan, launcher) == 0
-    assert launcher.batches == [(0, 4)]
+    assert launcher.launches == [(0, 4)]
     first = capsys.readouterr()
     assert "4 cells to run" in first.err
     assert "[4/4]" in first.err
@@ -78,7 +80,7 @@ def test_the_same_sweep_again_runs_nothing(plan: Plan, capsys: pytest.CaptureFix
     assert (plan.root / "report" / "curves.png").stat().st_size > 10_000
     assert not list((plan.root / RUNS).iterdir())
     assert drive(plan, launcher) == 0
-    assert launcher.batches == [(0, 4)]
+    assert launcher.launches == [(0, 4)]
     second = capsys.readouterr()
     assert "nothing to do: all 4 cells of test have a record" in second.err
     assert second.out == first.out
@@ -88,34 +90,34 @@ def test_only_what_is_left_runs_and_overwrite_runs_all(plan: Plan, capsys: pytes
     launcher = Launcher()
     compute(Job.of(plan.cells[0].cell, plan.cells[0].folder), StopFlag())
     assert drive(plan, launcher) == 0
-    assert launcher.batches == [(0, 3)]
+    assert launcher.launches == [(0, 3)]
     assert "3 cells to run, 1 done before" in capsys.readouterr().err
     before = {p.folder: (p.folder / RECORD).stat().st_mtime_ns for p in plan.cells}
     assert drive(plan, launcher, overwrite=True) == 0
-    assert launcher.batches[-1] == (0, 4)
+    assert launcher.launches[-1] == (0, 4)
     assert all((folder / RECORD).stat().st_mtime_ns > then for folder, then in before.items())
 
 
-def test_a_batch_that_the_launcher_loses_is_launched_again(plan: Plan) -> None:
+def test_cells_that_the_launcher_loses_are_launched_again(plan: Plan) -> None:
     launcher = Launcher(broken=(0,))
-    assert drive(plan, launcher, batch_size=3) == 0
-    assert launcher.batches == [(0, 3), (3, 1), (0, 3)]
+    assert drive(plan, launcher, cells_per_launch=3) == 0
+    assert launcher.launches == [(0, 3), (3, 1), (0, 3)]
 
 
 def test_cells_that_the_launcher_loses_twice_have_a_failure_record_with_the_reason_and_run_the_next_time(
     plan: Plan, capsys: pytest.CaptureFixture[str]
 ) -> None:
     launcher = Launcher(broken=(0, 0))
-    assert drive(plan, launcher, batch_size=3) == 1
-    said = capsys.readouterr()
-    assert "3 of 4 cells failed" in said.err
-    assert "RuntimeError: no such partition" in said.err
-    assert "3 failed, 1 done of 4 cells" in said.out
+    assert drive(plan, launcher, cells_per_launch=3) == 1
+    output = capsys.readouterr()
+    assert "3 of 4 cells failed" in output.err
+    assert "RuntimeError: no such partition" in output.err
+    assert "3 failed, 1 done of 4 cells" in output.out
     assert read_record(plan.cells[0].folder).lost
     assert drive(plan, Launcher()) == 0
 
 
-def test_a_cell_whose_job_alone_ended_is_lost_at_once_and_the_reason_is_said(
+def test_a_cell_whose_job_alone_ended_is_lost_at_once_for_that_reason(
     plan: Plan, capsys: pytest.CaptureFixture[str]
 ) -> None:
     cancelled = plan.cells[1].folder.name
@@ -126,7 +128,7 @@ def test_a_cell_whose_job_alone_ended_is_lost_at_once_and_the_reason_is_said(
         return {cancelled: Reason("Slurm job 7_1 ended: CANCELLED", final=True)}
 
     assert run_plan(plan, launch, Options(wait=0.05)) == 1
-    assert launcher.batches == [(0, 3)]
+    assert launcher.launches == [(0, 3)]
     assert f"{cancelled}: Slurm job 7_1 ended: CANCELLED" in capsys.readouterr().err
     assert read_record(plan.cells[1].folder).lost
     assert drive(plan, Launcher()) == 0
@@ -158,14 +160,14 @@ def test_what_waits_in_a_clusters_queue_is_not_launched_again_while_something_el
 
     def cells(_: object) -> dict[str, str]:
         nonlocal asked_since
-        asked_since += len(launcher.batches) > 1
+        asked_since += len(launcher.launches) > 1
         answers.append(dict.fromkeys(queued, "Slurm job 7, PENDING") if asked_since < 20 else {})
         return answers[-1]
 
     monkeypatch.setattr(Queue, "cells", property(cells))
     assert drive(plan, launcher) == 0
     assert "2 cells are in the queue of the cluster, the first as Slurm job 7, PENDING" in capsys.readouterr().err
-    assert launcher.batches == [(0, 2), (0, 2), (0, 2)], "two that are lost, the same again, and the two of the queue"
+    assert launcher.launches == [(0, 2), (0, 2), (0, 2)], "two that are lost, the same again, and the two of the queue"
     assert answers[-1] == {}
 
 
@@ -174,21 +176,21 @@ def test_failed_cells_are_listed_and_tried_again_on_request(
 ) -> None:
     launcher = Launcher()
     assert drive(diverging, launcher) == 1
-    said = capsys.readouterr()
-    assert "1 of 2 cells failed; sweep.retry_failed=true runs them again" in said.err
-    assert f"{diverging.cells[1].folder.name}: the fit diverged" in said.err
-    assert "1 failed" in said.out
+    output = capsys.readouterr()
+    assert "1 of 2 cells failed; sweep.retry_failed=true runs them again" in output.err
+    assert f"{diverging.cells[1].folder.name}: the fit diverged" in output.err
+    assert "1 failed" in output.out
     assert drive(diverging, launcher) == 1
     assert "nothing to do: all 2 cells of test have a record, of which 1 failed" in capsys.readouterr().err
-    assert launcher.batches == [(0, 2)]
+    assert launcher.launches == [(0, 2)]
     assert drive(diverging, launcher, retry_failed=True) == 1
-    assert launcher.batches == [(0, 2), (0, 1)]
+    assert launcher.launches == [(0, 2), (0, 1)]
 
 
 def test_failed_cells_are_tried_again_as_often_as_asked_within_one_command(diverging: Plan) -> None:
     launcher = Launcher()
     assert drive(diverging, launcher, retries=2) == 1
-    assert launcher.batches == [(0, 2), (0, 1), (0, 1)]
+    assert launcher.launches == [(0, 2), (0, 1), (0, 1)]
 
 
 def test_a_cell_of_a_process_that_died_fails_as_lost_and_runs_the_next_time(
@@ -205,7 +207,7 @@ def test_a_cell_of_a_process_that_died_fails_as_lost_and_runs_the_next_time(
             raise RuntimeError("its node went down")
 
     launcher = Launcher(before=die)
-    assert drive(plan, launcher, batch_size=1) == 1
+    assert drive(plan, launcher, cells_per_launch=1) == 1
     assert len(launcher.outcomes) == 3
     record = read_record(lost)
     assert record.lost
@@ -226,7 +228,7 @@ def test_cells_that_another_driver_has_are_waited_for(plan: Plan) -> None:
 
     def finish() -> None:
         deadline = time.monotonic() + 120
-        while len(launcher.outcomes) < 3 and time.monotonic() < deadline:  # until it was met
+        while len(launcher.outcomes) < 3 and time.monotonic() < deadline:  # until the driver has found the lease
             time.sleep(0.1)
         lease.__exit__(None, None, None)
         compute(Job.of(other.cell, other.folder), StopFlag())
@@ -259,14 +261,14 @@ def test_a_broken_record_is_named_set_aside_and_done_again(plan: Plan, capsys: p
     launcher = Launcher()
     capsys.readouterr()
     assert drive(plan, launcher) == 0
-    assert launcher.batches == [(0, 1)]
+    assert launcher.launches == [(0, 1)]
     assert f"{path}: got 'gone'" in capsys.readouterr().err
     assert path.with_name(f"{RECORD}.broken").exists()
     assert json.loads(path.read_text())["metrics"] == whole["metrics"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interruption_leaves_the_rest_reports_and_says_how_to_go_on(
+def test_an_interruption_leaves_the_rest_reports_and_prints_how_to_resume(
     plan: Plan, capsys: pytest.CaptureFixture[str], number: signal.Signals
 ) -> None:
     count = 0
@@ -280,9 +282,9 @@ def test_an_interruption_leaves_the_rest_reports_and_says_how_to_go_on(
     launcher = Launcher(before=interrupt)
     assert drive(plan, launcher) == 128 + number
     assert [outcome.status for outcome in launcher.outcomes] == ["done", "interrupted", "interrupted", "interrupted"]
-    said = capsys.readouterr()
-    assert said.err.endswith(f"interrupted: 3 of 4 cells are left. To go on:\n  {COMMAND}\n")
-    assert "Written to" in said.out
+    output = capsys.readouterr()
+    assert output.err.endswith(f"interrupted: 3 of 4 cells are left. To resume:\n  {COMMAND}\n")
+    assert "Written to" in output.out
     assert drive(plan, Launcher()) == 0
 
 
@@ -304,7 +306,7 @@ def test_jobs_on_a_cluster_are_left_alone_on_request(plan: Plan, capsys: pytest.
         pytest.fail(f"{job.id} was waited for")
 
     assert drive(plan, Launcher(before=interrupt), leave=True) == 130
-    assert "jobs on the cluster go on" in capsys.readouterr().err
+    assert "jobs on the cluster keep running" in capsys.readouterr().err
     (run,) = (plan.root / RUNS).iterdir()
     assert not (run / "stop").exists()
     assert len(list(run.glob("*.json"))) == 4

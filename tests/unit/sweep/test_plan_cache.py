@@ -44,8 +44,8 @@ def plan(composing: Compose, tmp_path: Path, image: Path) -> Plan:
 
 @pytest.fixture
 def conf(hydra_apart: None, tmp_path: Path) -> Iterator[Path]:
-    """A config folder of one's own, in use."""
-    del hydra_apart  # in force while this is
+    """A config folder of a user, with which Hydra is initialised."""
+    del hydra_apart  # active as long as this fixture
     folder = shutil.copytree(CONF_DIR, tmp_path / "conf")
     with initialize_config_dir(str(folder), version_base="1.3"):
         yield folder
@@ -57,10 +57,10 @@ def made(*arguments: str) -> str | None:
 
 
 def test_a_plan_is_known_again_by_what_it_was_made_from(plan: Plan) -> None:
-    known = cached_plan(plan.root, MADE)
-    assert known is not None
-    assert (known.name, known.root) == ("test", plan.root)
-    assert known.cells == tuple((p.folder.name, p.cell.id) for p in plan.cells)
+    cached = cached_plan(plan.root, MADE)
+    assert cached is not None
+    assert (cached.name, cached.root) == ("test", plan.root)
+    assert cached.cells == tuple((p.folder.name, p.cell.id) for p in plan.cells)
     assert cached_plan(plan.root, "something else") is None
     assert cached_plan(plan.root, None) is None
 
@@ -118,15 +118,15 @@ def test_a_known_sweep_is_gathered_where_every_cell_has_its_record(
 ) -> None:
     from tests.unit.sweep.test_drive import Launcher
 
-    known = cached_plan(plan.root, MADE)
-    assert known is not None
-    assert run_cached(known, Options()) is None
+    cached = cached_plan(plan.root, MADE)
+    assert cached is not None
+    assert run_cached(cached, Options()) is None
     assert run_plan(plan, Launcher(), Options()) == 0
     first = capsys.readouterr().out
-    assert run_cached(known, Options()) == 0
+    assert run_cached(cached, Options()) == 0
     again = capsys.readouterr()
     assert "nothing to do: all 4 cells of test have a record" in again.err
     assert again.out == first
-    assert run_cached(known, Options(overwrite=True)) is None
+    assert run_cached(cached, Options(overwrite=True)) is None
     (plan.cells[1].folder / "record.json").unlink()
-    assert run_cached(known, Options()) is None
+    assert run_cached(cached, Options()) is None

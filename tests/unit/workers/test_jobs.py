@@ -8,7 +8,8 @@ from dip_stages.images.reading import bundled_path
 from dip_stages.store.fingerprint import fingerprint
 from dip_stages.store.records import read_record
 from dip_stages.workers.jobs import Job, read_job
-from dip_stages.workers.main import StopFlag, compute
+from dip_stages.workers.main import compute
+from dip_stages.workers.protocol import StopFlag
 from tests.raising import refused
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def test_other_code_than_the_plans_is_drift_and_the_cell_says_so(make_cell: Make
     with refused(DriftError, problem="the code of dip_stages"):
         job.cell()
     outcome = compute(job, StopFlag())
-    assert (outcome.status, outcome.spoilt) == ("failed", True)
+    assert (outcome.status, outcome.worker_usable) == ("failed", False)
     record = read_record(tmp_path)
     assert record.lost
     assert record.error is not None
@@ -46,7 +47,7 @@ def test_a_module_of_other_code_that_is_imported_late_is_drift_and_the_cell_is_l
     monkeypatch.setattr("dip_stages.store.fingerprint._hash_of_sources", lambda _: "edited since")
     assert fingerprint() == planned
     cell = make_cell("method=ddpm", "method.training.iterations=1", "method.training.width=8")
-    assert compute(Job.of(cell, tmp_path / "sweep" / cell.folder), StopFlag()).spoilt
+    assert not compute(Job.of(cell, tmp_path / "sweep" / cell.folder), StopFlag()).worker_usable
     record = read_record(tmp_path / "sweep" / cell.folder)
     assert record.lost
     assert record.error is not None

@@ -13,8 +13,9 @@ from dip_stages.store.records import CHECKPOINT, read_record
 from dip_stages.store.states import look
 from dip_stages.workers import main
 from dip_stages.workers.jobs import Job
-from dip_stages.workers.main import StopFlag, compute
+from dip_stages.workers.main import compute
 from dip_stages.workers.process import note_failure
+from dip_stages.workers.protocol import GRACE, StopFlag
 from tests.waiting import wait_for
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def cell(make_cell: MakeCell) -> Cell:
     return make_cell("trainer.iterations=8", "runtime.threads=1")
 
 
-def test_a_job_is_carried_out_once(cell: Cell, tmp_path: Path) -> None:
+def test_a_job_is_computed_once(cell: Cell, tmp_path: Path) -> None:
     job = Job.of(cell, tmp_path / "a")
     assert compute(job, StopFlag()).status == "done"
     before = (tmp_path / "a" / "record.json").read_bytes()
@@ -60,7 +61,7 @@ def test_a_stop_file_stops_before_the_cell_and_within_it(cell: Cell, make_cell: 
         def __call__(self) -> bool:
             if (tmp_path / "b" / CHECKPOINT).exists():
                 stop.touch()
-            self._every = 0
+            self._check.seconds = 0
             return super().__call__()
 
     assert compute(long, Stopping()).status == "interrupted"
@@ -108,13 +109,13 @@ def test_a_worker_whose_parent_is_gone_leaves_a_checkpoint_and_ends(make_cell: M
     process.stdin.flush()
     wait_for(tmp_path / "progress.json")
     process.stdin.close()
-    assert process.wait(main.GRACE + 2) == 0
+    assert process.wait(GRACE + 2) == 0
     assert look(tmp_path).state == "resumable"
     assert process.stdout is not None
     process.stdout.close()
 
 
-def test_a_kept_checkpoint_does_not_make_a_new_computation_go_on_from_it(make_cell: MakeCell, tmp_path: Path) -> None:
+def test_a_new_computation_does_not_resume_from_a_kept_checkpoint(make_cell: MakeCell, tmp_path: Path) -> None:
     cell = make_cell(
         "trainer.iterations=8", "trainer.chunk=2", "runtime.checkpoint_every=0", "runtime.keep_checkpoint=true"
     )

@@ -14,7 +14,7 @@ from tests.waiting import wait_for
 if TYPE_CHECKING:
     import pytest
 
-    from dip_stages.workers.main import Outcome
+    from dip_stages.workers.protocol import Outcome
     from tests.conftest import MakeCell
 
 LONG = ("trainer.iterations=100000", "trainer.chunk=2", "runtime.threads=1")
@@ -41,7 +41,7 @@ def test_workers_see_the_gpus_that_the_environment_names(monkeypatch: pytest.Mon
 def test_a_machine_with_gpus_gives_them_in_rotation(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make_cell: MakeCell
 ) -> None:
-    """A stand-in for the driver's tool; the workers are real, and say what they see."""
+    """A stand-in for the driver's tool; the workers are real, and record which GPU they see."""
     tool = tmp_path / "nvidia-smi"
     tool.write_text("#!/bin/sh\necho 0\necho 1\n")
     tool.chmod(0o755)
@@ -50,7 +50,7 @@ def test_a_machine_with_gpus_gives_them_in_rotation(
     assert visible_gpus() == ["0", "1"]
     jobs = [Job.of(make_cell("trainer.iterations=4", f"seed={seed}"), tmp_path / str(seed)) for seed in range(3)]
     pool = Pool(jobs, workers=3)
-    assert [place._gpu for place in pool._places] == ["0", "1", "0"]
+    assert [slot._gpu for slot in pool._slots] == ["0", "1", "0"]
     assert [outcome.status for outcome in pool.run()] == ["done"] * 3
     seen = {read_record(Path(job.folder)).computed["cuda_visible_devices"] for job in jobs}
     assert seen == {"0", "1"}
@@ -62,8 +62,8 @@ def test_a_worker_that_takes_too_long_to_stop_is_killed_when_asked_again(make_ce
     thread = threading.Thread(target=lambda: outcomes.extend(pool.run()))
     thread.start()
     wait_for(tmp_path / "progress.json")
-    (process,) = pool._places[0]._workers
-    os.kill(process.pid, signal.SIGSTOP)  # it hears nothing
+    (process,) = pool._slots[0]._workers
+    os.kill(process.pid, signal.SIGSTOP)  # no handler of its own runs
     pool.stop()
     assert not outcomes
     pool.stop(grace=0)

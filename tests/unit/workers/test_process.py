@@ -10,8 +10,9 @@ import pytest
 from dip_stages.store.records import CHECKPOINT, read_record, write_record
 from dip_stages.store.states import look
 from dip_stages.workers.jobs import Job
-from dip_stages.workers.main import StopFlag, compute
+from dip_stages.workers.main import compute
 from dip_stages.workers.process import Worker, note_failure
+from dip_stages.workers.protocol import StopFlag
 from tests.waiting import wait_for
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def test_a_worker_that_is_killed_leaves_a_failure_record_and_a_checkpoint(make_c
     assert record.error is not None
     assert record.error["message"].startswith("the worker was killed by signal 9 (SIGKILL): out of memory, or killed")
     assert (tmp_path / CHECKPOINT).exists()
-    assert not process.sound
+    assert not process.usable
 
 
 def test_a_failure_is_not_noted_over_a_result(cell: Cell, tmp_path: Path) -> None:

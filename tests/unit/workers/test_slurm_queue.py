@@ -17,16 +17,16 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], None]:
-    """Stand-ins for Slurm's tools, that say what they are told to."""
+    """Stand-ins for Slurm's tools, which print given texts."""
     tools = tmp_path / "tools"
     tools.mkdir()
     monkeypatch.setenv("PATH", f"{tools}{os.pathsep}{os.environ['PATH']}")
 
-    def says(tool: str, text: str) -> None:
+    def prints(tool: str, text: str) -> None:
         (tools / tool).write_text(f"#!/bin/sh\nprintf '{text}'\n")
         (tools / tool).chmod(0o755)
 
-    return says
+    return prints
 
 
 def test_without_slurm_nothing_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -69,19 +69,19 @@ def test_a_slurm_that_does_not_answer_takes_nothing_back(tmp_path: Path, slurm: 
     assert dict(queue.cells) == {}
 
 
-def test_how_a_job_ended_is_said_as_the_accounting_says_it(slurm: Callable[[str, str], None]) -> None:
+def test_how_a_slurm_job_ended_is_taken_from_the_accounting(slurm: Callable[[str, str], None]) -> None:
     slurm("sacct", "CANCELLED by 0\\n")
     assert end_of("7_1") == "Slurm job 7_1 ended: CANCELLED"
     slurm("sacct", "")
     assert end_of("7_1") == "Slurm job 7_1 ended"
 
 
-def test_status_tells_what_waits_in_a_queue(tmp_path: Path, slurm: Callable[[str, str], None]) -> None:
+def test_status_shows_what_waits_in_a_queue(tmp_path: Path, slurm: Callable[[str, str], None]) -> None:
     slurm("squeue", "7_0|PENDING\\n")
     cells = [{"id": name, "folder": name, "iterations": 4} for name in ("a", "b")]
     (tmp_path / RUNS / "one").mkdir(parents=True)
     write_json(tmp_path / "plan.json", {"name": "test", "command": "again", "cells": cells})
     note_slurm_jobs(tmp_path / RUNS / "one", {"a": "7_0"})
-    said = str(status(tmp_path))
-    assert "test: 1 queued, 1 to do of 2 cells" in said
-    assert "  queued  a: Slurm job 7_0, PENDING" in said
+    output = str(status(tmp_path))
+    assert "test: 1 queued, 1 to do of 2 cells" in output
+    assert "  queued  a: Slurm job 7_0, PENDING" in output

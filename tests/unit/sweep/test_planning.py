@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from hydra.errors import HydraException
-from hydra.types import HydraContext, RunMode
+from hydra.types import RunMode
 
 from dip_stages.config import DDPMConfig, file_of
 from dip_stages.errors import ConfigError
 from dip_stages.sweep.compose import Composer
-from hydra_plugins.dip_stages.grid_sweeper import GridSweeper
+from dip_stages.sweep.planning import plan_sweep
 from tests.planning import a_counting_loader
 from tests.raising import refused
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="module")
 def outputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One folder for all plans, none of which is written: what is composed for one is composed for all."""
+    """One folder for all plans, none of which is written, so that configs are composed once for all tests."""
     return tmp_path_factory.mktemp("outputs")
 
 
@@ -36,19 +36,17 @@ def outputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def planned(composing: Compose, outputs: Path, monkeypatch: pytest.MonkeyPatch) -> MakePlan:
     """Plan a sweep as ``python -m dip_stages -m <arguments>`` does.
 
-    It is to be verified, which test_compose.py tries: by Hydra, which takes three times what all the rest does.
+    Only the call of ``verify`` is tested: it takes three times as long as all the rest, and test_compose.py tests it.
     """
-    del composing  # what it keeps initialised is used below
+    del composing  # it keeps Hydra initialised
     verified: list[Sequence[tuple[str, ...]]] = []
     monkeypatch.setattr(Composer, "verify", lambda _, points: verified.append(points))
 
     def plan(*arguments: str) -> Plan:
         loader = a_counting_loader()
         every = [f"outputs={outputs}", *arguments]
-        sweeper = GridSweeper()
-        sweeper.config = loader.loader.load_configuration("config", every, RunMode.MULTIRUN)
-        sweeper.hydra_context = HydraContext(config_loader=loader, callbacks=None)  # type: ignore[arg-type]
-        plan = sweeper._plan(every)
+        config = loader.loader.load_configuration("config", every, RunMode.MULTIRUN)
+        plan = plan_sweep(config, loader, every)  # type: ignore[arg-type]
         assert {planned.overrides for planned in plan.cells} <= set(verified.pop())
         return plan
 
@@ -115,7 +113,7 @@ def test_a_custom_sweep_is_the_command_line_alone(planned: MakePlan) -> None:
 
 
 def test_competitors_join_a_sweep_once_an_observation(planned: MakePlan) -> None:
-    """Whatever else the sweep varies or leaves out, and with its seeds where they draw."""
+    """For any other axes and rules of the sweep; with its seeds if they use random numbers."""
     plan = planned(
         "sweep=report_table", "seed=0,1", "method.carry=average", "sweep.competitors=[nlm,ddpm,ddpm_mean]",
         "sweep.exclude=[{loss: perceptual}]",
@@ -208,7 +206,7 @@ def test_rules_leave_out_combinations_in_every_grid(planned: MakePlan) -> None:
     counts = collections.Counter(axis(plan, "method", "arch", "beta_max"))
     staged = {("staged", "unet", 0.01): 4, ("staged", "unet", 0.02): 4, ("staged", "dncnn", 0.01): 4}
     baselines = {("baseline", arch, beta): 1 for arch in ("unet", "dncnn") for beta in (0.01, 0.02)}
-    # A baseline has no loss of its own, so the first rule is not about it.
+    # A baseline has no loss axis, so the first rule does not match it.
     assert counts == staged | baselines
 
 
