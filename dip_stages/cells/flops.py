@@ -1,8 +1,8 @@
-"""What a cell costs, in floating-point operations, from its configuration alone. Torch-free.
+"""Floating-point operations of a cell, computed from its configuration. Torch-free.
 
 Convolutions are counted, as torch's ``FlopCounterMode`` counts them: a multiplication and its addition are two
-operations, and the backward pass costs as much again for the gradient of the input and for that of the weights, each
-where it is wanted. The rest of a fit is small beside them.
+operations, and the backward pass costs as much for the gradient of the input, and again for that of the weights, where
+these are needed. The rest of a fit is small in comparison.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _VGG16 = (64, 64, "pool", 128, 128, "pool", 256, 256, 256, "pool", 512, 512, 512
 
 @dataclass(frozen=True)
 class _Conv:
-    """A convolution: its output's pixels, its channels, its kernel's side, and whether its input is learnt."""
+    """A convolution: its output's pixels, its channels, its kernel's side, and whether it is the network's first."""
 
     pixels: int
     inputs: int
@@ -40,22 +40,22 @@ class _Conv:
 
     @property
     def both(self) -> int:
-        """Forward and backward; nothing asks for the gradient of a network's own input."""
+        """Forward and backward; the gradient of the network's input is not computed."""
         return self.forward * (2 if self.first else 3)
 
 
 def flops(config: Config) -> float:
-    """Return the floating-point operations of a whole fit: all iterations, forward and backward; none of a competitor.
+    """Return the floating-point operations of all iterations, forward and backward; 0 for a competitor.
 
     Raises:
-        ImageError: If the image, whose size counts, cannot be used.
+        ImageError: If the image cannot be read; the operations depend on its size.
     """
     shape = image_shape(config.data)
     if config.competitor:
         return 0.0
     total = config.iterations * iteration_flops(config, shape)
     if _perceptual(config):
-        # The features of each stage's target.
+        # The features of each stage's target are computed once.
         targets = config.ensemble.members * sum(1 for budget in config.stage_numbers()[1] if budget)
         total += targets * _vgg16(*shape[:2])
     return float(total)
@@ -92,7 +92,7 @@ def _stack(features: int, hidden: int, inputs: int, pixels: int, channels: int) 
 
 
 def _unet(arch: UNetConfig, inputs: int, height: int, width: int, channels: int) -> list[_Conv]:
-    # As `usable_scales` of the network itself, which needs torch.
+    # As `usable_scales` of the network, whose module imports torch.
     scales = max(1, min(arch.scales, min(height, width).bit_length() - 2))
     height, width = height + -height % 2**scales, width + -width % 2**scales
     convs = [_Conv(height * width, arch.width, channels, 1)]
@@ -110,8 +110,10 @@ _CONVOLUTIONS: dict[type, Callable[..., list[_Conv]]] = {
     DnCNNConfig: _dncnn,
     ResNetConfig: _resnet,
 }
-"""Of each network, from its settings, its input's channels, and the image's height, width and channels. One that is
-not here runs as well; its cost is then given as nothing."""
+"""Functions of each network's settings, its input's channels, and the image's height, width and channels.
+
+A network that is missing here runs, but its operations are given as 0.
+"""
 
 
 @functools.cache

@@ -51,12 +51,12 @@ AXES = (
     "seed",
     "noise_seed",
 )
-"""The axes that every table knows, in the order in which tables show them."""
+"""The axes of every table, in the order of its columns."""
 
 QUALIFIERS = ("kind", "features", "loss_reference", "sigma_source")
-"""Fields beside the axes, which say more about one of them.
+"""Fields beside the axes, each of which qualifies one of them.
 
-``kind`` of the method: ``fit``, ``competitor``, or ``trained competitor``, which has learnt from other images.
+``kind`` of the method: ``fit``, ``competitor``, or ``trained competitor``, which was trained on other images.
 ``features`` of a perceptual loss: ``random`` or ``pretrained``; ``loss_reference``: what it compares with, ``target``
 or ``clean``. ``sigma_source`` of the stopping rule or the competitor: ``known`` or ``estimate``. ``None`` where a cell
 has no such thing.
@@ -69,8 +69,8 @@ class Cell:
 
     Attributes:
         config: The typed configuration.
-        settings: All that changes the result, as plain nested values; what a method ignores is not in it.
-        id: Hash of ``settings``: the same for every way of writing the same cell down.
+        settings: The settings that change the result, as plain nested values.
+        id: Hash of ``settings``: the same however the cell's overrides are written.
         axes: Values of :data:`AXES` and :data:`QUALIFIERS`; ``None`` where one does not apply to the method.
     """
 

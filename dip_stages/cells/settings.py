@@ -70,7 +70,7 @@ def _of_competitor(config: Config) -> dict[str, Any]:
     everything: dict[str, Any] = {"method": _counted(config.method), "noise": _counted(config.noise)}
     everything["noise_seed"] = config.noise_seed
     if isinstance(config.method, DDPMConfig):
-        # A model is identified by what it was trained on and how, not by where it lies.
+        # A model is identified by its training, not by its folder.
         del everything["method"]["model"]
         everything["method"]["training"] = training_id(config.method.training)
         if draws(config.method):
@@ -81,7 +81,7 @@ def _of_competitor(config: Config) -> dict[str, Any]:
 
 
 def _of_image(config: Config) -> dict[str, Any]:
-    """Return the settings that say which image is denoised."""
+    """Return the settings that identify the image to denoise."""
     fit = config.data.fit if config.data.size is not None else None
     data = {"image": sha256(file_of(config.data)), "size": config.data.size, "fit": fit}
     return {"data": data}
@@ -107,7 +107,7 @@ def _ignored(config: Config) -> dict[str, Iterable[str]]:
     if not config.staged:
         return ignored | {section: vars(getattr(config, section)) for section in STAGED}
     if isinstance(config.loss, PerceptualConfig):
-        # Weights are identified by the one checksum that is accepted, not by where they lie.
+        # Only weights of one checksum are accepted, so their file does not count.
         ignored["loss"] = ("path", "seed") if config.loss.features == "pretrained" else ("path",)
     if config.budget.name == "constant":
         ignored["budget"] = ("alpha", "k", "max_epochs") if config.budget.rescale else ("alpha", "k")

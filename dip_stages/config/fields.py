@@ -56,7 +56,7 @@ def checked(default: Any, check: Check, **metadata: object) -> Any:
     Args:
         default: Its default; a list is copied for each instance.
         check: Called with the setting's key and value, for a list with each of its values; raises ``ConfigError``.
-        metadata: Further metadata of the field, such as ``neutral`` (:data:`dip_stages.cells.settings.NEUTRAL`).
+        metadata: Further metadata of the field, such as ``neutral`` (:func:`dip_stages.cells.settings.neutral_values`).
     """
     metadata = {"check": check, **metadata}
     if isinstance(default, list):

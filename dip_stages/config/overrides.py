@@ -25,18 +25,18 @@ if TYPE_CHECKING:
 __all__ = ["ALIASES", "check_keys", "compose_apart", "is_number", "register_sweeps", "value_override"]
 
 ALIASES = {"noise.beta_max": "beta_max"}
-"""Axes that can be written in two ways: a group's option and the value it sets."""
+"""Settings that are also set by the option of a group: the setting, and the group."""
 
 
 def check_keys(overrides: Iterable[str]) -> None:
-    """Look at the keys of overrides such as ``arch.width=32``, before Hydra does: its own message lists nothing.
+    """Check the keys of overrides such as ``arch.width=32`` before Hydra, whose own message lists no alternatives.
 
     Args:
         overrides: Command-line arguments. Flags, overrides that begin with ``+``, ``~`` or ``hydra``, and top-level
-            keys beside a config folder of the user's own are left to Hydra.
+            keys together with a config folder of the user's own are left to Hydra.
 
     Raises:
-        ConfigError: If there is no such setting; the message says which there are.
+        ConfigError: If there is no such setting; the message lists those that exist.
     """
     overrides = tuple(overrides)
     own_folder = any(argument.startswith(("--config-", "-cd", "-cp", "-cn")) for argument in overrides)
@@ -59,9 +59,9 @@ def _top_level() -> list[str]:
 
 
 def value_override(override: str) -> str:
-    """Return ``beta_max=<numbers>`` as what sets the value; any other override as it is.
+    """Return ``beta_max=<numbers>`` as the override of the setting; any other override as it is.
 
-    A group's option cannot be a number on Hydra's command line, but a number is what one types first.
+    On Hydra's command line a group's option cannot be a number, but users type a number.
 
     Example:
         >>> value_override("beta_max=0.01,0.05"), value_override("beta_max=b0.01"), value_override("arch=unet")
@@ -75,7 +75,7 @@ def value_override(override: str) -> str:
 
 
 def is_number(text: str) -> bool:
-    """Whether a text is a number as Python reads them."""
+    """Whether a text is a number in Python."""
     try:
         float(text)
     except ValueError:
@@ -85,7 +85,7 @@ def is_number(text: str) -> bool:
 
 @functools.cache
 def register_sweeps() -> None:
-    """Make the named sweeps options of Hydra's group ``sweep``: they lie beside ``conf``, not in it."""
+    """Make the named sweeps options of Hydra's group ``sweep``; they are not in ``conf``, where Hydra finds options."""
     for file in sorted(SWEEPS_DIR.glob("*.yaml")):
         ConfigStore.instance().store(
             group="sweep", name=file.stem, node=OmegaConf.load(file), package="_global_", provider="sweeps"
@@ -93,10 +93,10 @@ def register_sweeps() -> None:
 
 
 def compose_apart(overrides: Sequence[str]) -> DictConfig:
-    """Return the configuration that the command line composes from overrides; for commands that are no Hydra jobs.
+    """Return the configuration that overrides compose; for commands that are no Hydra applications.
 
     Args:
-        overrides: As they are typed.
+        overrides: As typed on the command line.
 
     Raises:
         ConfigError: If there is no such setting or option.
@@ -104,7 +104,7 @@ def compose_apart(overrides: Sequence[str]) -> DictConfig:
     register_sweeps()
     typed = [value_override(override) for override in overrides]
     check_keys(typed)
-    around, GlobalHydra.instance().hydra = GlobalHydra.instance().hydra, None  # of an application that calls this
+    around, GlobalHydra.instance().hydra = GlobalHydra.instance().hydra, None  # the caller may be a Hydra application
     try:
         with hydra.initialize_config_dir(str(CONF_DIR), version_base="1.3"):
             return hydra.compose("config", overrides=typed)

@@ -1,4 +1,4 @@
-"""From a composed Hydra config to the typed one, with errors for people."""
+"""Parses a composed Hydra config into the typed one, with errors for people."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _OPTIONS: dict[str, dict[str, type]] = {
     "average": options(AverageConfig),
     "stopping": options(StoppingConfig | AutoConfig),
 }
-"""Schemas of the sections of which there are several, by the values of the setting that names them."""
+"""Schemas of the sections that have several, by the setting ``name``, or ``source`` of ``data``."""
 
 _SCHEMAS = {key: hint for key, hint in _PARTS.items() if isinstance(hint, type) and issubclass(hint, Section)}
 """Schemas of the other sections."""
@@ -56,7 +56,7 @@ def parse(composed: DictConfig | Mapping[str, Any]) -> Config:
     """Check a composed Hydra config and return it typed.
 
     Args:
-        composed: The whole config; ``hydra``, ``sweep`` and ``outputs`` in it are left alone.
+        composed: The whole config; ``hydra``, ``sweep`` and ``outputs`` in it are ignored.
 
     Raises:
         ConfigError: If anything is missing, unknown, of the wrong type or out of range.
@@ -160,7 +160,7 @@ def _typed(key: str, schema: type, text: str) -> Any:
 
 
 def _writable(schema: type) -> DictConfig:
-    # OmegaConf takes a frozen schema for a read-only config, down to its parts.
+    # OmegaConf makes a frozen schema and its parts read-only.
     config = OmegaConf.structured(schema)
     assert isinstance(config, DictConfig)  # noqa: S101 - of a dataclass
     for node in (config, *(node for _, node in config.items_ex(resolve=False))):

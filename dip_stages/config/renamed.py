@@ -1,4 +1,4 @@
-"""Settings that had another name before."""
+"""Settings that had another name in an earlier version."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _RENAMED = {
     "sweep.references": "sweep.competitors",
     "sweep=references": "sweep=competitors",
 }
-"""What had another name before, as it is typed."""
+"""New names by old ones, as typed."""
 
 
 def check_renamed(name: str) -> None:
@@ -21,7 +21,7 @@ def check_renamed(name: str) -> None:
         name: A key such as ``readers.rules``, or an override such as ``sweep=references``.
 
     Raises:
-        ConfigError: If it is one; the message says the new name.
+        ConfigError: If it is one; the message gives the new name.
     """
     for old, new in _RENAMED.items():
         if name == old or name.startswith((f"{old}.", f"{old}=")):

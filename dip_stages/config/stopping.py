@@ -1,4 +1,4 @@
-"""The schemas of what chooses a fit's result: the groups ``average``, ``stopping`` and ``monitors``."""
+"""Settings of how a fit's result is chosen: the groups ``average``, ``stopping`` and ``monitors``."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class AutoConfig(Section, section="stopping"):
     lag: float = bounded(1.0, at_least=0)
 
     def rule(self, *, recorrupted: bool) -> ResidualConfig | DiscrepancyConfig:
-        """Return the rule that it stands for; a typed configuration holds that one."""
+        """Return the rule that it stands for; a parsed configuration contains that rule."""
         return ResidualConfig() if recorrupted else DiscrepancyConfig(sigma=self.sigma, tau=self.tau, lag=self.lag)
 
 

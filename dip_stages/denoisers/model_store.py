@@ -43,7 +43,7 @@ TRAINED = "model.pt"
 _NUMERICS = 1
 """Version of the training: raised when the same settings would give another model than before."""
 
-_NAMES = ("source", "images", "path", "dataset", "split", "column", "rows")
+_NAMES = ("source", "pictures", "path", "dataset", "split", "column", "rows")
 """The settings that name images; a model is identified by the images' content instead."""
 
 

@@ -221,7 +221,7 @@ COMMANDS = [
     (
         "dip_stages loss=perceptual_pretrained loss.path=nowhere.pth",
         (
-            "nowhere.pth: the pretrained VGG16 weights cannot be had: No such file or directory; allowed: either of "
+            "nowhere.pth: the pretrained VGG16 weights cannot be read: No such file or directory; allowed: either of "
             "two ways out: fetch https://download.pytorch.org/models/vgg16-397923af.pth where there is a network and "
             "pass loss.path=/where/it/is/vgg16-397923af.pth, or use random weights, which need no download: "
             "loss=perceptual"

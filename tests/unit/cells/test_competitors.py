@@ -29,7 +29,7 @@ if TYPE_CHECKING:
         "runtime.threads=2",
     ],
 )
-def test_what_belongs_to_fits_does_not_tell_a_competitor_from_another(make_cell: MakeCell, override: str) -> None:
+def test_settings_of_fits_do_not_change_a_competitors_identity(make_cell: MakeCell, override: str) -> None:
     assert make_cell("method=nlm", override).id == make_cell("method=nlm").id
 
 
@@ -37,7 +37,7 @@ def test_what_belongs_to_fits_does_not_tell_a_competitor_from_another(make_cell:
     "override",
     ["noise_seed=1", "beta_max=b0.02", "noise=speckle", "data.name=camera", "method.sigma=estimate", "method.patch=3"],
 )
-def test_observation_and_own_settings_tell_it_from_another(make_cell: MakeCell, override: str) -> None:
+def test_observation_and_own_settings_change_its_identity(make_cell: MakeCell, override: str) -> None:
     assert make_cell("method=nlm", override).id != make_cell("method=nlm").id
 
 
@@ -55,7 +55,7 @@ def test_observation_and_own_settings_tell_it_from_another(make_cell: MakeCell, 
         ("arch=dncnn", False),
     ],
 )
-def test_a_trained_one_is_told_by_its_seed_and_what_it_learnt_from(
+def test_a_trained_competitor_is_identified_by_its_seed_and_its_training(
     make_cell: MakeCell, override: str, *, differs: bool
 ) -> None:
     assert (make_cell("method=ddpm", override).id != make_cell("method=ddpm").id) == differs

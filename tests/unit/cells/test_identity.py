@@ -151,7 +151,7 @@ COUNTED = {
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What passes for published weights."""
+    """A file in place of the published weights."""
     file = tmp_path_factory.mktemp("weights") / "vgg16.pth"
     torch.save(VGG16Features(seed=7).state_dict(), file)
     return file
@@ -224,7 +224,7 @@ def test_neutral_values_are_those_of_the_fields_of_all_sections() -> None:
     assert neutral_values(later) == {"arch.gain": 1.0}
 
 
-def test_a_image_replaced_by_one_of_its_size_is_another(make_cell: MakeCell, tmp_path: Path) -> None:
+def test_an_image_replaced_by_one_of_its_size_is_another(make_cell: MakeCell, tmp_path: Path) -> None:
     file = tmp_path / "image.png"
     contents = bundled_path("camera").read_bytes()
     file.write_bytes(contents)
@@ -236,7 +236,7 @@ def test_a_image_replaced_by_one_of_its_size_is_another(make_cell: MakeCell, tmp
     assert make_cell(*overrides).id != first.id
 
 
-def test_a_image_is_read_once_for_many_cells(
+def test_an_image_is_read_once_for_many_cells(
     make_cell: MakeCell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tmp_path / "image.png"
@@ -247,7 +247,7 @@ def test_a_image_is_read_once_for_many_cells(
     assert cell_of(dataclasses.replace(cell.config, seed=1)).id != cell.id
 
 
-def test_a_image_counts_by_its_contents(make_cell: MakeCell, tmp_path: Path) -> None:
+def test_an_image_counts_by_its_contents(make_cell: MakeCell, tmp_path: Path) -> None:
     first, second = tmp_path / "a.png", tmp_path / "my (1).png"
     for copy in (first, second):
         shutil.copy(bundled_path("coffee"), copy)
@@ -259,7 +259,7 @@ def test_a_image_counts_by_its_contents(make_cell: MakeCell, tmp_path: Path) -> 
     assert make_cell("data=file", f"data.path='{second}'", "data.size=32").id != cells[0].id
 
 
-def test_the_folder_says_what_the_cell_is(make_cell: MakeCell) -> None:
+def test_the_folder_name_describes_the_cell(make_cell: MakeCell) -> None:
     cell = make_cell("loss=perceptual", "seed=3")
     assert cell.folder == f"staged-renoised-unet-linear-perceptual-random-b0.01-rocket-s3-{cell.id}"
     baseline = make_cell("method=baseline")
@@ -289,7 +289,7 @@ def test_qualifiers_are_plain_fields_beside_the_axes(
     assert tuple(axes[name] for name in QUALIFIERS) == qualifiers
 
 
-def test_inputs_are_looked_at_before_any_compute(make_cell: MakeCell, tmp_path: Path) -> None:
+def test_inputs_are_checked_before_any_compute(make_cell: MakeCell, tmp_path: Path) -> None:
     broken = tmp_path / "broken.png"
     broken.write_bytes(bundled_path("coffee").read_bytes()[:5000])
     with refused(ImageError, broken, problem="truncated"):

@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from tests.conftest import MakeCell
 
 
-def test_another_noise_than_it_assumes_is_said(make_cell: MakeCell) -> None:
-    said = make_cell("method=bm3d", "noise=poisson").config.unmet
-    assert said == ("noise=poisson: method=bm3d assumes Gaussian noise of one variance",)
+def test_another_noise_than_a_competitor_assumes_is_reported(make_cell: MakeCell) -> None:
+    unmet = make_cell("method=bm3d", "noise=poisson").config.unmet
+    assert unmet == ("noise=poisson: method=bm3d assumes Gaussian noise of one variance",)
 
 
 @pytest.mark.parametrize(

@@ -62,7 +62,7 @@ def test_every_option_file_parses(composing: Compose, group: str) -> None:
     assert config.trainer.iterations > 0
 
 
-def test_a_rule_that_can_say_nothing_of_a_fit_is_refused_and_left_out_of_the_monitors(composing: Compose) -> None:
+def test_a_rule_that_cannot_be_computed_for_a_fit_is_refused_and_left_out_of_the_monitors(composing: Compose) -> None:
     for rule, others, problem, way in (
         ("sure", (), "method.input=previous_output", "method.input=observed"),
         ("stage_gain", ("method=baseline",), "method=baseline", "method=staged"),
@@ -170,11 +170,11 @@ def test_what_recorruption_cannot_be_is_refused(
         ),
     ],
 )
-def test_a_fit_says_what_it_assumes_of_the_noise_that_does_not_hold(
+def test_what_a_fit_assumes_of_the_noise_and_does_not_hold_is_reported(
     composing: Compose, overrides: tuple[str, ...], parts: list[str]
 ) -> None:
     unmet = parse(composing(*overrides)).unmet
-    assert [re.sub(r"^noise=\w+: (\S+) assumes .*", r"\1", said) for said in unmet] == parts
+    assert [re.sub(r"^noise=\w+: (\S+) assumes .*", r"\1", sentence) for sentence in unmet] == parts
 
 
 def test_recorruption_rises_in_equal_ratios_and_one_alpha_is_one_stage(composing: Compose) -> None:

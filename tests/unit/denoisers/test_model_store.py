@@ -84,3 +84,5 @@ def test_images_to_learn_from_are_told_by_what_is_in_them(make_cell: MakeCell, t
         (tmp_path / f"{name}-copy.png").write_bytes(file.read_bytes())
     of_folder = make_cell("method=ddpm", "method.training.source=folder", f"method.training.path={tmp_path}")
     assert of_folder.id == make_cell("method=ddpm").id
+    unused = ("method.training.source=folder", "method.training.pictures=[camera,brick]")
+    assert make_cell("method=ddpm", *unused, f"method.training.path={tmp_path}").id == of_folder.id
