@@ -92,9 +92,9 @@ def test_a_cell_that_was_taken_over_meanwhile_leaves_the_others_record(
         del record
         (folder / "lease.9").write_text("{}")
 
-    from dip_stages.cells import runner
+    from dip_stages.cells import outputs
 
-    monkeypatch.setattr(runner, "plot_curve", lambda path, *_: taken(path.parent, None))
+    monkeypatch.setattr(outputs, "plot_curve", lambda path, *_: taken(path.parent, None))
     assert compute(Job.of(cell, tmp_path), StopFlag()).status == "busy"
     assert not (tmp_path / "record.json").exists()
 
