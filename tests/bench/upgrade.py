@@ -15,6 +15,7 @@ from typing import Any
 
 from dip_stages.cells.identity import Cell, cell_of
 from dip_stages.config import parse
+from dip_stages.store.plans import PLAN_SCHEMA
 from dip_stages.store.records import CURVES, PLAN, RECORD, Record, write_json, write_record
 from tests.bench.study import archive
 
@@ -48,8 +49,9 @@ def rewrite(path: Path) -> None:
             (root / cell.folder).mkdir()
             write_record(root / cell.folder, record)
             (root / cell.folder / CURVES).write_bytes(packed.read(f"{planned['folder']}/{CURVES}"))
-            cells.append({"id": cell.id, "folder": cell.folder, "axes": cell.axes, "iterations": planned["iterations"]})
-        write_json(root / PLAN, {"schema": 3, "name": plan["name"], "command": plan["command"], "cells": cells})
+            cells.append({**record.cell, "iterations": planned["iterations"], "sees_clean": record.sees_clean})
+        kept = {"schema": PLAN_SCHEMA, "name": plan["name"], "command": plan["command"], "cells": cells}
+        write_json(root / PLAN, kept)
         archive(root, path)
 
 
