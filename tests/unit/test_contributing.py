@@ -77,7 +77,7 @@ REFERENCES = {
 def test_what_docstrings_refer_to_is_there() -> None:
     assert len(REFERENCES) > 30
     for target, path in REFERENCES.items():
-        assert pkgutil.resolve_name(target), path
+        assert pkgutil.resolve_name(target) is not None, path
 
 
 class Witness:
