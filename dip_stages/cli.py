@@ -20,6 +20,7 @@ from dip_stages.errors import ConfigError, DipStagesError, LaunchError
 from dip_stages.store.records import RECORD, digest, read_record
 from dip_stages.store.states import recorded
 from dip_stages.store.statuses import CellStatus, OutcomeStatus, RecordStatus
+from dip_stages.store.text import os_reason
 
 if TYPE_CHECKING:
     from dip_stages.workers.protocol import Outcome
@@ -63,7 +64,7 @@ class Preparation(Callback):
             with tempfile.TemporaryFile(dir=folder):
                 pass
         except OSError as error:
-            sys.stderr.write(f"{folder}: cannot be written to: {error.strerror or error}\n")
+            sys.stderr.write(f"{folder}: cannot be written to: {os_reason(error)}\n")
             sys.exit(2)  # not an exception: Hydra turns those of callbacks into warnings
 
 

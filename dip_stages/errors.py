@@ -160,7 +160,7 @@ class DivergenceError(DipStagesError):
             f"the fit diverged at iteration {iteration} (loss {loss:g}) and rolling back did not cure it; "
             f"kept: the last good state, iteration {last_good}. A smaller trainer.lr usually helps."
         )
-        self.args = (iteration, loss, last_good)  # what pickle and copy make it anew from
+        self.args = (iteration, loss, last_good)  # pickle and copy call the constructor with them
         self.iteration = iteration
         self.loss = loss
         self.last_good = last_good

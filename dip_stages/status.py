@@ -18,7 +18,8 @@ from dip_stages.errors import DipStagesError, RecordError
 from dip_stages.store.records import PLAN, RECORD, read_json
 from dip_stages.store.states import Look, look
 from dip_stages.store.statuses import CellStatus
-from dip_stages.sweep.formatting import counts, duration, first_line, number_of_cells, progress_metrics
+from dip_stages.store.text import first_line, plural
+from dip_stages.sweep.formatting import counts, duration, progress_metrics
 from dip_stages.sweep.progress import Speed
 from dip_stages.workers.slurm_queue import Queue
 
@@ -56,7 +57,7 @@ class Status:
 
     def __str__(self) -> str:
         lines = [
-            f"{self.name}: {counts(found.state for _, found, _ in self.cells)} of {number_of_cells(len(self.cells))}"
+            f"{self.name}: {counts(found.state for _, found, _ in self.cells)} of {plural(len(self.cells), 'cell')}"
         ]
         if seconds := self._seconds():
             lines[0] += f", about {duration(seconds)} left"
@@ -129,7 +130,7 @@ def _watch(folder: Path, every: float) -> None:
     console = Console()
     if not console.is_terminal:
         while (seen := status(folder)).left:
-            console.print(str(seen).splitlines()[0], soft_wrap=True, highlight=False, markup=False)
+            console.print(first_line(seen), soft_wrap=True, highlight=False, markup=False)
             time.sleep(every)
     else:
         with Live(console=console, auto_refresh=False) as live:

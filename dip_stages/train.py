@@ -19,6 +19,9 @@ from dip_stages.sweep.interrupts import Interrupts
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from dip_stages.config import DDPMConfig
+    from dip_stages.config.runtime import RuntimeConfig
+
 __all__ = ["main"]
 
 _SHEET = "samples.png"
@@ -47,7 +50,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(2)
 
 
-def _train_and_draw(overrides: Sequence[str]) -> None:
+def _checked(overrides: Sequence[str]) -> tuple[DDPMConfig, RuntimeConfig, int, Path]:
+    """Return method, runtime, channels and the folder of models, checked: neither torch nor diffusers is imported."""
     from dip_stages.cells.identity import image_shape
     from dip_stages.config import DDPMConfig, check_extras, parse
     from dip_stages.config.overrides import compose_apart
@@ -62,7 +66,11 @@ def _train_and_draw(overrides: Sequence[str]) -> None:
     check_training(config.method.training)
     if config.method.model is not None:
         check_model(Path(config.method.model).expanduser(), training_settings(config.method.training, channels))
-    # What is above needs neither torch nor diffusers, which take seconds to import.
+    return config.method, config.runtime, channels, models_folder(Path(str(composed.outputs)))
+
+
+def _train_and_draw(overrides: Sequence[str]) -> None:
+    method, runtime, channels, models = _checked(overrides)
     import torch
 
     from dip_stages.cells.hardware import build_accelerator
@@ -71,16 +79,16 @@ def _train_and_draw(overrides: Sequence[str]) -> None:
     from dip_stages.plotting import plot_samples
 
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
-    if config.runtime.threads is not None:
-        torch.set_num_threads(config.runtime.threads)
+    if runtime.threads is not None:
+        torch.set_num_threads(runtime.threads)
     with Interrupts("the training writes a checkpoint and stops") as interrupts:
         progress = _Progress(interrupts.should_stop)
         model, folder = trained(
-            config.method,
+            method,
             channels,
-            models_folder(Path(str(composed.outputs))),
-            accelerator=build_accelerator(config.runtime.accelerator),
-            checkpoint_every=config.runtime.checkpoint_every,
+            models,
+            accelerator=build_accelerator(runtime.accelerator),
+            checkpoint_every=runtime.checkpoint_every,
             should_stop=interrupts.should_stop,
             on_progress=progress.training,
         )

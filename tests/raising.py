@@ -34,7 +34,7 @@ def refused(
         got: The value; left out if it shows none.
         allowed: What is allowed, the whole of it; None leaves that open.
         names: What the text of what is allowed names, among other things.
-        problem: Part of what is wrong, where nothing else tells two errors of one kind apart.
+        problem: Part of what is wrong, where nothing else distinguishes two errors of one kind.
     """
     with pytest.raises(kind) as caught:
         yield caught

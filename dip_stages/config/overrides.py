@@ -16,6 +16,7 @@ from dip_stages.config.parsing import SETTINGS
 from dip_stages.config.paths import CONF_DIR, SWEEPS_DIR
 from dip_stages.config.renamed import check_renamed
 from dip_stages.errors import ConfigError
+from dip_stages.store.text import first_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -109,6 +110,6 @@ def compose_apart(overrides: Sequence[str]) -> DictConfig:
         with hydra.initialize_config_dir(str(CONF_DIR), version_base="1.3"):
             return hydra.compose("config", overrides=typed)
     except HydraException as error:
-        raise ConfigError(str(error).splitlines()[0]) from error
+        raise ConfigError(first_line(error)) from error
     finally:
         GlobalHydra.instance().hydra = around

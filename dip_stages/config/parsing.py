@@ -21,6 +21,7 @@ from dip_stages.config.renamed import check_renamed
 from dip_stages.config.stopping import AutoConfig, AverageConfig, MonitorsConfig, StoppingConfig
 from dip_stages.config.sweep import SweepOptions
 from dip_stages.errors import ConfigError, check_choice
+from dip_stages.store.text import first_line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -91,7 +92,7 @@ def _resolved(composed: Mapping[str, Any]) -> dict[str, Any]:
             for key, node in ((key, OmegaConf.select(config, key)) for key in _PARTS)
         }
     except OmegaConfBaseException as error:
-        raise ConfigError(str(error.msg or error).splitlines()[0], setting=error.full_key) from error
+        raise ConfigError(first_line(error.msg or error), setting=error.full_key) from error
 
 
 def _text(values: object) -> str:
@@ -156,7 +157,7 @@ def _typed(key: str, schema: type, text: str) -> Any:
         return OmegaConf.to_object(OmegaConf.merge(_writable(schema), values))
     except OmegaConfBaseException as error:
         where = f"{key}.{error.full_key}" if error.full_key else key
-        raise ConfigError(str(error.msg or error).splitlines()[0], setting=where) from error
+        raise ConfigError(first_line(error.msg or error), setting=where) from error
 
 
 def _writable(schema: type) -> DictConfig:

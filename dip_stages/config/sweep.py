@@ -14,6 +14,7 @@ from dip_stages.config.fields import Section, checked, choice
 from dip_stages.config.paths import MODELS
 from dip_stages.config.renamed import check_renamed
 from dip_stages.errors import ConfigError, check_choice
+from dip_stages.store.text import first_line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -77,7 +78,7 @@ def parse_sweep(composed: Mapping[str, Any]) -> SweepOptions:
     try:
         values = OmegaConf.to_container(section, resolve=True) if isinstance(section, DictConfig) else section
     except OmegaConfBaseException as error:
-        raise ConfigError(str(error.msg or error).splitlines()[0], setting=error.full_key) from error
+        raise ConfigError(first_line(error.msg or error), setting=error.full_key) from error
     if not isinstance(values, dict):
         raise ConfigError(setting="sweep", got=values, allowed="a sweep by name, as in sweep=custom")
     allowed = [field.name for field in fields(SweepOptions)]

@@ -185,14 +185,9 @@ def staged_plan(
     targets = _targets(protocol, observed if clean is None else clean, observed, betas, budgets, level_eps)
     references = targets if perceptual_reference == "target" or clean is None else [clean] * len(targets)
     each_alpha: Sequence[float | None] = [None] * len(targets) if alphas is None else alphas
-    stages = zip(betas, budgets, targets, references, each_alpha, strict=True)
-    return StagePlan(
-        tuple(Stage(*stage) for stage in stages),
-        net_input,
-        sees_clean=protocol == "clean",
-        first_input=_first_input(net_input, observed),
-        sigma=sigma or 0.0,
-    )
+    stages = tuple(map(Stage, betas, budgets, targets, references, each_alpha))
+    first = _first_input(net_input, observed)
+    return StagePlan(stages, net_input, sees_clean=protocol == "clean", first_input=first, sigma=sigma or 0.0)
 
 
 def _check_protocol(

@@ -12,6 +12,7 @@ from pathlib import Path
 from dip_stages.errors import WeightsError
 from dip_stages.store.files import replacing
 from dip_stages.store.hashing import file_sha256
+from dip_stages.store.text import os_reason
 
 __all__ = ["VGG16_SHA256", "VGG16_URL", "published_vgg16"]
 
@@ -47,7 +48,7 @@ def published_vgg16(path: str | None = None, *, url: str = VGG16_URL, sha256: st
     except http.client.HTTPException as error:
         raise _refused(url, f"{_WHAT} cannot be downloaded: {error!r}", url) from error
     except OSError as error:
-        raise _refused(file, f"{_WHAT} cannot be read: {error.strerror or error}", url) from error
+        raise _refused(file, f"{_WHAT} cannot be read: {os_reason(error)}", url) from error
     if got != sha256:
         raise _refused(file, f" as sha256 of {_WHAT}, wanted {sha256!r}", url, got=got)
     return file

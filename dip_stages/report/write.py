@@ -21,6 +21,7 @@ from dip_stages.report.stopping_plots import plot_gaps
 from dip_stages.report.tables import grid, protocols, to_html, to_latex, to_markdown
 from dip_stages.store.files import write_text
 from dip_stages.store.statuses import CellStatus
+from dip_stages.store.text import plural
 
 if TYPE_CHECKING:
     import os
@@ -145,9 +146,7 @@ def _summary(frame: pd.DataFrame) -> str:
     images = ", ".join(sorted(frame.image.dropna().unique()))
     outdated = int((others.status == CellStatus.OUTDATED).sum())
     left_out = {"of an older version": outdated, "not planned": len(others) - outdated}
-    further = "".join(
-        f"; {count} {'cell' if count == 1 else 'cells'} {why}, left out" for why, count in left_out.items() if count
-    )
+    further = "".join(f"; {plural(count, 'cell')} {why}, left out" for why, count in left_out.items() if count)
     return f"{counted(planned.status)} of {len(planned)} cells, on {images}{further}"
 
 

@@ -7,13 +7,14 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from dip_stages.store.statuses import CellStatus
+from dip_stages.store.text import first_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from dip_stages.store.states import Look
 
-__all__ = ["counts", "duration", "first_line", "number_of_cells", "progress_metrics", "result_of"]
+__all__ = ["counts", "duration", "progress_metrics", "result_of"]
 
 
 def counts(states: Iterable[str]) -> str:
@@ -25,11 +26,6 @@ def counts(states: Iterable[str]) -> str:
     """
     found = Counter(states)
     return ", ".join(f"{found[status]} {status}" for status in CellStatus if found[status])
-
-
-def number_of_cells(number: int) -> str:
-    """Return a number with its noun."""
-    return f"{number} cell" if number == 1 else f"{number} cells"
 
 
 def progress_metrics(loss: float | None, psnr: float | None, rate: float | None = None) -> str:
@@ -49,11 +45,6 @@ def result_of(found: Look) -> str:
         return f"failed: {first_line(found.reason)}"
     result = record.metrics["result"]
     return f"PSNR {result['psnr']:.2f} dB, SSIM {result['ssim']:.3f}, {duration(record.timing['seconds'] or 0.0)}"
-
-
-def first_line(reason: str) -> str:
-    """Return the first line of why a cell failed."""
-    return reason.splitlines()[0] if reason else "for an unknown reason"
 
 
 def duration(seconds: float) -> str:

@@ -8,7 +8,8 @@ from dip_stages.cells.flops import flops
 from dip_stages.cells.identity import AXES
 from dip_stages.report.labels import axis_labels
 from dip_stages.store.statuses import CellStatus
-from dip_stages.sweep.formatting import counts, duration, number_of_cells
+from dip_stages.store.text import plural
+from dip_stages.sweep.formatting import counts, duration
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -59,7 +60,7 @@ def listing(cells: Sequence[tuple[PlannedCell, str]], seconds_per_flop: float | 
     shared = [f"{name} {values[0]}" for name, values in axes if len(set(values)) == 1 and values[0] != "–"]
     left = sum(cost for cost, (_, state) in zip(costs, cells, strict=True) if state not in _ENDED)
     above = [f"in every cell: {', '.join(shared)}"] if shared else []
-    total = f"{number_of_cells(len(cells))}: {counts(state for _, state in cells)}"
+    total = f"{plural(len(cells), 'cell')}: {counts(state for _, state in cells)}"
     return "\n".join([*above, *_table(columns), total, _left(left, seconds_per_flop), ""])
 
 

@@ -18,7 +18,8 @@ from rich.table import Column
 from dip_stages.clock import Every
 from dip_stages.store.states import Look, look
 from dip_stages.store.statuses import CellStatus
-from dip_stages.sweep.formatting import duration, number_of_cells, progress_metrics, result_of
+from dip_stages.store.text import plural
+from dip_stages.sweep.formatting import duration, progress_metrics, result_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -129,7 +130,7 @@ class SweepProgress:
 
     def __enter__(self) -> Self:
         done_before = f", {self._already} done before" if self._already else ""
-        self._print(f"{number_of_cells(self._total)} to run{done_before}")
+        self._print(f"{plural(self._total, 'cell')} to run{done_before}")
         if self._progress:
             self._progress.start()
             self._all = self._progress.add_task("sweep", total=self._total, metrics="")

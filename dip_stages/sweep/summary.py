@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from dip_stages.report.cache import gather
 from dip_stages.store.statuses import CellStatus
-from dip_stages.sweep.formatting import first_line
+from dip_stages.store.text import first_line
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

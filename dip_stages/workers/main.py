@@ -27,6 +27,7 @@ from dip_stages.store.leases import Lease
 from dip_stages.store.records import CHECKPOINT, RECORD, set_aside, write_record
 from dip_stages.store.states import recorded
 from dip_stages.store.statuses import OutcomeStatus
+from dip_stages.store.text import os_reason
 from dip_stages.workers.pipes import JobReader, OutcomeWriter
 from dip_stages.workers.protocol import STOP_SIGNALS, Outcome, StopFlag
 
@@ -153,7 +154,7 @@ def _outcome_without_record(error: LeaseError | Interrupted | OSError, folder: P
         return Outcome(OutcomeStatus.BUSY, str(error))
     if isinstance(error, Interrupted):
         return Outcome(OutcomeStatus.INTERRUPTED, str(error))
-    return Outcome(OutcomeStatus.UNWRITTEN, f"{folder}: {error.strerror or error}")
+    return Outcome(OutcomeStatus.UNWRITTEN, f"{folder}: {os_reason(error)}")
 
 
 def import_all() -> None:

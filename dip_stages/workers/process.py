@@ -22,6 +22,7 @@ from dip_stages.store.leases import Lease, holder
 from dip_stages.store.records import PROGRESS, write_record
 from dip_stages.store.states import recorded
 from dip_stages.store.statuses import OutcomeStatus
+from dip_stages.store.text import os_reason
 from dip_stages.workers.fork_client import start_worker
 from dip_stages.workers.forked_process import UNKNOWN
 from dip_stages.workers.protocol import GRACE, Outcome, job_line, parse_outcome
@@ -154,7 +155,7 @@ def note_failure(job: Job, kind: str, message: str) -> Outcome:
     except LeaseError as error:
         return Outcome(OutcomeStatus.BUSY, str(error))
     except OSError as error:
-        unwritten = f"{message}; and no record of it: {folder}: {error.strerror or error}"
+        unwritten = f"{message}; and no record of it: {folder}: {os_reason(error)}"
         return Outcome(OutcomeStatus.UNWRITTEN, unwritten)
     return Outcome(OutcomeStatus.FAILED, message)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from dip_stages.errors import LaunchError
 from dip_stages.store.statuses import OutcomeStatus
+from dip_stages.store.text import first_line
 from dip_stages.workers.batches import batches_of
 from dip_stages.workers.protocol import Outcome
 
@@ -74,7 +75,7 @@ def _outcomes(result: Any, batch: Batch) -> Outcomes:
     try:
         outcomes: Outcomes = ray.get(result)
     except ray.exceptions.RayError as error:
-        reason = f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"
+        reason = f"{type(error).__name__}: {first_line(error)}"
         lost = Outcome(OutcomeStatus.LOST, f"Ray gave up its task: {reason}")
         return {cell: lost.plain() for cell in batch.cells}
     return outcomes

@@ -54,6 +54,7 @@ class GridSweeper(Sweeper):
     def sweep(self, arguments: list[str]) -> None:
         """Plan, run what is left, report; exits with 1 if a cell failed and 2 if the plan is invalid."""
         from dip_stages.errors import DipStagesError, LaunchError
+        from dip_stages.store.text import os_reason
         from dip_stages.sweep.drive import run_cached, run_plan
         from dip_stages.sweep.plan_cache import cached_plan, made_from
         from dip_stages.sweep.planning import plan_sweep
@@ -84,7 +85,7 @@ class GridSweeper(Sweeper):
             sys.stderr.write(f"{error}\n")
             sys.exit(2)
         except OSError as error:
-            sys.stderr.write(f"{plan.root}: cannot be written to: {error.strerror or error}\n")
+            sys.stderr.write(f"{plan.root}: cannot be written to: {os_reason(error)}\n")
             sys.exit(2)
         if code:
             sys.exit(code)

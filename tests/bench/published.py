@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from dip_stages.dip.archs.registry import seeded
-from dip_stages.dip.noise import generator
+from dip_stages.dip.noise import FitStream, generator
 from dip_stages.dip.observation import observe
 from dip_stages.images.reading import bundled_path, fit_to, read_image
 
@@ -38,9 +38,14 @@ def fit(*, size: int, width: int, iterations: int, seed: int, device: str) -> di
     clean, noisy = observation.clean[0].numpy(), observation.observed[0].numpy()
     target = observation.observed.to(device)
     network = seeded(
-        "unet", generator(seed, 0), in_channels=32, out_channels=clean.shape[0], size=(size, size), width=width
+        "unet",
+        generator(seed, FitStream.NETWORK),
+        in_channels=32,
+        out_channels=clean.shape[0],
+        size=(size, size),
+        width=width,
     ).to(device)
-    saved_input = (torch.rand(1, 32, size, size, generator=generator(seed, 1)) * 0.1).to(device)
+    saved_input = (torch.rand(1, 32, size, size, generator=generator(seed, FitStream.INPUT)) * 0.1).to(device)
     noise = saved_input.detach().clone()
     optimiser = torch.optim.Adam(network.parameters(), lr=LR)
     loss_of = torch.nn.MSELoss()

@@ -8,6 +8,7 @@ import pytest
 from dip_stages import report
 from dip_stages.cells.identity import AXES
 from dip_stages.errors import RecordError
+from dip_stages.report import rows
 from dip_stages.report.tables import comparison
 from tests.raising import refused
 from tests.reporting import Sweep, axes
@@ -68,7 +69,10 @@ def test_a_setting_that_differs_becomes_a_column_and_the_others_do_not(sweep: Sw
     assert list(comparison(frame, "none")["trainer.lr"]) == [0.01, 0.02]
 
 
-def test_a_setting_that_a_cell_does_not_name_has_its_neutral_value(sweep: Sweep) -> None:
+def test_a_setting_that_a_cell_does_not_name_has_its_neutral_value(
+    sweep: Sweep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rows, "NEUTRAL", {"trainer.held_out": 0.0, "trainer.layout": "auto"})
     for trainer in ({"chunk": 20}, {"chunk": 20, "held_out": 0.1}):
         sweep.add(axes("baseline"), 25.0, settings={"trainer": trainer, "method": {"name": "baseline"}})
     frame = report.load(sweep.root)
