@@ -15,7 +15,8 @@ from rich.live import Live
 from rich.text import Text
 
 from dip_stages.errors import DipStagesError, RecordError
-from dip_stages.store.records import PLAN, RECORD, read_json
+from dip_stages.store.plans import read_plan
+from dip_stages.store.records import PLAN, RECORD
 from dip_stages.store.states import Look, look
 from dip_stages.store.statuses import CellStatus
 from dip_stages.store.text import first_line, plural
@@ -93,16 +94,12 @@ def status(folder: Path) -> Status:
         RecordError: If it is not there, or holds neither a plan nor a record.
     """
     try:
-        plan = read_json(folder / PLAN)
+        plan = read_plan(folder)
         planned = [(cell["folder"], cell["id"], cell.get("iterations", 0)) for cell in plan["cells"]]
-        name, command = plan["name"], plan.get("command")
+        name, command = plan["name"], plan["command"]
     except FileNotFoundError:
         planned = [(path.parent.name, None, 0) for path in sorted(folder.glob(f"*/{RECORD}"))]
         name, command = folder.name, None
-    except KeyError as error:
-        raise RecordError(
-            f"no {error} in it", setting=folder / PLAN, allowed="a plan that a sweep has written"
-        ) from error
     if not planned:
         raise RecordError(
             f"neither {PLAN} nor <cell>/{RECORD} in it", setting=folder, allowed="a folder that a sweep has written"

@@ -5,14 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from dip_stages.config.fields import Section, bounded, choice
+from dip_stages.dip.inputs import INPUTS
 from dip_stages.errors import check_choice
 
 __all__ = ["FITS", "MethodConfig"]
 
 FITS = ("baseline", "staged", "aseqdip")
 """Names of the methods that fit a network."""
-
-_INPUTS = ("previous_output", "fixed_noise", "noise_and_previous", "observed")
 
 
 @dataclass(frozen=True)
@@ -31,5 +30,5 @@ class MethodConfig(Section, section="method"):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        own = ("own_output",) if self.name == "aseqdip" else ()
-        check_choice("method.input", self.input, (*_INPUTS, *own))
+        allowed = [kind for kind in INPUTS if self.name == "aseqdip" or kind != "own_output"]
+        check_choice("method.input", self.input, allowed)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 __all__ = ["INPUTS", "input_channels"]
 
-INPUTS = ("fixed_noise", "previous_output", "noise_and_previous", "observed", "own_output")
+INPUTS = ("previous_output", "fixed_noise", "noise_and_previous", "observed", "own_output")
 """Where the input of a stage comes from; ``own_output`` is that of aSeqDIP, which replaces it within the stage too."""
 
 
