@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from dip_stages.status import status
+from dip_stages.store.plans import PLAN_SCHEMA
 from dip_stages.store.records import write_json
 from dip_stages.workers.run_folder import Run
 from dip_stages.workers.slurm_queue import RUNS, STOP, Queue, end_of, live_slurm_jobs, note_slurm_jobs
@@ -80,7 +81,7 @@ def test_status_shows_what_waits_in_a_queue(tmp_path: Path, slurm: Callable[[str
     slurm("squeue", "7_0|PENDING\\n")
     cells = [{"id": name, "folder": name, "iterations": 4} for name in ("a", "b")]
     (tmp_path / RUNS / "one").mkdir(parents=True)
-    write_json(tmp_path / "plan.json", {"name": "test", "command": "again", "cells": cells})
+    write_json(tmp_path / "plan.json", {"schema": PLAN_SCHEMA, "name": "test", "command": "again", "cells": cells})
     note_slurm_jobs(tmp_path / RUNS / "one", {"a": "7_0"})
     output = str(status(tmp_path))
     assert "test: 1 queued, 1 to do of 2 cells" in output
