@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
     from hydra.core.utils import JobReturn
 
-_OF_SLURM = (
-    "partition", "qos", "account", "constraint", "gres", "signal_delay_s", "array_parallelism", "additional_parameters",
-    "setup",
-)  # fmt: skip
+_OF_ALL_CLUSTERS = {
+    "name", "nodes", "tasks_per_node", "cpus_per_task", "gpus_per_node", "mem_gb", "timeout_min", "stderr_to_stdout",
+}  # fmt: skip
+"""Parameters that submitit has for every cluster; all others are Slurm's."""
 
 
 class SlurmLauncher(_jobs.JobsLauncher):
@@ -44,7 +44,7 @@ class SlurmLauncher(_jobs.JobsLauncher):
         self.array_size = _jobs.whole("max_batch_size", max_batch_size)
         self.timeouts = _jobs.whole("max_num_timeout", max_num_timeout, least=0)
         self.parameters = {
-            f"slurm_{name}" if name in _OF_SLURM else name: OmegaConf.to_container(value)
+            name if name in _OF_ALL_CLUSTERS else f"slurm_{name}": OmegaConf.to_container(value)
             if OmegaConf.is_config(value)
             else value
             for name, value in parameters.items()
