@@ -6,7 +6,7 @@
 
     DipStagesError
     ├── ConfigError        a setting, before any compute
-    ├── ImageError       an image that cannot be read or used
+    ├── ImageError         an image that cannot be read or used
     ├── WeightsError       network weights that cannot be had or are not the published ones
     ├── ModelError         a trained model that cannot be used, or is another than the one wanted
     ├── RecordError        a record on disk that cannot be trusted

@@ -49,8 +49,8 @@ class Status:
 
     @property
     def left(self) -> int:
-        """Cells without a record that counts."""
-        return sum(not found.ended for _, found, _ in self.cells)
+        """Cells without a record that counts; those of an older version are not computed again."""
+        return sum(not found.ended and found.state != CellStatus.OUTDATED for _, found, _ in self.cells)
 
     def in_state(self, *states: CellStatus) -> list[tuple[str, Look]]:
         """Return the cells in one of these states."""
@@ -95,7 +95,7 @@ def status(folder: Path) -> Status:
     """
     try:
         plan = read_plan(folder)
-        planned = [(cell["folder"], cell["id"], cell.get("iterations", 0)) for cell in plan["cells"]]
+        planned = [(cell["folder"], cell["id"], cell["iterations"]) for cell in plan["cells"]]
         name, command = plan["name"], plan["command"]
     except FileNotFoundError:
         planned = [(path.parent.name, None, 0) for path in sorted(folder.glob(f"*/{RECORD}"))]

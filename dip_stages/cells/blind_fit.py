@@ -10,14 +10,15 @@ import numpy as np
 import torch
 
 from dip_stages.cells.build import build_module, build_plan
-from dip_stages.cells.fits import fit_module
 from dip_stages.cells.hardware import build_accelerator
 from dip_stages.cells.results import result_of
 from dip_stages.cells.threads import in_lanes
 from dip_stages.denoisers.model_store import models_folder
 from dip_stages.denoisers.run import denoise_with
 from dip_stages.dip.callbacks import Steps
+from dip_stages.dip.lightning import fit, trainer_of
 from dip_stages.dip.observation import Observation, to_array, to_tensor
+from dip_stages.dip.stages import Chunks
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -91,7 +92,8 @@ def _fitted(
 
         module = build_module(config, plan, observation, accelerator=accelerator, member=member)
         module.should_stop = should_stop
-        fit_module(module, config, accelerator, [Steps(report)])
+        trainer = trainer_of(accelerator, logger=False, callbacks=[Steps(report)])
+        fit(trainer, module, Chunks(plan, config.trainer.chunk), accelerator)
         done[member] = plan.iterations  # even if its rule ended it early
         results[member] = to_array(result_of(config, module.chosen))
 

@@ -17,7 +17,6 @@ from dip_stages.errors import DivergenceError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pytorch_lightning import Callback
     from pytorch_lightning.loggers import Logger
 
     from dip_stages.cells.attempt import Attempt
@@ -27,20 +26,7 @@ if TYPE_CHECKING:
     from dip_stages.dip.stages import StagePlan
     from dip_stages.store.record_fields import StageFields
 
-__all__ = ["Fits", "fit_module"]
-
-
-def fit_module(
-    module: DIPModule, config: Config, accelerator: str, callbacks: list[Callback], logger: Logger | bool = False
-) -> None:
-    """Fit a module, in chunks of the configured length, from where it is.
-
-    Raises:
-        Interrupted: If it was asked to stop, or interrupted from the keyboard.
-        DivergenceError: If the loss jumped too often.
-    """
-    trainer = trainer_of(accelerator, logger=logger, callbacks=callbacks)
-    fit(trainer, module, Chunks(module.plan, config.trainer.chunk, start=module.edge), accelerator)
+__all__ = ["Fits"]
 
 
 @dataclass(frozen=True)
@@ -196,9 +182,11 @@ class Fits:
         # The curve comes first: edges and reports read its rows. The checkpointer comes last: it saves the edges.
         callbacks = [curve, Steps(lambda _: self._note_edge(number)), Ticker(curve, self._report)]
         callbacks += [self._checkpointer] if self._checkpointer else []
+        trainer = trainer_of(self._accelerator, logger=logger, callbacks=callbacks)
+        chunks = Chunks(self._plan, config.trainer.chunk, start=module.edge)
         try:
             with self._attempt.time.fitting():
-                fit_module(module, config, self._accelerator, callbacks, logger)
+                fit(trainer, module, chunks, self._accelerator)
         except DivergenceError as error:
             self.diverged[error] = module
             raise

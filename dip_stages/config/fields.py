@@ -46,7 +46,7 @@ class Section:
             check: Check | None = field.metadata.get("check")
             if check is None or (value is None and str(field.type).endswith("None")):
                 continue
-            for part in value if isinstance(value, list) else [value]:
+            for part in value if str(field.type).startswith("list") else [value]:
                 check(f"{self.section}.{field.name}", part)
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import hydra
@@ -14,7 +16,7 @@ from omegaconf import OmegaConf
 
 from dip_stages.config.parsing import SETTINGS
 from dip_stages.config.paths import CONF_DIR, SWEEPS_DIR
-from dip_stages.config.renamed import check_renamed
+from dip_stages.config.renamed import check_renamed, check_renamed_in
 from dip_stages.errors import ConfigError
 from dip_stages.store.text import first_line
 
@@ -40,6 +42,8 @@ def check_keys(overrides: Iterable[str]) -> None:
         ConfigError: If there is no such setting; the message lists those that exist.
     """
     overrides = tuple(overrides)
+    for folder in _config_folders(overrides):
+        check_renamed_in(folder)
     own_folder = any(argument.startswith(("--config-", "-cd", "-cp", "-cn")) for argument in overrides)
     for override in overrides:
         check_renamed(override.lstrip("+~"))
@@ -52,6 +56,13 @@ def check_keys(overrides: Iterable[str]) -> None:
                 raise ConfigError("no such group or setting", setting=key, allowed=", ".join(allowed))
         elif section in SETTINGS and name.partition(".")[0] not in SETTINGS[section]:
             raise ConfigError("no such setting", setting=key, allowed=", ".join(SETTINGS[section]))
+
+
+def _config_folders(arguments: Sequence[str]) -> list[Path]:
+    """Return the folders that ``--config-dir`` or ``-cd`` name."""
+    pairs = [argument.split("=", 1) for argument in arguments if argument.startswith(("--config-dir=", "-cd="))]
+    pairs += [list(pair) for pair in itertools.pairwise(arguments) if pair[0] in ("--config-dir", "-cd")]
+    return [Path(folder) for _, folder in pairs]
 
 
 def _top_level() -> list[str]:

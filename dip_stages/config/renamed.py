@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from typing import TYPE_CHECKING
+
 from dip_stages.errors import ConfigError
 
-__all__ = ["check_renamed"]
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["check_renamed", "check_renamed_in"]
 
 _RENAMED = {
     "readers": "monitors",
@@ -24,5 +30,20 @@ def check_renamed(name: str) -> None:
         ConfigError: If it is one; the message gives the new name.
     """
     for old, new in _RENAMED.items():
-        if name == old or name.startswith((f"{old}.", f"{old}=")):
+        if name == old or name.startswith((f"{old}.", f"{old}=", f"{old}@")):
             raise ConfigError(f"renamed; type {new}{name.removeprefix(old)}", setting=name.partition("=")[0])
+
+
+def check_renamed_in(folder: Path) -> None:
+    """Refuse old names in the defaults lists of a user's own configs: Hydra's message about them names no new ones.
+
+    Args:
+        folder: What follows ``--config-dir``; its YAML files are read.
+
+    Raises:
+        ConfigError: If one has an old name.
+    """
+    for file in sorted(folder.rglob("*.yaml")):
+        for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
+            if entry := re.match(r"\s*- +(?:override +)?/?([\w@.]+) *:", line):
+                check_renamed(entry[1])

@@ -83,7 +83,7 @@ def training_settings(training: TrainingConfig, channels: int) -> dict[str, Any]
     """
     settings = {key: value for key, value in dataclasses.asdict(training).items() if key not in _NAMES}
     contents = [sha256(path) for path in training_images(training)]
-    return {**settings, "images": contents, "channels": channels, "numerics": _NUMERICS}
+    return {**settings, "pictures": contents, "channels": channels, "numerics": _NUMERICS}
 
 
 def models_folder(outputs: Path) -> Path:
@@ -169,7 +169,7 @@ def check_ddpm(method: DDPMConfig, image: Path, channels: int, sigma: float) -> 
             setting="method.training",
             allowed="more timesteps, or a larger beta_end",
         )
-    if sha256(image) in settings["images"]:
+    if sha256(image) in settings["pictures"]:
         raise ConfigError(
             f"the image to denoise, {image.name}, is among those that the model learns from",
             setting="method.training",

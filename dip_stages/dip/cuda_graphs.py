@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from dip_stages.store.text import first_line
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -112,7 +114,7 @@ def _first_cause(error: BaseException) -> str:
     """Return the first error's first line: the end of a failed capture raises an error of its own."""
     while isinstance(error.__context__, RuntimeError):
         error = error.__context__
-    return (str(error).splitlines() or [type(error).__name__])[0]
+    return first_line(error, default=type(error).__name__)
 
 
 def capture(step: Step, draws: Generator) -> tuple[Callable[[], object], tuple[Tensor, ...]]:

@@ -15,6 +15,9 @@ __all__ = ["OUTDATED_ADVICE", "PLAN_SCHEMA", "read_plan"]
 PLAN_SCHEMA = 3
 """Version of the plan's schema."""
 
+_PLAN_KEYS = {"name", "command", "cells"}
+_CELL_KEYS = {"id", "folder", "axes", "iterations", "sees_clean"}
+
 OUTDATED_ADVICE = "the sweep run again with this version, or a report by the version that wrote it"
 """What to do with a sweep of an older version."""
 
@@ -29,10 +32,12 @@ def read_plan(root: Path) -> dict[str, Any]:
     """
     path = root / PLAN
     plan = read_json(path)
-    if "cells" not in plan:
-        raise RecordError("no 'cells' in it", setting=path, allowed="a plan that a sweep has written")
-    if plan.get("schema") != PLAN_SCHEMA:
+    if plan.get("schema") != PLAN_SCHEMA and "cells" in plan:
         error = other_schema(path, plan.get("schema"), PLAN_SCHEMA)
         error.allowed = OUTDATED_ADVICE if isinstance(error, OutdatedError) else None
         raise error
+    missing = _PLAN_KEYS - plan.keys() or {key for cell in plan["cells"] for key in _CELL_KEYS - cell.keys()}
+    if missing:
+        named = ", ".join(map(repr, sorted(missing)))
+        raise RecordError(f"no {named} in it", setting=path, allowed="a plan that a sweep has written")
     return plan

@@ -135,7 +135,7 @@ def parse_record(path: Path, content: bytes) -> Record:
         missing, unknown = sorted(wanted - values.keys()), sorted(values.keys() - wanted)
         raise RecordError(f"missing {missing}, unknown {unknown}", setting=path)
     status = values["status"]
-    if status not in set(RecordStatus) or (status == RecordStatus.DONE) == (values["metrics"] is None):
+    if status not in list(RecordStatus) or (status == RecordStatus.DONE) == (values["metrics"] is None):
         raise RecordError(" as status", setting=path, got=status, allowed="done with metrics, or failed without")
     end = _CHECKSUM.search(content, len(content) - 100)
     if end is None or checksum != content_sha256(content[: end.start()]):

@@ -6,7 +6,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from dip_stages.errors import RecordError
+from dip_stages.errors import OutdatedError, RecordError
 from dip_stages.store.hashing import content_sha256
 from dip_stages.store.leases import holder
 from dip_stages.store.records import CHECKPOINT, PROGRESS, RECORD, Record, parse_record, read_json
@@ -62,7 +62,7 @@ def look(folder: Path, identity: str | None = None) -> Look:
         identity: The id that a record must have to count; None for any.
     """
     found = recorded(folder, identity)
-    if found.state == CellStatus.DONE:
+    if found.state in (CellStatus.DONE, CellStatus.OUTDATED):
         return found
     lease = holder(folder)
     if lease and lease[1]:
@@ -86,6 +86,8 @@ def recorded(folder: Path, identity: str | None = None) -> Look:
     sha = content_sha256(content)
     try:
         record = parse_record(path, content)
+    except OutdatedError as error:
+        return Look(CellStatus.OUTDATED, broken=str(error), digest=sha)
     except RecordError as error:
         return Look(CellStatus.TO_DO, broken=str(error), digest=sha)
     if identity is not None and record.cell["id"] != identity:

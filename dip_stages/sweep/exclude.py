@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from dip_stages.cells.settings import STAGED
 from dip_stages.config.overrides import ALIASES, check_keys, is_number
+from dip_stages.config.renamed import check_renamed
 from dip_stages.errors import ConfigError, check_choice
 from dip_stages.sweep.compose import select
 from dip_stages.sweep.grids import expand
@@ -108,6 +109,7 @@ class Rule:
 
 
 def _check_axis(axis: str, composer: Composer) -> None:
+    check_renamed(axis)
     groups = composer.groups - {"sweep"}
     if axis in groups or axis in ("seed", "noise_seed"):
         return

@@ -12,6 +12,7 @@ from dip_stages.store.fingerprint import fingerprint
 from dip_stages.store.leases import Lease
 from dip_stages.store.records import RECORD, set_aside
 from dip_stages.store.states import recorded
+from dip_stages.store.statuses import CellStatus
 from dip_stages.sweep.interrupts import Interrupts
 from dip_stages.sweep.progress import CellProgress
 
@@ -32,6 +33,9 @@ def run_single(cell: Cell, folder: Path) -> Record:
             folder.mkdir(parents=True, exist_ok=True)
             with Lease(folder), CellProgress(cell.folder) as progress:
                 found = recorded(folder, cell.id)
+                if found.state == CellStatus.OUTDATED:
+                    sys.stderr.write(f"{found.broken}; allowed: another hydra.run.dir\n")
+                    sys.exit(2)
                 if found.broken:
                     sys.stderr.write(f"{found.broken}; set aside as {set_aside(folder / RECORD).name}\n")
                 return run_cell(
@@ -42,8 +46,8 @@ def run_single(cell: Cell, folder: Path) -> Record:
                     should_stop=interrupts.should_stop,
                     code=fingerprint(),
                 )
-        except Interrupted as error:
-            sys.stderr.write(f"{error}; the same command resumes\n")
+        except (Interrupted, KeyboardInterrupt) as error:
+            sys.stderr.write(f"{str(error) or 'interrupted twice'}; the same command resumes\n")
             sys.exit(130)
         except (LeaseError, OSError) as error:
             sys.stderr.write(f"{folder}: {error}\n")

@@ -1,4 +1,4 @@
-"""Ctrl-C in two steps: the first one asks to stop, with a checkpoint; a second one ends the process at once."""
+"""Ctrl-C in two steps: the first one asks to stop, with a checkpoint; a second one does not wait for that."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from dip_stages.workers.protocol import GRACE
 
@@ -24,17 +24,18 @@ _SHOW_CURSOR = b"\x1b[?25h"
 class Interrupts:
     """Handles SIGINT and SIGTERM in two steps; a context manager, for the main thread.
 
+    The first signal sets :attr:`signal`; a second one raises :class:`KeyboardInterrupt`.
+
     Args:
         message: What happens after the first signal.
-        message_at_once: What happens after the second one.
 
     Attributes:
         signal: The first signal; None before it.
     """
 
-    def __init__(self, message: str, message_at_once: str = "the same command resumes") -> None:
+    def __init__(self, message: str) -> None:
         self.signal: signal.Signals | None = None
-        self._message, self._message_at_once = message, message_at_once
+        self._message = message
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Self:
@@ -54,15 +55,18 @@ class Interrupts:
 
     def _on_signal(self, number: int, _: object) -> None:
         if self.signal is not None:
-            cursor = _SHOW_CURSOR if os.isatty(2) else b""  # a progress bar has hidden it
-            os.write(2, cursor + f"\ninterrupted again: out at once; {self._message_at_once}\n".encode())
-            os._exit(128 + number)
+            self._on_second(number)
         self.signal = signal.Signals(number)
         sys.stderr.write(f"\ninterrupted: {self._message} (again: out at once)\n")
         self._on_first()
 
     def _on_first(self) -> None:
         """React to the first signal, in the handler."""
+
+    def _on_second(self, number: int) -> NoReturn:
+        """React to a second signal, in the handler."""
+        del number
+        raise KeyboardInterrupt
 
 
 class _LaunchAbandoned(BaseException):
@@ -79,7 +83,7 @@ class SweepInterrupts(Interrupts):
 
     def __init__(self, stop_file: Path, *, leave: bool = False) -> None:
         message = "jobs on the cluster keep running" if leave else "cells write a checkpoint and stop"
-        super().__init__(message, "workers stop by themselves")
+        super().__init__(message)
         self._stop_file, self._leave = stop_file, leave
         self._launching = False
 
@@ -114,6 +118,11 @@ class SweepInterrupts(Interrupts):
         except OSError as error:
             sys.stderr.write(f"{error}: only cells of this machine can be stopped\n")
         signal.alarm(int(GRACE) + 1)
+
+    def _on_second(self, number: int) -> NoReturn:
+        cursor = _SHOW_CURSOR if os.isatty(2) else b""  # a progress bar has hidden it
+        os.write(2, cursor + b"\ninterrupted again: out at once; workers stop by themselves\n")
+        os._exit(128 + number)
 
     def _abandon(self, *_: object) -> None:
         if self._launching:

@@ -93,9 +93,8 @@ class Speed:
             self._pace += filter(None, [found.record.timing["seconds_per_iteration"]])
             return
         progress = found.progress or {}
-        self.left += max(
-            0, iterations - progress.get("iteration", 0)
-        )  # the training of a competitor's model may have more
+        # The training of a competitor's model may have done more iterations than the cell plans.
+        self.left += max(0, iterations - progress.get("iteration", 0))
         self.running += found.state == CellStatus.RUNNING
         self._pace += [1 / rate for rate in filter(None, [progress.get("rate")])]
 

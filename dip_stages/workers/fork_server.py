@@ -76,9 +76,8 @@ class _Server:
             for descriptor in descriptors:
                 os.close(descriptor)
             return True
-        for number in signal.sigpending() & set(
-            STOP_SIGNALS
-        ):  # sent to all processes of the cluster's job, before this fork
+        # Those that were sent to all processes of the cluster's job before this fork.
+        for number in signal.sigpending() & set(STOP_SIGNALS):
             os.kill(pid, number)
         *streams, status = descriptors
         for descriptor in streams:

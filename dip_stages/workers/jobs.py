@@ -75,7 +75,7 @@ class Job:
             cell = cell_of(parse(self.config))
             check_inputs(cell)
         except DipStagesError as error:
-            raise DriftError(f"an input changed since it was planned: {error}") from error
+            raise DriftError(f"an input, or what is installed, changed since it was planned: {error}") from error
         if cell.id != self.id:
             raise DriftError(f"the image changed since it was planned: this would be cell {cell.id}, not {self.id}")
         return cell

@@ -101,7 +101,7 @@ def test_a_image_that_vanishes_during_a_sweep_loses_its_own_cells_alone(run: Com
     swept = run("-m", "sweep=custom", *TINY, "data=file", images, "seed=0,1", "hydra/launcher=basic", thief)
     assert swept.returncode == 1
     assert "2 done, 2 failed of 4 cells" in swept.stdout or "2 failed, 2 done of 4 cells" in swept.stdout
-    assert "an input changed since it was planned: second.png: cannot be read" in swept.stderr
+    assert "an input, or what is installed, changed since it was planned: second.png: cannot be read" in swept.stderr
     assert "Traceback" not in swept.stderr
 
 

@@ -80,6 +80,7 @@ def test_what_is_set_aside_replaces_what_was_before(tmp_path: Path) -> None:
         ({"schema": 99}, ..., "another version of dip_stages (schema 99, not 4)"),
         ({"extra": 1}, ..., "unknown ['extra']"),
         ({"status": "half"}, "half", "status"),
+        ({"status": []}, [], "status"),
         ({"metrics": None}, "done", "status"),
         ({"status": "failed"}, "failed", "status"),
     ],
