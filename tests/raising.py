@@ -1,4 +1,4 @@
-"""What a refusal says, by the fields of the error: the sentences themselves are in ``tests/unit/test_slips.py``."""
+"""What a refusal says, by the fields of the error: the sentences themselves are in ``tests/unit/slips``."""
 
 from __future__ import annotations
 

@@ -151,7 +151,7 @@ def test_help_is_for_people(command_in_process: CommandLine) -> None:
 
 
 def test_a_slip_is_a_clear_error_without_traceback_or_folder(run: CommandLine, tmp_path: Path) -> None:
-    """One in a process of its own; ``tests/unit/test_slips.py`` has the others."""
+    """One in a process of its own; ``tests/unit/slips`` has the others."""
     slip = run("beta_max=0")
     assert slip.returncode == 2
     assert slip.stderr == "noise.beta_max: got 0.0; allowed: a number > 0 and < 1\n"

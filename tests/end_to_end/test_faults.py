@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from dip_stages.store.records import read_record
-from tests.faults.campaign import INJECTED, ROOT, campaign
+from tests.faults.campaign import campaign
+from tests.faults.sweeps import INJECTED, ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

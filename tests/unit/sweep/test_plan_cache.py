@@ -12,6 +12,7 @@ from dip_stages.sweep.drive import Options, run_cached, run_plan
 from dip_stages.sweep.plan import Plan, make_plan
 from dip_stages.sweep.plan_cache import cached_plan, made_from
 from tests.planning import hydra_of_a_sweep
+from tests.unit.sweep.driving import Launcher
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -116,8 +117,6 @@ def test_what_it_is_made_from_is_unknown_where_the_environment_has_a_say(
 def test_a_known_sweep_is_gathered_where_every_cell_has_its_record(
     plan: Plan, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from tests.unit.sweep.test_drive import Launcher
-
     cached = cached_plan(plan.root, MADE)
     assert cached is not None
     assert run_cached(cached, Options()) is None
