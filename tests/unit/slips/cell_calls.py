@@ -113,7 +113,8 @@ CALLS: list[tuple[str, Call, str]] = [
         "another input than the plan's",
         lambda *_: Job("a", "a", {}, {}, fingerprint()).cell(),
         (
-            "an input changed since it was planned: method.name: got None; allowed: baseline, staged, aseqdip, nlm, "
+            "an input, or what is installed, changed since it was planned: "
+            "method.name: got None; allowed: baseline, staged, aseqdip, nlm, "
             "tv, bm3d, ddpm"
         ),
     ),
