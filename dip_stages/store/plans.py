@@ -38,6 +38,5 @@ def read_plan(root: Path) -> dict[str, Any]:
         raise error
     missing = _PLAN_KEYS - plan.keys() or {key for cell in plan["cells"] for key in _CELL_KEYS - cell.keys()}
     if missing:
-        named = ", ".join(map(repr, sorted(missing)))
-        raise RecordError(f"no {named} in it", setting=path, allowed="a plan that a sweep has written")
+        raise RecordError(f"no {min(missing)!r} in it", setting=path, allowed="a plan that a sweep has written")
     return plan

@@ -79,7 +79,8 @@ def test_how_a_slurm_job_ended_is_taken_from_the_accounting(slurm: Callable[[str
 
 def test_status_shows_what_waits_in_a_queue(tmp_path: Path, slurm: Callable[[str, str], None]) -> None:
     slurm("squeue", "7_0|PENDING\\n")
-    cells = [{"id": name, "folder": name, "iterations": 4, "axes": {}, "sees_clean": False} for name in ("a", "b")]
+    rest: dict[str, object] = {"iterations": 4, "axes": {}, "sees_clean": False}
+    cells = [{"id": name, "folder": name, **rest} for name in ("a", "b")]
     (tmp_path / RUNS / "one").mkdir(parents=True)
     write_json(tmp_path / "plan.json", {"schema": PLAN_SCHEMA, "name": "test", "command": "again", "cells": cells})
     note_slurm_jobs(tmp_path / RUNS / "one", {"a": "7_0"})
