@@ -1,4 +1,4 @@
-# `make` lists what there is. Everything runs in .venv, which is made when it is first needed.
+# `make` lists the targets. Everything runs in .venv, which is made when it is first needed.
 PYTHON ?= python3
 # Further options for pip, for example an index of CPU builds of torch:
 #   make report PIP_OPTIONS="--extra-index-url https://download.pytorch.org/whl/cpu"
@@ -18,10 +18,10 @@ help: ## list the targets
 
 install: $(VENV)/.dev ## make .venv with everything that development needs
 
-report: $(VENV)/.run ## the report's table beside ours, on a small picture: 18 cells, 6 minutes on 2 slow cores
+report: $(VENV)/.run ## the course report's table beside ours, on a small image: 18 cells, 6 minutes on 2 slow cores
 	$(BIN)/python -m dip_stages -m sweep=report_table preset=quick $(ARGS)
 
-report-paper: $(VENV)/.run ## the same on the report's own picture where it can be had, 512x512, published width, for a GPU (see the README)
+report-paper: $(VENV)/.run ## the same on the course report's own image where it can be had, 512x512, published width, for a GPU (see the README)
 	data=data=butterflies; $(BIN)/python -m dip_stages.images.sources || data=; \
 	$(BIN)/python -m dip_stages -m sweep=report_table preset=paper outputs=outputs/paper hydra.launcher.workers=1 \
 	  $(if $(filter data=%,$(ARGS)),,$$data) $(ARGS)
@@ -29,14 +29,14 @@ report-paper: $(VENV)/.run ## the same on the report's own picture where it can 
 sweep: $(VENV)/.run ## the full grid of 30 cells (see the README for its cost)
 	$(BIN)/python -m dip_stages -m $(ARGS)
 
-stopping: $(VENV)/.dev ## the study of stopping rules into docs/stopping.md: more than 3 hours on 2 slow cores; goes on where it was broken off
+stopping: $(VENV)/.dev ## the study of stopping rules into docs/stopping.md: more than 3 hours on 2 slow cores; resumes after an interruption
 	$(BIN)/python -m dip_stages -m sweep=stopping_tuning
 	$(BIN)/python -m dip_stages -m sweep=stopping
 	$(BIN)/python -m tests.bench.study outputs/stopping_tuning outputs/stopping --into docs/stopping.md
 
-ddpm-demo: $(VENV)/.ddpm ## trains a small DDPM, draws samples, denoises with it beside DIP: 11 minutes on 2 slow cores; goes on where it was broken off
+ddpm-demo: $(VENV)/.ddpm ## trains a small DDPM, draws samples, denoises with it beside DIP: 11 minutes on 2 slow cores; resumes after an interruption
 	$(BIN)/python -m dip_stages.train
-	$(BIN)/python -m dip_stages -m sweep=references preset=quick $(ARGS)
+	$(BIN)/python -m dip_stages -m sweep=competitors preset=quick $(ARGS)
 
 test: $(VENV)/.dev ## the tests, in a few minutes
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal -m "not slow and not browser and not cluster and not release" $(ARGS)
@@ -44,25 +44,25 @@ test: $(VENV)/.dev ## the tests, in a few minutes
 test-slow: $(VENV)/.dev ## trainings, the wheel, the commands of README and docs
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadgroup -m slow $(ARGS)
 
-chromium: # installed if it is not there
+chromium: # installed if missing
 	command -v chromium && command -v chromedriver || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium chromium-driver; }
 
-test-browser: $(VENV)/.dev chromium ## the report's page in a real Chromium, which is installed if it is not there (as root, on Debian)
+test-browser: $(VENV)/.dev chromium ## the page of a report in a real Chromium, installed if missing (as root, on Debian)
 	$(BIN)/python -m pytest -q -m browser tests/browser $(ARGS)
 
-test-cluster: $(VENV)/.cluster ## sweeps on a real Slurm and a real Ray, which are installed if they are not there (as root, on Debian 12)
+test-cluster: $(VENV)/.cluster ## sweeps on a real Slurm and a real Ray, installed if missing (as root, on Debian 12)
 	$(BIN)/python -m pytest -q -n 2 --dist loadgroup -m cluster tests/cluster $(ARGS)
 
-release-check: $(VENV)/.dev ## the wheel, installed into an empty environment with all that it asks for, and run: before a release
+release-check: $(VENV)/.dev ## before a release: the wheel, installed with its dependencies into an empty environment, and run
 	$(BIN)/python -m pytest -q -m release --timeout 3600 tests/end_to_end/test_installation.py $(ARGS)
 
-faults: $(VENV)/.dev ## the fault campaign: 200 kills and 140 other faults, the better part of an hour; as root, for its small disk
+faults: $(VENV)/.dev ## the fault campaign: 200 kills and 140 other faults, most of an hour; as root, for its small disk
 	$(BIN)/python -m tests.faults.campaign --kills 200 --each 20 --lanes 3 --table docs/faults.md $(ARGS)
 
-bench-sweep: $(VENV)/.dev ## how planning, status and gathering grow to 10,000 cells, in two minutes
+bench-sweep: $(VENV)/.dev ## the cost of planning, status and gathering up to 10,000 cells, in two minutes
 	$(BIN)/python -m tests.bench.sweep --table docs/scale.md $(ARGS)
 
-bench: $(VENV)/.dev ## how fast fits are beside the published loop's, and how good; on an idle machine
+bench: $(VENV)/.dev ## speed and quality of fits beside the published loop's; on an idle machine
 	$(BIN)/python -m tests.bench.speed --into docs/performance.md $(ARGS)
 
 bench-guard: $(VENV)/.dev ## fails if one cell's lead over the published loop has fallen by a quarter; two minutes

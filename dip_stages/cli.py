@@ -1,4 +1,4 @@
-"""The command line: ``python -m dip_stages``. What is heavy is imported inside the task."""
+"""The command line: ``python -m dip_stages``. Slow imports are inside the task."""
 
 from __future__ import annotations
 
@@ -19,20 +19,22 @@ from dip_stages.config.overrides import check_keys, register_sweeps, value_overr
 from dip_stages.errors import ConfigError, DipStagesError, LaunchError
 from dip_stages.store.records import RECORD, digest, read_record
 from dip_stages.store.states import recorded
+from dip_stages.store.statuses import CellStatus, OutcomeStatus, RecordStatus
+from dip_stages.store.text import os_reason
 
 if TYPE_CHECKING:
-    from dip_stages.workers.main import Outcome
+    from dip_stages.workers.protocol import Outcome
 
 __all__ = ["Preparation", "main", "task"]
 
 
 def cell_folder(*, _root_: DictConfig) -> str:
-    """Return the folder name of the composed cell: Hydra's ``${cell_folder:}``. Ends the program on a bad setting."""
+    """Return the folder name of the composed cell: ``${cell_folder:}`` in Hydra. Ends the program on a bad setting."""
     try:
         return _checked(_root_).folder
     except DipStagesError as error:
         sys.stderr.write(f"{error}\n")
-        sys.exit(2)  # not an exception: OmegaConf would wrap it, and a slip is not worth a traceback
+        sys.exit(2)  # not an exception: OmegaConf would wrap it, and Hydra print a traceback
 
 
 def _checked(composed: Any) -> Cell:
@@ -42,7 +44,7 @@ def _checked(composed: Any) -> Cell:
 
 
 class Preparation(Callback):
-    """Sees to what must be there before Hydra goes on: a launcher's package, or a single cell's folder."""
+    """Checks that a launcher's package is installed, and makes a single cell's folder, before Hydra needs them."""
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         """End the program where the launcher's package is not installed, before Hydra fails to find its class."""
@@ -62,15 +64,15 @@ class Preparation(Callback):
             with tempfile.TemporaryFile(dir=folder):
                 pass
         except OSError as error:
-            sys.stderr.write(f"{folder}: cannot be written to: {error.strerror or error}\n")
-            sys.exit(2)  # not an exception: Hydra makes a warning of a callback's
+            sys.stderr.write(f"{folder}: cannot be written to: {os_reason(error)}\n")
+            sys.exit(2)  # not an exception: Hydra turns those of callbacks into warnings
 
 
 def task(composed: DictConfig) -> dict[str, Any] | None:
     """Run the composed cell in Hydra's output folder; in a sweep, the cell that was planned for that folder.
 
     Returns:
-        In a sweep, the fields of the cell's :class:`~dip_stages.workers.main.Outcome`.
+        In a sweep, the cell's :class:`~dip_stages.workers.protocol.Outcome` as plain values.
 
     Raises:
         DipStagesError: If an input has changed since it was checked.
@@ -79,46 +81,47 @@ def task(composed: DictConfig) -> dict[str, Any] | None:
     folder = Path(hydra_config.runtime.output_dir)
     if hydra_config.mode == RunMode.MULTIRUN:
         in_process = hydra_config.launcher.get("_target_", "").endswith(".BasicLauncher")
-        return vars(_run_in_sweep(composed, folder, Path(hydra_config.sweep.dir), in_process=in_process))
+        return _run_in_sweep(composed, folder, Path(hydra_config.sweep.dir), in_process=in_process).plain()
     _run_single(_checked(composed), folder)
     return None
 
 
 def _run_in_sweep(composed: DictConfig, folder: Path, root: Path, *, in_process: bool) -> Outcome:
-    """Carry out the order of a cell, on a worker process of this job unless the launcher runs jobs in the driver."""
-    from dip_stages.workers.jobs import Order, read_order
-    from dip_stages.workers.main import Outcome, Stopper, compute
-    from dip_stages.workers.process import own_workplace
-    from dip_stages.workers.run_folder import order_path
+    """Compute the job of a cell, in a worker process unless the launcher runs its jobs in the driver."""
+    from dip_stages.workers.jobs import Job, read_job
+    from dip_stages.workers.main import compute
+    from dip_stages.workers.protocol import Outcome, StopFlag
+    from dip_stages.workers.run_folder import job_path
+    from dip_stages.workers.slot import own_slot
 
     token = OmegaConf.select(composed, "sweep.run")
-    if token is None:  # another sweeper's job
-        order = Order.of(_checked(composed), folder, stale=digest(folder / RECORD))
+    if token is None:  # a job of another sweeper, which plans nothing
+        job = Job.of(_checked(composed), folder, stale=digest(folder / RECORD))
     else:
         try:
-            order = read_order(order_path(root, token, folder.name))
+            job = read_job(job_path(root, token, folder.name))
         except FileNotFoundError:
-            return Outcome("interrupted", "its sweep was stopped before it began")
-        if order.stop and Path(order.stop).exists():
-            return Outcome("interrupted", "asked to stop before it began")
+            return Outcome(OutcomeStatus.INTERRUPTED, "its sweep was stopped before it began")
+        if job.stop and Path(job.stop).exists():
+            return Outcome(OutcomeStatus.INTERRUPTED, "asked to stop before it began")
     if in_process:
-        return compute(order, Stopper())
-    return own_workplace(order.config["runtime"]["threads"]).run(order)
+        return compute(job, StopFlag())
+    return own_slot(job.config["runtime"]["threads"]).run(job)
 
 
 def _run_single(cell: Cell, folder: Path) -> None:
     from dip_stages.report import describe
 
-    sys.stderr.writelines(f"{said}\n" for said in cell.config.unmet)
-    if cell.config.runtime.overwrite or recorded(folder, cell.id).state != "done":
+    sys.stderr.writelines(f"{message}\n" for message in cell.config.unmet)
+    if cell.config.runtime.overwrite or recorded(folder, cell.id).state != CellStatus.DONE:
         from dip_stages.sweep.foreground import run_single
 
-        known = run_single(cell, folder)
+        record = run_single(cell, folder)
     else:
-        known = read_record(folder)
+        record = read_record(folder)
         sys.stderr.write("computed before; runtime.overwrite=true computes it again\n")
-    sys.stdout.write(describe(known, folder))
-    if known.status != "done":
+    sys.stdout.write(describe(record, folder))
+    if record.status != RecordStatus.DONE:
         sys.exit(1)
 
 
@@ -128,7 +131,7 @@ _hydra_main = hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_n
 
 
 def main() -> None:
-    """Run Hydra on ``sys.argv``, in which ``beta_max=0.05`` may be typed as the number it is."""
+    """Run Hydra on ``sys.argv``, in which a group such as ``beta_max`` also takes a number: ``beta_max=0.05``."""
     sys.argv[1:] = [value_override(argument) for argument in sys.argv[1:]]
     try:
         check_keys(sys.argv[1:])

@@ -6,12 +6,13 @@
 
     DipStagesError
     ├── ConfigError        a setting, before any compute
-    ├── PictureError       a picture that cannot be read or used
+    ├── ImageError         an image that cannot be read or used
     ├── WeightsError       network weights that cannot be had or are not the published ones
     ├── ModelError         a trained model that cannot be used, or is another than the one wanted
     ├── RecordError        a record on disk that cannot be trusted
+    │   └── OutdatedError  a record or plan of an older version of this package
     ├── CheckpointError    a checkpoint on disk that cannot be trusted
-    ├── ClaimError         a cell that another process has, or has taken over
+    ├── LeaseError         a cell that another process has, or has taken over
     ├── DriftError         a worker that is not what the plan was made with
     ├── LaunchError        a cluster that does not take jobs
     ├── DivergenceError    a loss that rolling back did not cure
@@ -30,15 +31,16 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CheckpointError",
-    "ClaimError",
     "ConfigError",
     "DipStagesError",
     "DivergenceError",
     "DriftError",
+    "ImageError",
     "Interrupted",
     "LaunchError",
+    "LeaseError",
     "ModelError",
-    "PictureError",
+    "OutdatedError",
     "RecordError",
     "WeightsError",
     "check_choice",
@@ -104,8 +106,8 @@ class ConfigError(DipStagesError, ValueError):
     """A setting that is unknown, of the wrong type or out of range."""
 
 
-class PictureError(DipStagesError, ValueError):
-    """A picture that is missing, broken, too small or too large."""
+class ImageError(DipStagesError, ValueError):
+    """An image that is missing, broken, too small or too large."""
 
 
 class WeightsError(DipStagesError):
@@ -120,11 +122,15 @@ class RecordError(DipStagesError):
     """A record that is truncated, of another schema, or not a record."""
 
 
+class OutdatedError(RecordError):
+    """A record or plan that an older version of this package wrote."""
+
+
 class CheckpointError(DipStagesError):
     """A checkpoint that is truncated, of another schema, or of another cell."""
 
 
-class ClaimError(DipStagesError):
+class LeaseError(DipStagesError):
     """A cell that another process has, or has taken over."""
 
 
@@ -154,7 +160,7 @@ class DivergenceError(DipStagesError):
             f"the fit diverged at iteration {iteration} (loss {loss:g}) and rolling back did not cure it; "
             f"kept: the last good state, iteration {last_good}. A smaller trainer.lr usually helps."
         )
-        self.args = (iteration, loss, last_good)  # what pickle and copy make it anew from
+        self.args = (iteration, loss, last_good)  # pickle and copy call the constructor with them
         self.iteration = iteration
         self.loss = loss
         self.last_good = last_good

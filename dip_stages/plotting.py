@@ -1,4 +1,4 @@
-"""The one style of every figure, and the figure of a single cell. Torch-free."""
+"""The style of all plots, and the plots of a single cell and of a training. Torch-free."""
 
 from __future__ import annotations
 
@@ -30,26 +30,26 @@ _DRAWING = threading.RLock()
 @contextmanager
 def style() -> Iterator[None]:
     """Draw in the project's style: seaborn's whitegrid, a colour-blind-safe palette, fonts of a paper."""
-    # matplotlib's settings are the process's: of the threads that want them, one has them.
+    # matplotlib's settings belong to the process, so one thread draws at a time.
     with _DRAWING, mpl.rc_context(), sns.axes_style("whitegrid"), sns.plotting_context("paper", font_scale=1.1):
         sns.set_palette(PALETTE)
         yield
 
 
 def save(figure: Figure, path: Path, *, crop: bool = True) -> None:
-    """Write a figure whole or not at all.
+    """Write a plot whole or not at all.
 
     Args:
-        figure: What was drawn.
+        figure: The plot.
         path: Where it goes; its ending gives the format.
-        crop: Whether to fit the margins to what was drawn, which draws the figure once more to find out.
+        crop: Whether to fit the margins to the plot, which means to draw it once more.
     """
     with replacing(path) as temporary:
         figure.savefig(temporary, format=path.suffix[1:], dpi=150, bbox_inches="tight" if crop else None)
 
 
 def publish(figure: Figure, path: Path) -> None:
-    """Write a figure of a report: as PNG where it is asked for, and as SVG beside it."""
+    """Write a plot of a report as PNG, and as SVG beside it."""
     save(figure, path)
     save(figure, path.with_suffix(".svg"))
 
@@ -58,31 +58,31 @@ def plot_curve(
     path: Path,
     title: str,
     rows: Sequence[dict[str, float]],
-    stages: Sequence[dict[str, Any]],
+    stages: Sequence[Mapping[str, Any]],
     stopping: Mapping[str, Any] | None = None,
 ) -> None:
     """Draw PSNR and SSIM of output and average against the iteration, stages shaded, the chosen iteration marked.
 
     Args:
-        path: Where the figure goes; its ending gives the format.
+        path: Where the plot goes; its ending gives the format.
         title: The cell.
         rows: The curve's rows, with the keys of :data:`dip_stages.dip.callbacks.CURVE_COLUMNS`.
         stages: The record's stages, for their budgets.
-        stopping: The record's, for the iteration that a rule kept; None where the fit did not end.
+        stopping: The record's, for the iteration that a rule kept; None if the fit did not end.
     """
     with style():
-        figure = Figure(figsize=(8, 3.2))  # one a cell: finding out the margins would take as long as all the rest
+        figure = Figure(figsize=(8, 3.2))  # for each cell: to measure the margins would double the time
         figure.subplots_adjust(left=0.085, right=0.99, bottom=0.16, top=0.88, wspace=0.24)
         for axes, metric, unit in zip(figure.subplots(1, 2), ("psnr", "ssim"), ("PSNR (dB)", "SSIM"), strict=True):
             _shade(axes, [int(stage["budget"]) for stage in stages])
             iterations = [row["iteration"] for row in rows]
-            for picture in ("output", "average"):
-                axes.plot(iterations, [row[f"{picture}_{metric}"] for row in rows], label=picture)
+            for image in ("output", "average"):
+                axes.plot(iterations, [row[f"{image}_{metric}"] for row in rows], label=image)
             if stopping and stopping["rule"] != "none":
-                sees = " (sees the clean picture)" if stopping["needs_clean"] else ""
-                label = f"kept by {stopping['rule']}{sees}"
+                mark = " (sees the clean image)" if stopping["needs_clean"] else ""
+                label = f"kept by {stopping['rule']}{mark}"
                 axes.axvline(stopping["iteration"], color="0.3", linestyle="--", linewidth=0.9, label=label)
-            axes.set(xlabel="iteration", ylabel=f"{unit} against the clean picture")
+            axes.set(xlabel="iteration", ylabel=f"{unit} against the clean image")
         axes.legend()
         figure.suptitle(title)
         save(figure, path, crop=False)
@@ -92,39 +92,39 @@ def plot_losses(path: Path, losses: Sequence[float], *, title: str) -> None:
     """Draw the loss of each iteration of a training, and its running mean over a fiftieth of them.
 
     Args:
-        path: Where the figure goes.
-        losses: Of each iteration.
-        title: What was trained.
+        path: Where the plot goes.
+        losses: One an iteration.
+        title: Of the plot, such as the model's name.
     """
     window = max(1, len(losses) // 50)
     means = np.convolve(losses, np.full(window, 1 / window), mode="valid")
     with style():
         figure = Figure(figsize=(5.5, 3.2), layout="constrained")
         axes = figure.subplots()
-        axes.plot(range(1, len(losses) + 1), losses, linewidth=0.6, alpha=0.4, label="of an iteration")
+        axes.plot(range(1, len(losses) + 1), losses, linewidth=0.6, alpha=0.4, label="each iteration")
         axes.plot(range(window, len(losses) + 1), means, label=f"mean of {window}")
         axes.set(xlabel="iteration", ylabel="squared error of the noise", yscale="log", title=title)
         axes.legend()
         save(figure, path)
 
 
-def plot_samples(path: Path, pictures: NDArray[np.float32], *, title: str) -> None:
-    """Draw a sheet of small pictures.
+def plot_samples(path: Path, images: NDArray[np.float32], *, title: str) -> None:
+    """Draw a sheet of small images.
 
     Args:
-        path: Where the figure goes.
-        pictures: ``(N, H, W, C)`` in [0, 1].
-        title: What they are.
+        path: Where the plot goes.
+        images: ``(N, H, W, C)`` in [0, 1].
+        title: Of the plot.
     """
-    across = int(np.ceil(np.sqrt(len(pictures))))
-    down = -(-len(pictures) // across)
+    across = int(np.ceil(np.sqrt(len(images))))
+    down = -(-len(images) // across)
     with style():
         figure = Figure(figsize=(1.1 * across, 1.1 * down + 0.4), layout="constrained")
         panels = figure.subplots(down, across, squeeze=False).ravel()
         for axes in panels:
             axes.set(xticks=[], yticks=[], frame_on=False)
-        for axes, picture in zip(panels, pictures, strict=False):
-            shown = picture[..., 0] if picture.shape[-1] == 1 else picture
+        for axes, image in zip(panels, images, strict=False):
+            shown = image[..., 0] if image.shape[-1] == 1 else image
             axes.imshow(shown, cmap="gray" if shown.ndim == 2 else None, vmin=0, vmax=1, interpolation="nearest")
         figure.suptitle(title)
         save(figure, path)

@@ -6,7 +6,6 @@ import argparse
 import dataclasses
 import sys
 import time
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,9 +15,13 @@ from rich.live import Live
 from rich.text import Text
 
 from dip_stages.errors import DipStagesError, RecordError
-from dip_stages.store.records import PLAN, RECORD, read_json
-from dip_stages.store.states import STATES, Look, look
-from dip_stages.sweep.progress import Speed, duration, figures
+from dip_stages.store.plans import read_plan
+from dip_stages.store.records import PLAN, RECORD
+from dip_stages.store.states import Look, look
+from dip_stages.store.statuses import CellStatus
+from dip_stages.store.text import first_line, plural
+from dip_stages.sweep.formatting import counts, duration, progress_metrics
+from dip_stages.sweep.progress import Speed
 from dip_stages.workers.slurm_queue import Queue
 
 if TYPE_CHECKING:
@@ -26,7 +29,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Status", "status"]
 
-_LISTED = 20  # cells of a kind: what a terminal shows
+_LISTED = 20
+"""The most cells of a state that are listed, for the height of a terminal."""
 
 
 @dataclass(frozen=True)
@@ -35,8 +39,8 @@ class Status:
 
     Attributes:
         name: The sweep's.
-        command: What goes on with it; None where nobody planned.
-        cells: Folder name, what it shows, and iterations of each planned cell, in order.
+        command: The command that resumes it; None without a plan.
+        cells: Of each planned cell, in order: folder name, what the folder shows, iterations.
     """
 
     name: str
@@ -45,35 +49,33 @@ class Status:
 
     @property
     def left(self) -> int:
-        """Cells without a record that counts."""
-        return sum(not found.ended for _, found, _ in self.cells)
+        """Cells without a record that counts; those of an older version are not computed again."""
+        return sum(not found.ended and found.state != CellStatus.OUTDATED for _, found, _ in self.cells)
 
-    def in_state(self, *states: str) -> list[tuple[str, Look]]:
+    def in_state(self, *states: CellStatus) -> list[tuple[str, Look]]:
         """Return the cells in one of these states."""
         return [(name, found) for name, found, _ in self.cells if found.state in states]
 
     def __str__(self) -> str:
-        lines = [f"{self.name}: {self._counts()}"]
+        lines = [
+            f"{self.name}: {counts(found.state for _, found, _ in self.cells)} of {plural(len(self.cells), 'cell')}"
+        ]
         if seconds := self._seconds():
             lines[0] += f", about {duration(seconds)} left"
-        for name, found in self.in_state("running")[:_LISTED]:
+        for name, found in self.in_state(CellStatus.RUNNING)[:_LISTED]:
             state = found.progress
             how_far = f"{state['iteration']}/{state['iterations']}" if state else "starting"
-            said = figures(state["loss"], state["psnr"], state.get("rate")) if state else ""
-            lines.append(f"  running  {name}  {how_far}  {said}".rstrip())
-        lines += _listed("queued", self.in_state("queued"), lambda found: found.waits_for or "")
-        lines += _listed("failed", self.in_state("failed", "lost"), lambda found: _first_line(found.reason))
+            metrics = progress_metrics(state["loss"], state["psnr"], state.get("rate")) if state else ""
+            lines.append(f"  running  {name}  {how_far}  {metrics}".rstrip())
+        failed = self.in_state(CellStatus.FAILED, CellStatus.LOST)
+        lines += _listed("queued", self.in_state(CellStatus.QUEUED), lambda found: found.waits_for or "")
+        lines += _listed("failed", failed, lambda found: first_line(found.reason))
         lines += _listed("unreadable", [(n, f) for n, f, _ in self.cells if f.broken], lambda found: found.broken or "")
-        if self.command and (self.left or self.in_state("lost")):
+        if self.command and (self.left or self.in_state(CellStatus.LOST)):
             lines.append(f"the same command computes what is left:\n  {self.command}")
-        if self.command and self.in_state("failed"):
-            lines.append("sweep.retry_failed=true runs again what failed by itself")
+        if self.command and self.in_state(CellStatus.FAILED):
+            lines.append("sweep.retry_failed=true runs again the cells that failed by themselves")
         return "\n".join(lines) + "\n"
-
-    def _counts(self) -> str:
-        counts = Counter(found.state for _, found, _ in self.cells)
-        said = ", ".join(f"{counts[state]} {state}" for state in STATES if counts[state])
-        return f"{said} of {len(self.cells)} {'cell' if len(self.cells) == 1 else 'cells'}"
 
     def _seconds(self) -> float | None:
         speed = Speed()
@@ -83,7 +85,7 @@ class Status:
 
 
 def status(folder: Path) -> Status:
-    """Look at a sweep.
+    """Return how far a sweep is.
 
     Args:
         folder: ``outputs/<sweep>``.
@@ -92,16 +94,12 @@ def status(folder: Path) -> Status:
         RecordError: If it is not there, or holds neither a plan nor a record.
     """
     try:
-        plan = read_json(folder / PLAN)
-        planned = [(cell["folder"], cell["id"], cell.get("iterations", 0)) for cell in plan["cells"]]
-        name, command = plan["name"], plan.get("command")
+        plan = read_plan(folder)
+        planned = [(cell["folder"], cell["id"], cell["iterations"]) for cell in plan["cells"]]
+        name, command = plan["name"], plan["command"]
     except FileNotFoundError:
         planned = [(path.parent.name, None, 0) for path in sorted(folder.glob(f"*/{RECORD}"))]
         name, command = folder.name, None
-    except KeyError as error:
-        raise RecordError(
-            f"no {error} in it", setting=folder / PLAN, allowed="a plan that a sweep has written"
-        ) from error
     if not planned:
         raise RecordError(
             f"neither {PLAN} nor <cell>/{RECORD} in it", setting=folder, allowed="a folder that a sweep has written"
@@ -115,9 +113,9 @@ def status(folder: Path) -> Status:
     )
 
 
-def _in_queue(found: Look, job: str | None) -> Look:
-    waits = job is not None and found.state in ("to do", "resumable")
-    return dataclasses.replace(found, state="queued", waits_for=job) if waits else found
+def _in_queue(found: Look, slurm_job: str | None) -> Look:
+    waits = slurm_job is not None and found.state in (CellStatus.TO_DO, CellStatus.RESUMABLE)
+    return dataclasses.replace(found, state=CellStatus.QUEUED, waits_for=slurm_job) if waits else found
 
 
 def _listed(title: str, cells: list[tuple[str, Look]], reason: Callable[[Look], str]) -> list[str]:
@@ -125,15 +123,11 @@ def _listed(title: str, cells: list[tuple[str, Look]], reason: Callable[[Look], 
     return [*lines, f"  … and {len(cells) - _LISTED} more {title}"] if len(cells) > _LISTED else lines
 
 
-def _first_line(text: str) -> str:
-    return text.splitlines()[0] if text else "for an unknown reason"
-
-
 def _watch(folder: Path, every: float) -> None:
     console = Console()
     if not console.is_terminal:
         while (seen := status(folder)).left:
-            console.print(str(seen).splitlines()[0], soft_wrap=True, highlight=False, markup=False)
+            console.print(first_line(seen), soft_wrap=True, highlight=False, markup=False)
             time.sleep(every)
     else:
         with Live(console=console, auto_refresh=False) as live:
@@ -144,7 +138,7 @@ def _watch(folder: Path, every: float) -> None:
 
 
 def main() -> None:
-    """Say how far the sweep in the folder on the command line is."""
+    """Print how far the sweep in the folder on the command line is."""
     parser = argparse.ArgumentParser(
         prog="python -m dip_stages.status", description="How far a sweep is, from its folder."
     )

@@ -65,7 +65,7 @@ def _leave_blank(figure: Figure, path: Path, **how: object) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let what takes longest begin first, so that it does not go on alone when all else has ended."""
+    """Let what takes longest begin first, so that it does not run alone at the end."""
     items.sort(key=lambda item: not any(mark.kwargs.get("first") for mark in item.iter_markers("slow")))
 
 
@@ -74,7 +74,7 @@ def blank() -> Iterator[None]:
     """Leave figures blank, which take longer to draw than a tiny fit; ``drawn`` is for the tests that look at them."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(plotting, "save", _leave_blank)
-        patch.setattr("dip_stages.cells.runner.plot_curve", lambda path, *_: _leave_blank(Figure(), path))
+        patch.setattr("dip_stages.cells.outputs.plot_curve", lambda path, *_: _leave_blank(Figure(), path))
         yield
 
 
@@ -82,7 +82,7 @@ def blank() -> Iterator[None]:
 def drawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Draw figures as they are."""
     monkeypatch.setattr(plotting, "save", _SAVE)
-    monkeypatch.setattr("dip_stages.cells.runner.plot_curve", _PLOT_CURVE)
+    monkeypatch.setattr("dip_stages.cells.outputs.plot_curve", _PLOT_CURVE)
 
 
 @pytest.fixture
@@ -151,7 +151,7 @@ def command_in_process(
             patch.setattr(sys, "argv", [f"{module}/__main__.py", *arguments])
             patch.setattr(HydraConfig.instance(), "cfg", None)
             patch.setenv("GLIBC_TUNABLES", "")  # what is set of glibc's memory would stay
-            # Configuring the logging anew closes every handler that these know, pytest's too.
+            # To configure logging again closes every handler in these two, pytest's too.
             patch.setattr(logging, "_handlers", weakref.WeakValueDictionary())
             patch.setattr(logging, "_handlerList", [])
             try:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 COMMIT = "3" * 40
 
-# The columns of the course report's data set beside its pictures, and how many rows a stand-in has.
+# The columns of the course report's data set beside its images, and how many rows a stand-in has.
 TEXTS = (
     "image_url", "image_alt", "id", "name", "scientific_name", "gender", "taxonomy", "region", "locality", "date",
     "usnm_no", "guid", "edan_url", "source", "image_hash",

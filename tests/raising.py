@@ -1,4 +1,4 @@
-"""What a refusal says, by the fields of the error: the sentences themselves are in ``tests/unit/test_slips.py``."""
+"""What a refusal says, by the fields of the error: the sentences themselves are in ``tests/unit/slips``."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def refused(
         got: The value; left out if it shows none.
         allowed: What is allowed, the whole of it; None leaves that open.
         names: What the text of what is allowed names, among other things.
-        problem: Part of what is wrong, where nothing else tells two errors of one kind apart.
+        problem: Part of what is wrong, where nothing else distinguishes two errors of one kind.
     """
     with pytest.raises(kind) as caught:
         yield caught

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from dip_stages.dip.archs.registry import ARCHS
 from dip_stages.dip.budgets import BUDGETS
+from dip_stages.dip.inputs import INPUTS
 from dip_stages.dip.schedules import SCHEDULES
-from dip_stages.dip.stages import INPUTS, PROTOCOLS
+from dip_stages.dip.stages import PROTOCOLS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -41,8 +42,8 @@ sides = st.integers(16, 48)
 
 
 @st.composite
-def pictures(draw: st.DrawFn) -> NDArray[np.float32]:
-    """Pictures as they are read: (H, W, C) float32 in [0, 1], noise or flat, any aspect, grey or colour."""
+def images(draw: st.DrawFn) -> NDArray[np.float32]:
+    """Images as they are read: (H, W, C) float32 in [0, 1], noise or flat, any aspect, grey or colour."""
     shape = draw(sides), draw(sides), draw(channels)
     if draw(st.booleans()):
         return np.full(shape, draw(st.floats(0, 1, width=32)), np.float32)

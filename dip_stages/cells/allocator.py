@@ -1,4 +1,4 @@
-"""Memory that a process keeps for its next iteration. Torch-free."""
+"""Makes a process keep freed memory for its next iteration. Torch-free."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ _VARIABLES = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_ARENA_
 def keep_freed_memory() -> None:
     """Let this process keep freed memory for its next allocations, up to 2 GiB each.
 
-    PyTorch allocates and frees each activation anew at each iteration. Left alone, glibc gives those above 32 MiB back
-    to the system, and the smaller ones too as soon as they lie at the end of the heap; the system then hands the memory
-    out again page by page, each filled with zeros. In return the heap stays as large as it ever was. It also becomes
-    one for all threads: the others' hold 64 MiB.
+    PyTorch allocates and frees each activation at each iteration. By default, glibc returns those above 32 MiB to the
+    system, and smaller ones too if they are at the end of the heap; each page of them is then filled with zeros when it
+    is allocated again. With these settings the heap keeps its largest size, and all threads share one heap: those of
+    further threads are limited to 64 MiB.
 
-    To be called before there are other threads. It does nothing where there is no glibc, or where its own environment
-    variables are set, be it to nothing, as with ``GLIBC_TUNABLES=``.
+    Call it before there are other threads. It does nothing without glibc, or where one of glibc's own environment
+    variables is set, even to nothing, as with ``GLIBC_TUNABLES=``.
     """
     if sys.platform != "linux" or any(name in os.environ for name in _VARIABLES):
         return

@@ -1,4 +1,4 @@
-"""From a configuration to the objects of a fit."""
+"""From a configuration to the objects of a fit: observation, plan, module, logger."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from dip_stages.cells.hardware import wants_bfloat16, wants_channels_last
 from dip_stages.config import (
     DiscrepancyConfig,
     HeldOutConfig,
@@ -16,19 +17,20 @@ from dip_stages.config import (
     PerceptualConfig,
     ResidualConfig,
     SureConfig,
+    file_of,
 )
-from dip_stages.dip import stopping
 from dip_stages.dip.archs import registry
 from dip_stages.dip.averages import AVERAGES
+from dip_stages.dip.inputs import input_channels
 from dip_stages.dip.losses import Loss, MSELoss, PerceptualLoss, VGG16Features, vgg16_state
-from dip_stages.dip.module import AseqDIP, BaselineDIP, DIPModule, StagedDIP, input_channels
-from dip_stages.dip.noise import generator, spawned
+from dip_stages.dip.methods import METHODS
+from dip_stages.dip.noise import FitStream, generator, spawned
 from dip_stages.dip.observation import Observation, build_sigma, observe
 from dip_stages.dip.settings import FitSettings
 from dip_stages.dip.stages import StagePlan, baseline_plan, level_noise, staged_plan
+from dip_stages.dip.stopping.registry import RULES
 from dip_stages.dip.vgg16_weights import published_vgg16
-from dip_stages.errors import ConfigError
-from dip_stages.images.reading import fit_to, read_picture
+from dip_stages.images.reading import fit_to, read_image
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,11 +38,12 @@ if TYPE_CHECKING:
     from pytorch_lightning.loggers import Logger
     from torch import Tensor
 
-    from dip_stages.config import ArchConfig, AverageConfig, Config, LoggerConfig, StoppingConfig
+    from dip_stages.config import AverageConfig, Config, LoggerConfig, StoppingConfig
     from dip_stages.dip.averages import Average
+    from dip_stages.dip.module import DIPModule
+    from dip_stages.dip.stopping.base import Rule
 
 __all__ = [
-    "build_accelerator",
     "build_average",
     "build_held_out",
     "build_logger",
@@ -49,22 +52,18 @@ __all__ = [
     "build_plan",
     "build_rule",
     "member_seed",
-    "wants_bfloat16",
-    "wants_channels_last",
 ]
-
-_NETWORK_STREAM, _ENSEMBLE_STREAM, _HELD_OUT_STREAM = 0, 4, 6
 
 
 def build_observation(config: Config) -> Observation:
-    """Return the clean picture and its noisy observation, the same for every method."""
-    picture = fit_to(read_picture(config.data.file), config.data.size, config.data.fit)
+    """Return the clean image and its noisy observation, the same for every method."""
+    image = fit_to(read_image(file_of(config.data)), config.data.size, config.data.fit)
     noise = config.noise
-    return observe(picture, beta_max=noise.beta_max, noise_seed=config.noise_seed, noise=noise.name)
+    return observe(image, beta_max=noise.beta_max, noise_seed=config.noise_seed, noise=noise.name)
 
 
 def build_plan(config: Config, observation: Observation) -> StagePlan:
-    """Return the plan; the clean picture is handed on under the protocol ``clean`` alone."""
+    """Return the plan. It gets the clean image under ``protocol=clean`` alone."""
     if not config.staged:
         return baseline_plan(observation.observed, config.trainer.iterations, net_input=config.net_input)
     betas, budgets = config.stage_numbers()
@@ -91,58 +90,55 @@ def build_average(config: AverageConfig) -> Average:
 
 
 def build_held_out(config: Config, seed: int, size: tuple[int, int]) -> Tensor | None:
-    """Return the pixels that the loss does not see, ``(1, 1, H, W)`` boolean, at least one; None if it sees all.
+    """Return the pixels that are held out of the loss, ``(1, 1, H, W)`` boolean, at least one; None for none.
 
     Args:
         config: The cell's.
         seed: The member's.
-        size: Height and width of the picture.
+        size: Height and width of the image.
     """
     if not config.trainer.held_out:
         return None
     pixels = size[0] * size[1]
     count = max(1, round(config.trainer.held_out * pixels))
     held_out = torch.zeros(pixels, dtype=torch.bool)
-    held_out[torch.randperm(pixels, generator=generator(seed, _HELD_OUT_STREAM))[:count]] = True
+    held_out[torch.randperm(pixels, generator=generator(seed, FitStream.HELD_OUT))[:count]] = True
     return held_out.view(1, 1, *size)
 
 
 def build_rule(
     config: StoppingConfig, average: AverageConfig, observation: Observation, seed: int, held_out: Tensor | None
-) -> stopping.Rule | None:
-    """Return a stopping rule, None for none; the clean picture is handed to the oracle alone.
+) -> Rule | None:
+    """Return a stopping rule, None for ``stopping=none``. The oracle alone gets the clean image.
 
     Args:
         config: The rule's.
-        average: That of the average of the outputs, which lags behind them.
-        observation: What is observed.
-        seed: The cell's, for a rule that draws.
-        held_out: The pixels that the fit does not see, for the rule that goes by them.
+        average: The average's, whose lag behind the outputs the discrepancy rule corrects.
+        observation: Gives the noisy image and its noise level.
+        seed: The member's, for a rule that draws random numbers.
+        held_out: The pixels that are held out of the loss, for the rule that uses them.
     """
-    settings: dict[str, Any] = {key: value for key, value in vars(config).items() if key not in ("name", "sigma")}
     if isinstance(config, NoStoppingConfig):
         return None
+    settings: dict[str, Any] = {key: value for key, value in vars(config).items() if key != "name"}
     if isinstance(config, OracleConfig):
-        return stopping.Oracle(observation.clean, **settings)
+        settings["clean"] = observation.clean
+    if isinstance(config, (DiscrepancyConfig, HeldOutConfig, ResidualConfig, SureConfig)):
+        settings["observed"] = observation.observed
     if isinstance(config, (DiscrepancyConfig, SureConfig)):
-        sigma = build_sigma(config.sigma, observation)
-        if isinstance(config, SureConfig):
-            return stopping.Sure(observation.observed, sigma, seed, **settings)
-        lag = round(config.lag * build_average(average).age)
-        return stopping.Discrepancy(observation.observed, sigma, config.tau, lag, held_out)
-    if isinstance(config, ResidualConfig):
-        return stopping.Residual(observation.observed, **settings)
-    if isinstance(config, HeldOutConfig):
-        assert held_out is not None  # noqa: S101 - a configuration with this rule and without them is refused
-        return stopping.HeldOut(observation.observed, held_out, **settings)
-    blind = {"es_wmv": stopping.EsWmv, "es_emv": stopping.EsEmv, "stage_gain": stopping.StageGain}
-    rule: stopping.Rule = blind[config.name](**settings)
-    return rule
+        settings["sigma"] = build_sigma(config.sigma, observation)
+    if isinstance(config, (DiscrepancyConfig, HeldOutConfig)):
+        settings["held_out"] = held_out
+    if isinstance(config, DiscrepancyConfig):
+        settings["lag"] = round(config.lag * build_average(average).age)
+    if isinstance(config, SureConfig):
+        settings["seed"] = seed
+    return RULES[config.name](**settings)
 
 
 def member_seed(config: Config, member: int) -> int:
-    """Return the seed of an ensemble's member; the first is the fit that there is without an ensemble."""
-    return config.seed if member == 0 else spawned(config.seed, _ENSEMBLE_STREAM, member)
+    """Return the seed of a member of the ensemble; the first has the cell's, so it is the fit without an ensemble."""
+    return config.seed if member == 0 else spawned(config.seed, FitStream.MEMBER, member)
 
 
 def build_module(
@@ -150,16 +146,49 @@ def build_module(
 ) -> DIPModule:
     """Return the LightningModule of a member of the ensemble: network, loss, settings, average and rules."""
     seed = member_seed(config, member)
-    picture = plan.stages[0].target
-    size = (picture.shape[2], picture.shape[3])
-    network = _network(
-        config.arch,
-        generator(seed, _NETWORK_STREAM),
-        in_channels=input_channels(plan.net_input, config.fit.input_channels, picture.shape[1]),
-        out_channels=picture.shape[1],
-        size=size,
+    image = plan.stages[0].target
+    size = (image.shape[2], image.shape[3])
+    held_out = build_held_out(config, seed, size)
+
+    def rule(of: StoppingConfig) -> Rule | None:
+        return build_rule(of, config.average, observation, seed, held_out)
+
+    monitors = {label: rule(monitor) for label, monitor in config.active_monitors.items()}
+    return METHODS[config.fit.name](
+        _network(config, plan, generator(seed, FitStream.NETWORK)),
+        plan,
+        _loss(config),
+        _fit_settings(config, accelerator, size),
+        seed,
+        average=build_average(config.average),
+        rule=rule(config.stopping),
+        monitors={label: monitor for label, monitor in monitors.items() if monitor is not None},
+        held_out=held_out,
     )
-    settings = FitSettings(
+
+
+def _network(config: Config, plan: StagePlan, draws: torch.Generator) -> torch.nn.Module:
+    _, channels, height, width = plan.stages[0].target.shape
+    settings: dict[str, Any] = {key: value for key, value in vars(config.arch).items() if key != "name"}
+    return registry.seeded(
+        config.arch.name,
+        draws,
+        in_channels=input_channels(plan.net_input, config.fit.input_channels, channels),
+        out_channels=channels,
+        size=(height, width),
+        **settings,
+    )
+
+
+def _loss(config: Config) -> Loss:
+    if not config.staged or not isinstance(config.loss, PerceptualConfig):
+        return MSELoss()
+    state = vgg16_state(published_vgg16(config.loss.path)) if config.loss.features == "pretrained" else None
+    return PerceptualLoss(VGG16Features(state, seed=config.loss.seed), config.loss.weight)
+
+
+def _fit_settings(config: Config, accelerator: str, size: tuple[int, int]) -> FitSettings:
+    return FitSettings(
         lr=config.lr,
         jitter=config.jitter,
         input_channels=config.fit.input_channels,
@@ -173,70 +202,10 @@ def build_module(
         jump_db=config.trainer.rollback.jump_db,
         attempts=config.trainer.rollback.attempts,
     )
-    kind: type[DIPModule] = {"staged": StagedDIP, "baseline": BaselineDIP, "aseqdip": AseqDIP}[config.fit.name]
-    held_out = build_held_out(config, seed, size)
-    reading = (config.average, observation, seed, held_out)
-    rules = {label: build_rule(rule, *reading) for label, rule in config.reading.items()}
-    return kind(
-        network,
-        plan,
-        _loss(config),
-        settings,
-        seed,
-        average=build_average(config.average),
-        rule=build_rule(config.stopping, *reading),
-        readers={label: rule for label, rule in rules.items() if rule is not None},
-        held_out=held_out,
-    )
-
-
-def build_accelerator(name: str) -> str:
-    """Return ``cpu``, ``cuda`` or ``mps`` for a setting that may be ``auto``.
-
-    Raises:
-        ConfigError: If this machine has no such device.
-    """
-    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    if name == "auto":
-        return next(device for device, there in available.items() if there)
-    if not available[name]:
-        raise ConfigError(", which this machine lacks", setting="runtime.accelerator", got=name, allowed="auto, cpu")
-    return name
-
-
-def wants_bfloat16(precision: str, accelerator: str) -> bool:
-    """Return whether to run under bfloat16: ``auto`` does where the hardware computes in it."""
-    if precision != "auto":
-        return precision == "bfloat16"
-    if accelerator == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    abilities = torch.cpu.get_capabilities() if accelerator == "cpu" else {}
-    return bool(abilities.get("amx_bf16") or abilities.get("avx512_bf16"))
-
-
-def wants_channels_last(config: Config, accelerator: str, size: tuple[int, int]) -> bool:
-    """Return whether tensors are laid out with the channels last: ``auto`` does where that is not slower.
-
-    In float32 on a CPU, the gradient of a convolution's weights takes up to five times as long so for pictures of
-    128x128 pixels and more, when the rest of an iteration gains less; ``docs/performance.md`` has the figures.
-
-    Args:
-        config: The cell's.
-        accelerator: ``cpu``, ``cuda`` or ``mps``.
-        size: Height and width of the picture.
-    """
-    if config.trainer.layout != "auto":
-        return config.trainer.layout == "channels_last"
-    float32_on_cpu = accelerator == "cpu" and not wants_bfloat16(config.trainer.precision, accelerator)
-    return not (float32_on_cpu and size[0] * size[1] >= _LARGE)
-
-
-_LARGE = 128 * 128
-"""Pixels."""
 
 
 def build_logger(config: LoggerConfig, folder: Path, name: str) -> Logger | bool:
-    """Return Lightning's logger of that name, or ``False`` for none; what an earlier run of the cell logged goes."""
+    """Return Lightning's logger, or ``False`` for none; the logs of an earlier attempt are removed."""
     if config.name == "none":
         return False
     shutil.rmtree(folder / "logs", ignore_errors=True)
@@ -248,15 +217,3 @@ def build_logger(config: LoggerConfig, folder: Path, name: str) -> Logger | bool
         "mlflow": lambda: loggers.MLFlowLogger(config.project, run_name=name, tracking_uri=config.tracking_uri),
     }[config.name]()
     return made
-
-
-def _network(config: ArchConfig, draws: torch.Generator, **shape: object) -> torch.nn.Module:
-    settings: dict[str, Any] = {key: value for key, value in vars(config).items() if key != "name"}
-    return registry.seeded(config.name, draws, **shape, **settings)
-
-
-def _loss(config: Config) -> Loss:
-    if not config.staged or not isinstance(config.loss, PerceptualConfig):
-        return MSELoss()
-    state = vgg16_state(published_vgg16(config.loss.path)) if config.loss.features == "pretrained" else None
-    return PerceptualLoss(VGG16Features(state, seed=config.loss.seed), config.loss.weight)

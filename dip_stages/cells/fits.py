@@ -1,10 +1,10 @@
-"""The fits of a cell: the members of its ensemble, one after another or several at once, or the only one there is."""
+"""The fits of a cell: one for each member of its ensemble, one after another or several at once."""
 
 from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from dip_stages.cells import build
 from dip_stages.cells.results import Member, member_of
@@ -16,26 +16,27 @@ from dip_stages.errors import DivergenceError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from contextlib import AbstractContextManager
 
     from pytorch_lightning.loggers import Logger
 
+    from dip_stages.cells.attempt import Attempt
     from dip_stages.config import Config
     from dip_stages.dip.module import DIPModule
     from dip_stages.dip.observation import Observation
     from dip_stages.dip.stages import StagePlan
+    from dip_stages.store.record_fields import StageFields
 
 __all__ = ["Fits"]
 
 
 @dataclass(frozen=True)
 class _Edge:
-    """The end of a chunk, from which a fit can go on.
+    """The end of a chunk, from which a fit can resume.
 
     Attributes:
         state: The module's.
-        rows: How many rows the curve had.
-        stages: How many stages it had noted.
+        rows: How many rows its curve had.
+        stages: How many stages had ended.
     """
 
     state: dict[str, Any]
@@ -44,64 +45,51 @@ class _Edge:
 
 
 class Fits:
-    """The fits of a cell, done, under way and to come.
+    """The fits of a cell: done, running, and not begun. They write to the attempt and know nothing of who runs them.
 
     Args:
         config: The cell's.
         observation: What they are fitted to.
         plan: Their stages.
         accelerator: ``cpu``, ``cuda`` or ``mps``.
-        listener: Called now and then, by one fit at a time, with iteration and iterations in all of the whole cell, and
-            loss and PSNR of one fit.
-        save: Called when it is time for a checkpoint.
-        note: Called with what the record should say.
-        fitting: Entered for as long as a fit goes on, by several at once.
+        attempt: Gets time, notes, progress and checkpoints.
 
     Attributes:
         done: Members by number.
-        diverged: The module of each fit that did, by its error.
+        diverged: The module of each fit that diverged, by its error.
         together: The most fits at once.
     """
 
     def __init__(
-        self,
-        config: Config,
-        observation: Observation,
-        plan: StagePlan,
-        accelerator: str,
-        *,
-        listener: Callable[[int, int, float, float], None],
-        save: Callable[[], None],
-        note: Callable[[str], None],
-        fitting: Callable[[], AbstractContextManager[None]],
+        self, config: Config, observation: Observation, plan: StagePlan, accelerator: str, attempt: Attempt
     ) -> None:
         self._config, self._observation, self._plan, self._accelerator = config, observation, plan, accelerator
-        self._listener, self._save, self._note, self._fitting = listener, save, note, fitting
+        self._attempt = attempt
         every = config.runtime.checkpoint_every
-        self._checkpointer = None if every is None else Checkpointer(save, every)  # one, however many fits there are
+        self._checkpointer = None if every is None else Checkpointer(self.save, every)  # shared by all fits
         self._members = config.ensemble.members
         self._curves = [QualityCurve(observation.clean, number) for number in range(self._members)]
         self._edges: dict[int, _Edge] = {}  # of fits that are not done
-        self._under_way: dict[int, DIPModule] = {}
-        self._telling = threading.Lock()
+        self._running: dict[int, DIPModule] = {}
+        self._saving, self._reporting = threading.Lock(), threading.Lock()  # fits may run side by side
         self.done: dict[int, Member] = {}
         self.diverged: dict[BaseException, DIPModule] = {}
         self.together = min(config.runtime.members_together, self._members)
 
     @property
     def members(self) -> list[Member]:
-        """Those that are done, in order."""
+        """The members that are done, in order."""
         return [self.done[number] for number in sorted(self.done)]
 
     @property
     def rows(self) -> list[dict[str, float]]:
-        """The curve's, of all members; see :class:`~dip_stages.dip.callbacks.QualityCurve`."""
+        """The rows of all curves; see :class:`~dip_stages.dip.callbacks.QualityCurve`."""
         return [row for curve in self._curves for row in curve.rows]
 
     @property
-    def stages(self) -> list[dict[str, Any]]:
-        """Those that ran, of all members."""
-        return [stage for curve in self._curves for stage in curve.stages]
+    def stages(self) -> list[StageFields]:
+        """The stages that ended, of all members."""
+        return [cast("StageFields", stage) for curve in self._curves for stage in curve.stages]
 
     @property
     def iterations(self) -> int:
@@ -110,17 +98,20 @@ class Fits:
 
     @property
     def rollbacks(self) -> int:
-        """Jumps of the loss, of all members."""
-        to_come = [self._edges[number].state for number in self._edges.keys() - self._under_way.keys()]
-        begun: tuple[Member | DIPModule, ...] = (*self.done.values(), *self._under_way.values())
-        return sum(each.rollbacks for each in begun) + sum(int(state["count"]) for state in to_come)
+        """Jumps of the loss that were rolled back, of all members."""
+        waiting = [self._edges[number].state for number in self._edges.keys() - self._running.keys()]
+        begun: tuple[Member | DIPModule, ...] = (*self.done.values(), *self._running.values())
+        return sum(each.rollbacks for each in begun) + sum(int(state["count"]) for state in waiting)
 
-    def saved(self) -> dict[str, Any] | None:
-        """Return what to save: members that are done, and the last edges of those that are not; None if there is none.
+    def save(self) -> None:
+        """Write a checkpoint of the members that are done and of the last edge of each other fit, if there is any."""
+        with self._saving:
+            state = self._state()
+            if state is not None:
+                self._attempt.save(state)
 
-        Fits that are made anew and :meth:`go_on` from it give the same bits as some that were never interrupted.
-        """
-        edges, done = dict(self._edges), dict(self.done)  # a fit may get done meanwhile, which puts it in both
+    def _state(self) -> dict[str, Any] | None:
+        edges, done = dict(self._edges), dict(self.done)  # a fit that ends now may be in both
         if not edges and not done:
             return None
         rows, stages = [], []
@@ -128,7 +119,7 @@ class Fits:
             if number in done:
                 rows += curve.rows
                 stages += curve.stages
-            elif number in edges:  # what was measured since will be again
+            elif number in edges:  # later rows will be measured again
                 rows += curve.rows[: edges[number].rows]
                 stages += curve.stages[: edges[number].stages]
         return {
@@ -138,8 +129,15 @@ class Fits:
             "stages": stages,
         }
 
-    def go_on(self, saved: dict[str, Any]) -> int:
-        """Go on from what :meth:`saved` returned; return at which iteration of the whole cell."""
+    def resume(self, saved: dict[str, Any]) -> int:
+        """Resume from a checkpoint, to the same bits as without an interruption.
+
+        Args:
+            saved: As :meth:`save` wrote it.
+
+        Returns:
+            The iteration of the whole cell at which it resumes.
+        """
         self.done = {number: Member(**member) for number, member in saved["members"].items()}
         for number, curve in enumerate(self._curves):
             curve.rows = [row for row in saved["rows"] if row["member"] == number]
@@ -149,12 +147,12 @@ class Fits:
             self._edges[number] = _Edge(state, len(curve.rows), len(curve.stages))
         return self._progress
 
-    def run(self, logger: Logger | bool, stopping: Callable[[], bool]) -> None:
-        """Fit what is not done.
+    def run(self, logger: Logger | bool, should_stop: Callable[[], bool]) -> None:
+        """Fit the members that are not done.
 
         Args:
-            logger: Lightning's, or ``False``. From fits side by side it gets the figures when all are done.
-            stopping: Whether to stop.
+            logger: Lightning's, or ``False``. Of fits side by side it gets the metrics when all are done.
+            should_stop: Whether to stop.
 
         Raises:
             Interrupted: If it was asked to stop, or interrupted from the keyboard.
@@ -162,71 +160,70 @@ class Fits:
         """
         left = [number for number in range(self._members) if number not in self.done]
 
-        def in_turn(number: int, stopping: Callable[[], bool]) -> None:
-            self._hand_over(logger, number)  # what was done before an interruption
-            self._fit(number, logger, stopping)
+        def in_turn(number: int, should_stop: Callable[[], bool]) -> None:
+            self._log_first(number, logger)  # those of an earlier attempt
+            self._fit(number, logger, should_stop)
 
-        def at_once(number: int, stopping: Callable[[], bool]) -> None:
-            self._fit(number, False, stopping)
+        def at_once(number: int, should_stop: Callable[[], bool]) -> None:
+            self._fit(number, False, should_stop)
 
-        in_lanes(in_turn if self.together == 1 else at_once, left, self.together, stopping)
-        if not isinstance(logger, bool) and self._hand_over(logger, self._members):
+        in_lanes(in_turn if self.together == 1 else at_once, left, self.together, should_stop)
+        if not isinstance(logger, bool) and self._log_first(self._members, logger):
             logger.save()
             logger.finalize("success")
 
-    def _fit(self, number: int, logger: Logger | bool, stopping: Callable[[], bool]) -> None:
+    def _fit(self, number: int, logger: Logger | bool, should_stop: Callable[[], bool]) -> None:
         config, curve = self._config, self._curves[number]
         module = build.build_module(config, self._plan, self._observation, accelerator=self._accelerator, member=number)
-        module.stopping = stopping
+        module.should_stop = should_stop
         if edge := self._edges.get(number):
             module.resume(edge.state)
-        self._under_way[number] = module
-        callbacks = [curve, Steps(lambda _: self._note_edge(number)), Ticker(curve, self._tell)]
-        if self._checkpointer:
-            callbacks.append(self._checkpointer)
+        self._running[number] = module
+        # The curve comes first: edges and reports read its rows. The checkpointer comes last: it saves the edges.
+        callbacks = [curve, Steps(lambda _: self._note_edge(number)), Ticker(curve, self._report)]
+        callbacks += [self._checkpointer] if self._checkpointer else []
         trainer = trainer_of(self._accelerator, logger=logger, callbacks=callbacks)
         chunks = Chunks(self._plan, config.trainer.chunk, start=module.edge)
         try:
-            with self._fitting():
+            with self._attempt.time.fitting():
                 fit(trainer, module, chunks, self._accelerator)
         except DivergenceError as error:
             self.diverged[error] = module
             raise
         if module.why_eager:
-            self._note(f"not captured as a CUDA graph: {module.why_eager}")
+            self._attempt.note(f"not captured as a CUDA graph: {module.why_eager}")
         self.done[number] = member_of(config, number, module, curve.rows, self._observation.clean)
-        del self._under_way[number]
+        del self._running[number]
         self._edges.pop(number, None)
         if len(self.done) < self._members:
-            self._save()
+            self.save()
 
     def _note_edge(self, number: int) -> None:
-        """Note where a fit can be gone on from; in one go, after all that there was to measure there."""
-        curve, state = self._curves[number], self._under_way[number].saved()
+        curve, state = self._curves[number], self._running[number].saved()
         assert state is not None  # noqa: S101 - a chunk has ended
-        self._edges[number] = _Edge(state, len(curve.rows), len(curve.stages))
+        self._edges[number] = _Edge(state, len(curve.rows), len(curve.stages))  # at once: an interruption may come
 
-    def _tell(self, loss: float, psnr: float) -> None:
-        with self._telling:
-            self._listener(self._progress, self._members * self._plan.iterations, loss, psnr)
+    def _report(self, loss: float, psnr: float) -> None:
+        with self._reporting:
+            self._attempt.progress(self._progress, self._members * self._plan.iterations, loss, psnr)
 
-    def _hand_over(self, logger: Logger | bool, members: int) -> int:
-        """Hand what a logger has not had of the first members; return how many rows that was."""
+    def _log_first(self, members: int, logger: Logger | bool) -> int:
+        """Give a logger the rows of the first members that it has not had; return how many these were."""
         if isinstance(logger, bool):
             return 0
         return sum(curve.hand_to(logger, self._plan.iterations) for curve in self._curves[:members])
 
     @property
     def _progress(self) -> int:
-        """Iterations of the whole cell; a fit that ended early has done all of its."""
+        """Iterations of the whole cell; a member that is done counts with all that were planned."""
         planned = self._plan.iterations
         return sum(planned if number in self.done else self._iterations(number) for number in range(self._members))
 
     def _iterations(self, number: int) -> int:
-        # One look each: another lane may be ending this fit.
+        # Each dictionary is read once: another thread may end this fit meanwhile.
         if member := self.done.get(number):
             return member.iterations
-        if module := self._under_way.get(number):
+        if module := self._running.get(number):
             return module.iteration
         edge = self._edges.get(number)
         return int(edge.state["iteration"]) if edge else 0

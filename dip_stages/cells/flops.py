@@ -1,8 +1,8 @@
-"""What a cell costs, in floating-point operations, from its configuration alone. Torch-free.
+"""Floating-point operations of a cell, computed from its configuration. Torch-free.
 
 Convolutions are counted, as torch's ``FlopCounterMode`` counts them: a multiplication and its addition are two
-operations, and the backward pass costs as much again for the gradient of the input and for that of the weights, each
-where it is wanted. The rest of a fit is small beside them.
+operations, and the backward pass costs as much for the gradient of the input, and again for that of the weights, where
+these are needed. The rest of a fit is small in comparison.
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from dip_stages.cells.identity import picture_shape
+from dip_stages.cells.identity import image_shape
 from dip_stages.config import ArchConfig, Config, PerceptualConfig
-from dip_stages.config.schema import DnCNNConfig, ResNetConfig, UNetConfig
+from dip_stages.config.arch import DnCNNConfig, ResNetConfig, UNetConfig
+from dip_stages.dip.inputs import input_channels
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,7 +26,7 @@ _VGG16 = (64, 64, "pool", 128, 128, "pool", 256, 256, 256, "pool", 512, 512, 512
 
 @dataclass(frozen=True)
 class _Conv:
-    """A convolution: its output's pixels, its channels, its kernel's side, and whether its input is learnt."""
+    """A convolution: its output's pixels, its channels, its kernel's side, and whether it is the network's first."""
 
     pixels: int
     inputs: int
@@ -39,42 +40,36 @@ class _Conv:
 
     @property
     def both(self) -> int:
-        """Forward and backward; nothing asks for the gradient of a network's own input."""
+        """Forward and backward; the gradient of the network's input is not computed."""
         return self.forward * (2 if self.first else 3)
 
 
 def flops(config: Config) -> float:
-    """Return the floating-point operations of a whole fit: all iterations, forward and backward; none of a reference.
+    """Return the floating-point operations of all iterations, forward and backward; 0 for a competitor.
 
     Raises:
-        PictureError: If the picture, whose size counts, cannot be used.
+        ImageError: If the image cannot be read; the operations depend on its size.
     """
-    shape = picture_shape(config.data)
-    if config.reference:
+    shape = image_shape(config.data)
+    if config.competitor:
         return 0.0
     total = config.iterations * iteration_flops(config, shape)
     if _perceptual(config):
-        # The features of each stage's target.
+        # The features of each stage's target are computed once.
         targets = config.ensemble.members * sum(1 for budget in config.stage_numbers()[1] if budget)
         total += targets * _vgg16(*shape[:2])
     return float(total)
 
 
 def iteration_flops(config: Config, shape: tuple[int, int, int]) -> int:
-    """Return the operations of one iteration on a picture of that height, width and channels."""
+    """Return the operations of one iteration on an image of that height, width and channels."""
+    inputs = input_channels(config.net_input, config.fit.input_channels, shape[2])
     # VGG16 is frozen: its backward pass makes the gradient of the inputs, not that of the weights.
-    return _network(config.arch, _input_channels(config, shape[2]), shape) + (
-        2 * _vgg16(*shape[:2]) if _perceptual(config) else 0
-    )
+    return _network(config.arch, inputs, shape) + (2 * _vgg16(*shape[:2]) if _perceptual(config) else 0)
 
 
 def _perceptual(config: Config) -> bool:
     return config.staged and isinstance(config.loss, PerceptualConfig)
-
-
-def _input_channels(config: Config, channels: int) -> int:
-    noise = config.fit.input_channels
-    return {"fixed_noise": noise, "noise_and_previous": noise + channels}.get(config.net_input, channels)
 
 
 @functools.cache
@@ -97,7 +92,7 @@ def _stack(features: int, hidden: int, inputs: int, pixels: int, channels: int) 
 
 
 def _unet(arch: UNetConfig, inputs: int, height: int, width: int, channels: int) -> list[_Conv]:
-    # As `usable_scales` of the network itself, which needs torch.
+    # As `usable_scales` of the network, whose module imports torch.
     scales = max(1, min(arch.scales, min(height, width).bit_length() - 2))
     height, width = height + -height % 2**scales, width + -width % 2**scales
     convs = [_Conv(height * width, arch.width, channels, 1)]
@@ -115,13 +110,15 @@ _CONVOLUTIONS: dict[type, Callable[..., list[_Conv]]] = {
     DnCNNConfig: _dncnn,
     ResNetConfig: _resnet,
 }
-"""Of each network, from its settings, its input's channels, and the picture's height, width and channels. One that is
-not here runs as well; its cost is then given as nothing."""
+"""Functions of each network's settings, its input's channels, and the image's height, width and channels.
+
+A network that is missing here runs, but its operations are given as 0.
+"""
 
 
 @functools.cache
 def _vgg16(height: int, width: int) -> int:
-    """Return the operations of the features of a picture, forward."""
+    """Return the operations of the features of an image, forward."""
     total, channels = 0, 3
     for layer in _VGG16:
         if isinstance(layer, int):

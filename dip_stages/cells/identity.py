@@ -2,28 +2,36 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
-import hashlib
-import json
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, get_args, get_type_hints
+from typing import TYPE_CHECKING, Any
 
-from dip_stages.config import Config, DDPMConfig, DiscrepancyConfig, PerceptualConfig, SureConfig
-from dip_stages.denoisers.model_store import check_ddpm, training_id
+from dip_stages.cells.settings import settings_of
+from dip_stages.config import Config, DDPMConfig, PerceptualConfig, check_extras, file_of
+from dip_stages.config.competitors import draws, option_of
+from dip_stages.config.data import name_of
+from dip_stages.denoisers.model_store import check_ddpm
 from dip_stages.dip.vgg16_weights import published_vgg16
-from dip_stages.images.reading import fit_to, read_picture, sha256
+from dip_stages.images.reading import fit_to, read_image, sha256
+from dip_stages.store.hashing import settings_id
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from pathlib import Path
 
-    from dip_stages.config import DataConfig
+    from dip_stages.config import CompetitorConfig, DataConfig
 
-__all__ = ["AXES", "NEUTRAL", "NUMERICS", "STAGED", "Cell", "cell_of", "check_inputs", "picture_shape"]
+__all__ = [
+    "AXES",
+    "NUMERICS",
+    "QUALIFIERS",
+    "Cell",
+    "cell_of",
+    "check_inputs",
+    "image_shape",
+]
 
-NUMERICS = 2
+NUMERICS = 3
 """Version of the numerics: raised when the same configuration would give other numbers than before."""
 
 AXES = (
@@ -39,26 +47,20 @@ AXES = (
     "average",
     "stopping",
     "members",
-    "picture",
+    "image",
     "seed",
     "noise_seed",
 )
-"""The axes that every table knows, in the order in which tables show them."""
+"""The axes of every table, in the order of its columns."""
 
+QUALIFIERS = ("kind", "features", "loss_reference", "sigma_source")
+"""Fields beside the axes, each of which qualifies one of them.
 
-STAGED = ("scheduler", "budget", "protocol", "loss")
-"""Sections that the baseline ignores."""
-
-
-NEUTRAL = {
-    f"{section}.{field.name}": field.metadata["neutral"]
-    for section, hint in get_type_hints(Config).items()
-    for schema in get_args(hint) or (hint,)
-    if dataclasses.is_dataclass(schema)
-    for field in dataclasses.fields(schema)
-    if field.metadata.get("neutral") is not None
-}
-"""What settings stand at, by key, where a cell does not name them: what there was before there were any."""
+``kind`` of the method: ``fit``, ``competitor``, or ``trained competitor``, which was trained on other images.
+``features`` of a perceptual loss: ``random`` or ``pretrained``; ``loss_reference``: what it compares with, ``target``
+or ``clean``. ``sigma_source`` of the stopping rule or the competitor: ``known`` or ``estimate``. ``None`` where a cell
+has no such thing.
+"""
 
 
 @dataclass(frozen=True)
@@ -67,9 +69,9 @@ class Cell:
 
     Attributes:
         config: The typed configuration.
-        settings: All that changes the result, as plain nested values; what a method ignores is not in it.
-        id: Hash of ``settings``: the same for every way of writing the same cell down.
-        axes: Values of :data:`AXES`; ``None`` where an axis does not apply to the method.
+        settings: The settings that change the result, as plain nested values.
+        id: Hash of ``settings``: the same however the cell's overrides are written.
+        axes: Values of :data:`AXES` and :data:`QUALIFIERS`; ``None`` where one does not apply to the method.
     """
 
     config: Config
@@ -81,14 +83,15 @@ class Cell:
     def folder(self) -> str:
         """The cell's folder name: readable, and unique by its id."""
         parts = [
-            self.config.method.name,
+            self.axes["method"],
             self.axes["protocol"],
             self.axes["arch"],
             self.axes["scheduler"],
             self.axes["loss"] if self.config.staged else None,
+            self.axes["features"],
             f"b{self.axes['beta_max']:g}",
             self.axes["noise"] if self.axes["noise"] != "gaussian" else None,
-            self.axes["picture"],
+            self.axes["image"],
             f"s{self.axes['seed']}" if self.axes["seed"] is not None else None,
         ]
         name = "-".join(str(part) for part in parts if part is not None)
@@ -99,42 +102,44 @@ def cell_of(config: Config) -> Cell:
     """Return the cell of a configuration.
 
     Raises:
-        PictureError: If the picture's file cannot be read: its contents are part of the identity.
+        ImageError: If the image's file cannot be read: its contents are part of the identity.
     """
-    settings = _settings(config)
-    text = json.dumps(settings, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return Cell(config, settings, hashlib.sha256(text.encode()).hexdigest()[:10], _axes(config))
+    settings = settings_of(config) | {"numerics": NUMERICS}
+    return Cell(config, settings, settings_id(settings), _axes(config))
 
 
 def check_inputs(cell: Cell) -> None:
-    """Look at the files that a cell needs, before any compute; each only once a process.
+    """Check what a cell needs on this machine, before any compute; each file is read once a process.
 
     Raises:
-        ConfigError: If a model would know the picture that it is to denoise.
+        ConfigError: If an extra is not installed, or a model was trained on the image that it is to denoise.
         ModelError: If a trained model that is given is another than the one wanted.
-        PictureError: If the picture cannot be used.
+        ImageError: If the image cannot be used.
         WeightsError: If published weights cannot be had.
     """
-    shape = picture_shape(cell.config.data)
-    if isinstance(cell.config.method, DDPMConfig):
-        check_ddpm(cell.config.method, cell.config.data.file, shape[2], cell.config.noise.beta_max**0.5)
-    loss = cell.config.loss
-    if cell.config.staged and isinstance(loss, PerceptualConfig) and loss.features == "pretrained":
+    config = cell.config
+    check_extras(config)
+    shape = image_shape(config.data)
+    if isinstance(config.method, DDPMConfig):
+        check_ddpm(config.method, file_of(config.data), shape[2], config.noise.beta_max**0.5)
+    loss = config.loss
+    if config.staged and isinstance(loss, PerceptualConfig) and loss.features == "pretrained":
         _check_weights(loss.path)
 
 
-def picture_shape(data: DataConfig) -> tuple[int, int, int]:
-    """Return height, width and channels of the picture that is fitted; it is read once a process.
+def image_shape(data: DataConfig) -> tuple[int, int, int]:
+    """Return height, width and channels of the image that is fitted; it is read once a process.
 
     Raises:
-        PictureError: If it cannot be used.
+        ImageError: If it cannot be used.
     """
-    return _shape(data.file, sha256(data.file), data.size, data.fit)
+    file = file_of(data)
+    return _shape(file, sha256(file), data.size, data.fit)
 
 
 @functools.cache
 def _shape(file: Path, _contents: str, size: int | None, fit: str) -> tuple[int, int, int]:
-    height, width, channels = fit_to(read_picture(file), size, fit).shape
+    height, width, channels = fit_to(read_image(file), size, fit).shape
     return height, width, channels
 
 
@@ -143,157 +148,51 @@ def _check_weights(path: str | None) -> None:
     published_vgg16(path)
 
 
-def _settings(config: Config) -> dict[str, Any]:
-    if config.reference:
-        return _of_reference(config)
-    everything = _counted(config)
-    for key in ("logger", "runtime"):
-        del everything[key]
-    everything["readers"] = {label: _counted(rule) for label, rule in config.reading.items()}
-    for section, names in _ignored(config).items():
-        for name in names:
-            everything[section].pop(name, None)
-        if not everything[section]:
-            del everything[section]
-    everything["method"]["input"] = config.net_input
-    everything["trainer"]["channels_last"] = True  # all there was before trainer.layout, whose "auto" adds nothing
-    return everything | _of_picture(config)
-
-
-def _of_reference(config: Config) -> dict[str, Any]:
-    """Return the settings of a method that fits no network: its own, and those of the observation."""
-    everything: dict[str, Any] = {"method": _counted(config.method), "noise": _counted(config.noise)}
-    everything["noise_seed"] = config.noise_seed
-    if isinstance(config.method, DDPMConfig):
-        # A model is identified by what it was trained on and how, not by where it lies.
-        del everything["method"]["model"]
-        if config.method.reverse == "mean":  # which draws nothing
-            del everything["method"]["samples"]
-        everything["method"]["training"] = training_id(config.method.training)
-        if _draws(config):
-            everything["seed"] = config.seed
-    return everything | _of_picture(config)
-
-
-def _draws(config: Config) -> bool:
-    """Whether a reference draws anything, and its seed counts."""
-    return isinstance(config.method, DDPMConfig) and config.method.reverse == "ancestral"
-
-
-def _of_picture(config: Config) -> dict[str, Any]:
-    """Return the settings that say which picture is denoised, and the numerics."""
-    fit = config.data.fit if config.data.size is not None else None
-    data = {"picture": sha256(config.data.file), "size": config.data.size, "fit": fit}
-    return {"data": data, "numerics": NUMERICS}
-
-
-def _counted(part: Any) -> dict[str, Any]:
-    """Return a dataclass as nested values, less the fields added later that stand at what there was before."""
-    values = {}
-    for field in dataclasses.fields(part):
-        value = getattr(part, field.name)
-        if "neutral" not in field.metadata or value != field.metadata["neutral"]:
-            values[field.name] = _counted(value) if dataclasses.is_dataclass(value) else value
-    return values
-
-
-def _ignored(config: Config) -> dict[str, Iterable[str]]:
-    """Return the settings of each section that change nothing, given the others; tests fit cells with and without."""
-    ignored: dict[str, Iterable[str]] = {
-        "method": _ignored_of_method(config),
-        "trainer": _ignored_of_trainer(config),
-        "ensemble": (),
-    }
-    if not config.staged:
-        return ignored | {section: vars(getattr(config, section)) for section in STAGED}
-    if isinstance(config.loss, PerceptualConfig):
-        # Weights are identified by the one checksum that is accepted, not by where they lie.
-        ignored["loss"] = ("path", "seed") if config.loss.features == "pretrained" else ("path",)
-    if config.budget.name == "constant":
-        ignored["budget"] = ("alpha", "k", "max_epochs") if config.budget.rescale else ("alpha", "k")
-    if _levels_do_not_matter(config):
-        ignored["scheduler"] = ("name", "beta_start")
-    if config.stages_alike:
-        ignored |= {section: vars(getattr(config, section)) for section in ("scheduler", "budget")}
-    if not config.recorrupted:
-        ignored["protocol"] = ("alpha", "last_alpha", "sigma")
-    return ignored
-
-
-def _ignored_of_method(config: Config) -> tuple[str, ...]:
-    own: tuple[str, ...] = () if config.method.name == "aseqdip" else ("penalty", "refresh")
-    if config.recorrupted:
-        own = (*own, "jitter")
-    if config.net_input == "previous_output":
-        return (*own, "input_channels")
-    if config.net_input in ("observed", "own_output"):
-        return (*own, "input_channels", "input_scale", "carry")
-    # noise_and_previous always feeds on the average; fixed noise on nothing that was there before.
-    return (*own, "carry")
-
-
-def _ignored_of_trainer(config: Config) -> tuple[str, ...]:
-    own = tuple(name for name in ("lr", "jitter") if getattr(config.fit, name) is not None)
-    if config.recorrupted and "jitter" not in own:
-        own = (*own, "jitter")
-    own_budget = config.staged and not config.stages_alike and not config.budget.rescale
-    return (*own, "iterations") if own_budget else own
-
-
-def _levels_do_not_matter(config: Config) -> bool:
-    """Whether the stages' betas change neither targets nor budgets."""
-    if config.stages_alike:
-        return True
-    return config.protocol.name in ("observed", "recorrupted") and config.budget.name == "constant"
-
-
 def _axes(config: Config) -> dict[str, Any]:
-    if config.reference:
-        return _axes_of_reference(config)
-    staged = config.staged
-    return {
-        "method": config.method.name,
-        "protocol": config.protocol.name if staged else None,
-        "arch": config.arch.name,
+    observation = {
         "beta_max": config.noise.beta_max,
         "noise": config.noise.name,
-        "scheduler": config.scheduler.name if staged and not _levels_do_not_matter(config) else None,
-        "loss": _loss(config) if staged else "mse",
-        "budget": config.budget.name if staged and not config.stages_alike else None,
+        "image": name_of(config.data),
+        "noise_seed": config.noise_seed,
+    }
+    own = _axes_of_competitor(config.competitor, config.seed) if config.competitor else _axes_of_fit(config)
+    return dict.fromkeys((*AXES, *QUALIFIERS)) | observation | own
+
+
+def _axes_of_fit(config: Config) -> dict[str, Any]:
+    own = {
+        "method": config.method.name,
+        "arch": config.arch.name,
+        "loss": "mse",
         "input": config.net_input,
         "average": config.average.name,
-        "stopping": _stopping(config),
+        "stopping": config.stopping.name,
         "members": config.ensemble.members,
-        "picture": config.data.name,
         "seed": config.seed,
-        "noise_seed": config.noise_seed,
+        "kind": "fit",
+        "sigma_source": getattr(config.stopping, "sigma", None),
+    }
+    return own | _axes_of_stages(config) if config.staged else own
+
+
+def _axes_of_stages(config: Config) -> dict[str, Any]:
+    loss = config.loss
+    qualifiers = (
+        {"features": loss.features, "loss_reference": loss.reference} if isinstance(loss, PerceptualConfig) else {}
+    )
+    return {
+        "protocol": config.protocol.name,
+        "scheduler": config.scheduler.name if config.levels_matter else None,
+        "loss": loss.name,
+        "budget": None if config.stages_alike else config.budget.name,
+        **qualifiers,
     }
 
 
-def _axes_of_reference(config: Config) -> dict[str, Any]:
-    assert config.reference is not None  # noqa: S101 - asked before
-    trained = isinstance(config.reference, DDPMConfig)
-    name = config.reference.name if _draws(config) or not trained else f"{config.reference.name} mean"
-    kinds = ["trained reference" if trained else "reference"]
-    kinds += ["sigma estimated"] if config.reference.sigma == "estimate" else []
-    return dict.fromkeys(AXES) | {
-        "method": f"{name} ({', '.join(kinds)})",
-        "beta_max": config.noise.beta_max,
-        "noise": config.noise.name,
-        "picture": config.data.name,
-        "seed": config.seed if _draws(config) else None,
-        "noise_seed": config.noise_seed,
+def _axes_of_competitor(method: CompetitorConfig, seed: int) -> dict[str, Any]:
+    return {
+        "method": option_of(method),
+        "seed": seed if draws(method) else None,
+        "kind": "trained competitor" if isinstance(method, DDPMConfig) else "competitor",
+        "sigma_source": method.sigma,
     }
-
-
-def _stopping(config: Config) -> str:
-    rule = config.stopping
-    estimated = isinstance(rule, (DiscrepancyConfig, SureConfig)) and rule.sigma == "estimate"
-    return f"{rule.name} (sigma estimated)" if estimated else rule.name
-
-
-def _loss(config: Config) -> str:
-    if not isinstance(config.loss, PerceptualConfig):
-        return config.loss.name
-    reference = ", to clean" if config.loss.reference == "clean" else ""
-    return f"{config.loss.name} ({config.loss.features}{reference})"

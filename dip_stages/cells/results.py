@@ -1,189 +1,200 @@
-"""From a fit to the figures of its record."""
+"""From fits to the metrics of a record."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
 from dip_stages.cells.build import member_seed
 from dip_stages.dip.metrics import quality
-from dip_stages.dip.observation import build_sigma
-from dip_stages.images.sources import is_reports_picture
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from torch import Tensor
 
-    from dip_stages.cells.identity import Cell
     from dip_stages.config import Config, StoppingConfig
     from dip_stages.dip.module import DIPModule
-    from dip_stages.dip.observation import Observation
-    from dip_stages.dip.stopping import Choice, Rule
+    from dip_stages.dip.stopping.base import Choice, Rule
+    from dip_stages.store.record_fields import (
+        Chosen,
+        End,
+        ImageMetrics,
+        ImageName,
+        ImageQuality,
+        MemberFields,
+        Metrics,
+        Stopping,
+    )
 
-__all__ = ["Member", "ensemble_of", "member_of", "observation_of", "reference_of"]
+__all__ = ["Member", "mean_of", "member_of", "metrics_of_competitor", "quality_of", "result_of"]
 
 
 @dataclass(frozen=True)
 class Member:
-    """A fit that is done: one of an ensemble, or the only one there is. What it holds can be saved.
+    """A fit that is done: one of an ensemble, or the only one of a cell. A checkpoint can hold all of it.
 
     Attributes:
-        seed: Its own.
-        iterations: Done.
-        rollbacks: Of jumps of the loss.
+        seed: The member's.
+        iterations: Iterations done.
+        rollbacks: Jumps of the loss that were rolled back.
         metrics: As in a record.
         stopping: As in a record.
-        pictures: ``output`` and ``average`` at the end, and the ``result``; each ``(1, C, H, W)`` on the CPU.
+        images: ``output`` and ``average`` at the end, and the ``result``; each ``(1, C, H, W)`` on the CPU.
     """
 
     seed: int
     iterations: int
     rollbacks: int
-    metrics: dict[str, Any]
-    stopping: dict[str, Any]
-    pictures: dict[str, Tensor]
+    metrics: Metrics
+    stopping: Stopping
+    images: dict[str, Tensor]
 
-    def described(self) -> dict[str, Any]:
-        """Return what a record says of it."""
-        return {key: getattr(self, key) for key in ("seed", "iterations", "rollbacks", "metrics", "stopping")}
+    def fields(self) -> MemberFields:
+        """Return the member as a record has it."""
+        return {
+            "seed": self.seed,
+            "iterations": self.iterations,
+            "rollbacks": self.rollbacks,
+            "metrics": self.metrics,
+            "stopping": self.stopping,
+        }
 
 
 def member_of(config: Config, number: int, module: DIPModule, rows: list[dict[str, float]], clean: Tensor) -> Member:
-    """Return what came of a fit.
+    """Return the result of a fit.
 
     Args:
         config: The cell's.
         number: The member's.
         module: Fitted.
-        rows: The curve's.
-        clean: What the figures are against.
+        rows: Of its quality curve.
+        clean: ``(1, C, H, W)``; the metrics are against it.
     """
     stopping = _stopping_of(config, module, clean)
-    chosen = module.chosen
-    result = chosen.output if _result_is(config) == "output" else chosen.average
-    pictures = {"output": module.output, "average": module.average, "result": result}
+    images = {"output": module.output, "average": module.average, "result": result_of(config, module.chosen)}
     return Member(
         seed=member_seed(config, number),
         iterations=module.iteration,
         rollbacks=module.rollbacks,
-        metrics=_metrics_of(config, rows, stopping),
+        metrics=_metrics_of(_result_name(config), rows, stopping),
         stopping=stopping,
-        pictures={name: picture.detach().cpu().clone() for name, picture in pictures.items()},
+        images={name: image.detach().cpu().clone() for name, image in images.items()},
     )
 
 
-def ensemble_of(members: Sequence[Member], clean: Tensor) -> Member:
-    """Return the ensemble of fits as one: its pictures are their means, its figures those of the means.
+def result_of(config: Config, choice: Choice) -> Tensor:
+    """Return the image that is a fit's result, ``(1, C, H, W)``: the chosen average, or output where none is taken."""
+    return choice.output if _result_name(config) == "output" else choice.average
 
-    One fit is its own ensemble. Of several there is no common iteration, no peak and no gap.
+
+def mean_of(members: Sequence[Member], clean: Tensor) -> Member:
+    """Return an ensemble as one member: its images are the means over its members, its metrics those of the means.
+
+    Of one member it is that member. Of several, which have no iteration in common, iteration, peak and gap are None.
+
+    Args:
+        members: All of the ensemble.
+        clean: ``(1, C, H, W)``; the metrics are against it.
     """
     first = members[0]
     if len(members) == 1:
         return first
-    pictures = {name: torch.stack([m.pictures[name] for m in members]).mean(dim=0) for name in first.pictures}
-    figures = {name: vars(quality(picture, clean)) for name, picture in pictures.items()}
-    shared = {key: first.stopping[key] for key in ("rule", "needs_clean", "sigma")}
+    images = {name: torch.stack([member.images[name] for member in members]).mean(dim=0) for name in first.images}
+    output, average, result = (quality_of(images[name], clean) for name in ("output", "average", "result"))
+    stopping: Stopping = {
+        "rule": first.stopping["rule"],
+        "needs_clean": first.stopping["needs_clean"],
+        "sigma": first.stopping["sigma"],
+        "decided": all(member.stopping["decided"] for member in members),
+        "iteration": None,
+        "spent": sum(member.stopping["spent"] for member in members),
+        "output": output,
+        "average": average,
+        "monitors": {},
+    }
     return Member(
         seed=first.seed,
         iterations=sum(member.iterations for member in members),
         rollbacks=sum(member.rollbacks for member in members),
-        metrics={name: {"end": {"iteration": None, **figures[name]}, "peak": None} for name in ("output", "average")}
-        | {"result": {**first.metrics["result"], "iteration": None, **figures["result"], "gap_psnr": None}},
-        stopping={
-            **shared,
-            "decided": all(member.stopping["decided"] for member in members),
-            "iteration": None,
-            "spent": sum(member.stopping["spent"] for member in members),
-            "output": figures["output"],
-            "average": figures["average"],
-            "readers": {},
+        metrics={
+            "output": {"end": {"iteration": None, **output}, "peak": None},
+            "average": {"end": {"iteration": None, **average}, "peak": None},
+            "result": {**first.metrics["result"], "iteration": None, **result, "gap_psnr": None},
         },
-        pictures=pictures,
+        stopping=stopping,
+        images=images,
     )
 
 
-def reference_of(picture: Tensor, clean: Tensor) -> dict[str, Any]:
-    """Return the metrics of a record for a method without iterations: it has a result, and no average, peak or gap.
+def metrics_of_competitor(image: Tensor, clean: Tensor) -> Metrics:
+    """Return the metrics of a method without iterations: it has no average, no peak and no gap.
 
     Args:
-        picture: ``(1, C, H, W)``.
-        clean: What the figures are against.
+        image: Its result, ``(1, C, H, W)``.
+        clean: The same shape; the metrics are against it.
     """
-    figures: dict[str, Any] = {"iteration": None, **vars(quality(picture, clean))}
-    result = {"of": "output", **figures, "needs_clean": False, "gap_psnr": None}
-    return {"output": {"end": figures, "peak": None}, "average": None, "result": result}
+    end: End = {"iteration": None, **quality_of(image, clean)}
+    return {
+        "output": {"end": end, "peak": None},
+        "average": None,
+        "result": {"of": "output", **end, "needs_clean": False, "gap_psnr": None},
+    }
 
 
-def _result_is(config: Config) -> str:
+def quality_of(image: Tensor, clean: Tensor) -> ImageQuality:
+    """Return PSNR and SSIM of an image as a record has them; both ``(1, C, H, W)``."""
+    found = quality(image, clean.to(image.device))
+    return {"psnr": found.psnr, "ssim": found.ssim}
+
+
+def _result_name(config: Config) -> ImageName:
     return "output" if config.average.name == "none" else "average"
 
 
-def _stopping_of(config: Config, module: DIPModule, clean: Tensor) -> dict[str, Any]:
-    """Return what rule and readers chose, and how near to the clean picture that is."""
-    rules, read = config.reading, module.read  # both are made anew at each look
-    readers = {label: _read(rules[label], rule, read[label], clean) for label, rule in module.readers.items()}
-    return {**_read(config.stopping, module.rule, module.chosen, clean), "readers": readers}
+def _stopping_of(config: Config, module: DIPModule, clean: Tensor) -> Stopping:
+    rules, choices = config.active_monitors, module.monitored  # each access computes them again
+    monitors = {label: _chosen(rules[label], rule, choices[label], clean) for label, rule in module.monitors.items()}
+    return {**_chosen(config.stopping, module.rule, module.chosen, clean), "monitors": monitors}
 
 
-def _read(config: StoppingConfig, rule: Rule | None, choice: Choice, clean: Tensor) -> dict[str, Any]:
-    clean = clean.to(choice.output.device)
-    sigma = {"source": getattr(config, "sigma", None), "value": rule.sigma} if rule and rule.sigma else None
+def _chosen(config: StoppingConfig, rule: Rule | None, choice: Choice, clean: Tensor) -> Chosen:
     return {
         "rule": config.name,
         "needs_clean": rule is not None and rule.needs_clean,
-        "sigma": sigma,
+        "sigma": {"source": getattr(config, "sigma", None), "value": rule.sigma} if rule and rule.sigma else None,
         "decided": choice.decided,
         "iteration": choice.iteration,
         "spent": choice.spent,
-        "output": vars(quality(choice.output, clean)),
-        "average": vars(quality(choice.average, clean)),
+        "output": quality_of(choice.output, clean),
+        "average": quality_of(choice.average, clean),
     }
 
 
-def _metrics_of(config: Config, rows: list[dict[str, float]], stopping: dict[str, Any]) -> dict[str, Any]:
-    """Return output and average at the end, and at their peaks, which only the clean picture can find; and the result.
-
-    The gap is that between the result and the best of its kind at the edges of chunks, among the iterations run.
-    """
-
-    def at(row: dict[str, float], picture: str) -> dict[str, Any]:
-        return {"iteration": row["iteration"], "psnr": row[f"{picture}_psnr"], "ssim": row[f"{picture}_ssim"]}
-
-    of = _result_is(config)
-    metrics: dict[str, Any] = {
-        picture: {
-            "end": at(rows[-1], picture),
-            "peak": at(max(rows, key=lambda row: row[f"{picture}_psnr"]), picture) | {"needs_clean": True},
-        }
-        for picture in ("output", "average")
+def _metrics_of(of: ImageName, rows: list[dict[str, float]], stopping: Stopping) -> Metrics:
+    """Return the metrics of a fit. The gap is from the result to the peak of the same image."""
+    metrics = {"output": _image_metrics("output", rows), "average": _image_metrics("average", rows)}
+    result, peak = stopping[of], metrics[of]["peak"]
+    assert peak is not None  # noqa: S101 - a fit has one
+    return {
+        "output": metrics["output"],
+        "average": metrics["average"],
+        "result": {
+            "of": of,
+            "iteration": stopping["iteration"],
+            **result,
+            "needs_clean": stopping["needs_clean"],
+            "gap_psnr": {"value": peak["psnr"] - result["psnr"], "needs_clean": True},
+        },
     }
-    result = {"of": of, "iteration": stopping["iteration"], **stopping[of], "needs_clean": stopping["needs_clean"]}
-    gap = metrics[of]["peak"]["psnr"] - result["psnr"]
-    return {**metrics, "result": {**result, "gap_psnr": {"value": gap, "needs_clean": True}}}
 
 
-def observation_of(cell: Cell, observation: Observation | None) -> dict[str, Any]:
-    """Return what a record says of the noisy picture; its size and quality only once there is one."""
-    known: dict[str, Any] = {
-        "picture": cell.axes["picture"],
-        "source": cell.config.data.source,
-        "reports_picture": is_reports_picture(cell.config.data),
-        "index": getattr(cell.config.data, "index", None),
-        "sha256": cell.settings["data"]["picture"],
-        "noise": cell.config.noise.name,
-        "unmet": list(cell.config.unmet),
-        "beta_max": cell.config.noise.beta_max,
-        "sigma": cell.config.noise.beta_max**0.5,
-        "noise_seed": cell.config.noise_seed,
-    }
-    if observation is not None:
-        _, channels, height, width = observation.clean.shape
-        shown = quality(observation.observed.clamp(0, 1), observation.clean)
-        known |= {"height": height, "width": width, "channels": channels, "psnr": shown.psnr, "ssim": shown.ssim}
-        if cell.config.recorrupted:
-            source = cell.config.protocol.sigma
-            known["recorruption"] = {"source": source, "value": build_sigma(source, observation)}
-    return known
+def _image_metrics(image: ImageName, rows: list[dict[str, float]]) -> ImageMetrics:
+    peak = _at(max(rows, key=lambda row: row[f"{image}_psnr"]), image)
+    return {"end": _at(rows[-1], image), "peak": {**peak, "needs_clean": True}}
+
+
+def _at(row: dict[str, float], image: ImageName) -> End:
+    return {"iteration": int(row["iteration"]), "psnr": row[f"{image}_psnr"], "ssim": row[f"{image}_ssim"]}

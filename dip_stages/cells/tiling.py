@@ -1,4 +1,4 @@
-"""An image in overlapping tiles. Torch-free."""
+"""Divides an image into overlapping tiles, and weights them for blending. Torch-free."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["Tile", "ramp", "tiles"]
 
 @dataclass(frozen=True)
 class Tile:
-    """A part of a picture: its rows ``top`` to ``bottom`` and columns ``left`` to ``right``, both ends exclusive."""
+    """A part of an image: rows ``top`` to ``bottom`` and columns ``left`` to ``right``, the last ones excluded."""
 
     top: int
     bottom: int
@@ -27,15 +27,13 @@ class Tile:
 
 
 def tiles(height: int, width: int, size: int, overlap: int) -> list[Tile]:
-    """Return tiles that cover a picture, of at most ``size`` pixels a side, each overlapping the next.
-
-    Tiles are equally large along each side, and neighbours share at least ``overlap`` pixels.
+    """Return tiles that cover an image. All have the same height and the same width.
 
     Args:
-        height: Of the picture.
-        width: Of the picture.
-        size: Pixels.
-        overlap: Pixels, at most half of ``size``.
+        height: Of the image, in pixels.
+        width: Of the image, in pixels.
+        size: Largest side of a tile, in pixels.
+        overlap: Pixels that neighbours share at least; at most half of ``size``.
 
     Raises:
         ConfigError: If size or overlap is out of range.
@@ -58,7 +56,14 @@ def _spans(length: int, size: int, overlap: int) -> list[tuple[int, int]]:
 
 
 def ramp(start: int, stop: int, length: int, overlap: int) -> NDArray[np.float64]:
-    """Return a tile's weights along a side: rising over the overlap with a neighbour, falling likewise, else 1."""
+    """Return a tile's weights along one side: they rise from 0 and fall to 0 where it overlaps a neighbour, else 1.
+
+    Args:
+        start: First pixel of the tile.
+        stop: End of the tile, excluded.
+        length: Pixels of the image along this side.
+        overlap: Pixels over which the weights rise or fall.
+    """
     weights = np.ones(stop - start)
     rise = (np.arange(overlap) + 1) / (overlap + 1)
     if start > 0 and overlap:

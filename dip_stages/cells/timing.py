@@ -5,69 +5,55 @@ from __future__ import annotations
 import threading
 import time
 from contextlib import contextmanager
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["Attempts"]
+__all__ = ["Stopwatch"]
 
 
-class Attempts:
-    """What is known of a cell over all attempts to compute it; made when one begins.
-
-    Attributes:
-        started: When this attempt began.
-        resumed_at: Iterations at which the fit went on from a checkpoint.
-        notes: What went wrong without costing the cell.
-    """
+class Stopwatch:
+    """Measures a cell and, within it, its fits; begins with an attempt, and continues from earlier ones."""
 
     def __init__(self) -> None:
-        self.started, self._clock = datetime.now(UTC), time.perf_counter()
-        self.resumed_at: list[int] = []
-        self.notes: list[str] = []
+        self._began = time.perf_counter()
         self._before = self._fit_before = self._fit_resumed = 0.0
-        self._fit_begun: float | None = None
-        self._fits = 0  # at this moment
+        self._resumed_at = 0
+        self._fit_began: float | None = None
+        self._running = 0  # fits at this moment
         self._counting = threading.Lock()
 
     @property
     def seconds(self) -> float:
-        """Seconds spent so far."""
-        return self._before + time.perf_counter() - self._clock
+        """Seconds in all attempts."""
+        return self._before + time.perf_counter() - self._began
 
     @property
     def fit_seconds(self) -> float:
-        """Seconds spent in the fit so far, in all attempts."""
-        return self._fit_before + (time.perf_counter() - self._fit_begun if self._fit_begun else 0.0)
+        """Seconds of the fits in all attempts; fits that run side by side count once."""
+        return self._fit_before + (time.perf_counter() - self._fit_began if self._fit_began else 0.0)
 
     def rate(self, iteration: int) -> float | None:
-        """Return the iterations per second of the fit, or fits, that go on, none of them from before a checkpoint."""
-        here = iteration - (self.resumed_at[-1] if self.resumed_at else 0)
+        """Return the iterations per second of this attempt, None before there is a fit."""
         seconds = self.fit_seconds - self._fit_resumed
-        return here / seconds if seconds else None
+        return (iteration - self._resumed_at) / seconds if seconds else None
 
     @contextmanager
     def fitting(self) -> Iterator[None]:
-        """Count the time within as that of the fit; of fits side by side, from the first to the last."""
+        """Count the time inside as that of a fit."""
         with self._counting:
-            self._fits += 1
-            self._fit_begun = self._fit_begun or time.perf_counter()
+            self._running += 1
+            self._fit_began = self._fit_began or time.perf_counter()
         try:
             yield
         finally:
             with self._counting:
-                self._fits -= 1
-                if not self._fits:
-                    self._fit_before, self._fit_begun = self.fit_seconds, None
+                self._running -= 1
+                if not self._running:
+                    self._fit_before, self._fit_began = self.fit_seconds, None
 
-    def saved(self) -> dict[str, Any]:
-        """Return what to save, for :meth:`go_on`."""
-        return {"seconds": self.seconds, "fit_seconds": self.fit_seconds, "resumed_at": self.resumed_at}
-
-    def go_on(self, saved: dict[str, Any], iteration: int) -> None:
-        """Go on from what :meth:`saved` returned, at an iteration."""
-        self._before, self._fit_before = saved["seconds"], saved["fit_seconds"]
-        self._fit_resumed = self._fit_before
-        self.resumed_at = [*saved["resumed_at"], iteration]
+    def resume(self, seconds: float, fit_seconds: float, iteration: int) -> None:
+        """Add the time of the earlier attempts, whose last checkpoint is of ``iteration``."""
+        self._before, self._fit_before = seconds, fit_seconds
+        self._fit_resumed, self._resumed_at = fit_seconds, iteration

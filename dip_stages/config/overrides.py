@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import hydra
@@ -14,7 +16,9 @@ from omegaconf import OmegaConf
 
 from dip_stages.config.parsing import SETTINGS
 from dip_stages.config.paths import CONF_DIR, SWEEPS_DIR
+from dip_stages.config.renamed import check_renamed, check_renamed_in
 from dip_stages.errors import ConfigError
+from dip_stages.store.text import first_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -24,22 +28,25 @@ if TYPE_CHECKING:
 __all__ = ["ALIASES", "check_keys", "compose_apart", "is_number", "register_sweeps", "value_override"]
 
 ALIASES = {"noise.beta_max": "beta_max"}
-"""Axes that can be written in two ways: a group's option and the value it sets."""
+"""Settings that are also set by the option of a group: the setting, and the group."""
 
 
 def check_keys(overrides: Iterable[str]) -> None:
-    """Look at the keys of overrides such as ``arch.width=32``, before Hydra does: its own message lists nothing.
+    """Check the keys of overrides such as ``arch.width=32`` before Hydra, whose own message lists no alternatives.
 
     Args:
         overrides: Command-line arguments. Flags, overrides that begin with ``+``, ``~`` or ``hydra``, and top-level
-            keys beside a config folder of the user's own are left to Hydra.
+            keys together with a config folder of the user's own are left to Hydra.
 
     Raises:
-        ConfigError: If there is no such setting; the message says which there are.
+        ConfigError: If there is no such setting; the message lists those that exist.
     """
     overrides = tuple(overrides)
+    for folder in _config_folders(overrides):
+        check_renamed_in(folder)
     own_folder = any(argument.startswith(("--config-", "-cd", "-cp", "-cn")) for argument in overrides)
     for override in overrides:
+        check_renamed(override.lstrip("+~"))
         key, equals, _ = override.partition("=")
         section, dot, name = key.partition(".")
         if not equals or not re.fullmatch(r"[A-Za-z_][\w.]*", key) or section == "hydra":
@@ -51,15 +58,22 @@ def check_keys(overrides: Iterable[str]) -> None:
             raise ConfigError("no such setting", setting=key, allowed=", ".join(SETTINGS[section]))
 
 
+def _config_folders(arguments: Sequence[str]) -> list[Path]:
+    """Return the folders that ``--config-dir`` or ``-cd`` name."""
+    pairs = [argument.split("=", 1) for argument in arguments if argument.startswith(("--config-dir=", "-cd="))]
+    pairs += [list(pair) for pair in itertools.pairwise(arguments) if pair[0] in ("--config-dir", "-cd")]
+    return [Path(folder) for _, folder in pairs]
+
+
 def _top_level() -> list[str]:
     groups = sorted(folder.name for folder in CONF_DIR.iterdir() if folder.is_dir() and folder.name != "hydra")
     return [*groups, "sweep", "seed", "noise_seed", "outputs"]
 
 
 def value_override(override: str) -> str:
-    """Return ``beta_max=<numbers>`` as what sets the value; any other override as it is.
+    """Return ``beta_max=<numbers>`` as the override of the setting; any other override as it is.
 
-    A group's option cannot be a number on Hydra's command line, but a number is what one types first.
+    On Hydra's command line a group's option cannot be a number, but users type a number.
 
     Example:
         >>> value_override("beta_max=0.01,0.05"), value_override("beta_max=b0.01"), value_override("arch=unet")
@@ -73,7 +87,7 @@ def value_override(override: str) -> str:
 
 
 def is_number(text: str) -> bool:
-    """Whether a text is a number as Python reads them."""
+    """Whether a text is a number in Python."""
     try:
         float(text)
     except ValueError:
@@ -83,7 +97,7 @@ def is_number(text: str) -> bool:
 
 @functools.cache
 def register_sweeps() -> None:
-    """Make the named sweeps options of Hydra's group ``sweep``: they lie beside ``conf``, not in it."""
+    """Make the named sweeps options of Hydra's group ``sweep``; they are not in ``conf``, where Hydra finds options."""
     for file in sorted(SWEEPS_DIR.glob("*.yaml")):
         ConfigStore.instance().store(
             group="sweep", name=file.stem, node=OmegaConf.load(file), package="_global_", provider="sweeps"
@@ -91,10 +105,10 @@ def register_sweeps() -> None:
 
 
 def compose_apart(overrides: Sequence[str]) -> DictConfig:
-    """Return the configuration that the command line composes from overrides; for commands that are no Hydra jobs.
+    """Return the configuration that overrides compose; for commands that are no Hydra applications.
 
     Args:
-        overrides: As they are typed.
+        overrides: As typed on the command line.
 
     Raises:
         ConfigError: If there is no such setting or option.
@@ -102,11 +116,11 @@ def compose_apart(overrides: Sequence[str]) -> DictConfig:
     register_sweeps()
     typed = [value_override(override) for override in overrides]
     check_keys(typed)
-    around, GlobalHydra.instance().hydra = GlobalHydra.instance().hydra, None  # of an application that calls this
+    around, GlobalHydra.instance().hydra = GlobalHydra.instance().hydra, None  # the caller may be a Hydra application
     try:
         with hydra.initialize_config_dir(str(CONF_DIR), version_base="1.3"):
             return hydra.compose("config", overrides=typed)
     except HydraException as error:
-        raise ConfigError(str(error).splitlines()[0]) from error
+        raise ConfigError(first_line(error)) from error
     finally:
         GlobalHydra.instance().hydra = around

@@ -1,60 +1,55 @@
-"""From a composed Hydra config to the typed one, with errors for people."""
+"""Parses a composed Hydra config into the typed one, with errors for people."""
 
 from __future__ import annotations
 
 import functools
 import json
 from dataclasses import fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_type_hints
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from dip_stages.config.schema import (
-    ARCHS,
-    LOSSES,
-    METHODS,
-    SOURCES,
-    BudgetConfig,
-    Config,
-    EnsembleConfig,
-    LoggerConfig,
-    NoiseConfig,
-    ProtocolConfig,
-    RuntimeConfig,
-    SchedulerConfig,
-    TrainerConfig,
-)
-from dip_stages.config.stopping import AVERAGES, STOPPING, AutoConfig, ReadersConfig, StoppingConfig
+from dip_stages.config.arch import ArchConfig
+from dip_stages.config.competitors import CompetitorConfig
+from dip_stages.config.config import Config, is_recorrupted
+from dip_stages.config.data import DataConfig
+from dip_stages.config.fields import Section, options
+from dip_stages.config.loss import LossConfig
+from dip_stages.config.method import FITS, MethodConfig
+from dip_stages.config.renamed import check_renamed
+from dip_stages.config.stopping import AutoConfig, AverageConfig, MonitorsConfig, StoppingConfig
 from dip_stages.config.sweep import SweepOptions
 from dip_stages.errors import ConfigError, check_choice
+from dip_stages.store.text import first_line
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Mapping
 
 __all__ = ["SETTINGS", "parse"]
 
-_SECTIONS: dict[str, Collection[type]] = {
-    "method": dict.fromkeys(METHODS.values()),
-    "arch": ARCHS.values(),
-    "scheduler": [SchedulerConfig],
-    "budget": [BudgetConfig],
-    "protocol": [ProtocolConfig],
-    "loss": LOSSES.values(),
-    "noise": [NoiseConfig],
-    "data": SOURCES.values(),
-    "trainer": [TrainerConfig],
-    "average": AVERAGES.values(),
-    "stopping": STOPPING.values(),
-    "ensemble": [EnsembleConfig],
-    "logger": [LoggerConfig],
-    "runtime": [RuntimeConfig],
+_PARTS = get_type_hints(Config)
+_OPTIONS: dict[str, dict[str, type]] = {
+    "method": dict.fromkeys(FITS, MethodConfig) | options(CompetitorConfig),
+    "arch": options(ArchConfig),
+    "loss": options(LossConfig),
+    "data": options(DataConfig, "source"),
+    "average": options(AverageConfig),
+    "stopping": options(StoppingConfig | AutoConfig),
 }
-_PARTS = (*_SECTIONS, "readers", "seed", "noise_seed")
+"""Schemas of the sections that have several, by the setting ``name``, or ``source`` of ``data``."""
+
+_SCHEMAS = {key: hint for key, hint in _PARTS.items() if isinstance(hint, type) and issubclass(hint, Section)}
+"""Schemas of the other sections."""
+
 SETTINGS: dict[str, dict[str, None]] = {
-    section: dict.fromkeys(field.name for schema in schemas for field in fields(schema))
-    for section, schemas in _SECTIONS.items()
-} | {"sweep": dict.fromkeys((*(field.name for field in fields(SweepOptions)), "grids")), "readers": {"rules": None}}
+    **{
+        section: dict.fromkeys(field.name for schema in schemas.values() for field in fields(schema))
+        for section, schemas in (_OPTIONS | {key: {"": schema} for key, schema in _SCHEMAS.items()}).items()
+    },
+    "monitors": {"rules": None},
+    "sweep": dict.fromkeys((*(field.name for field in fields(SweepOptions)), "grids")),
+}
 """Settings of each section of a configuration, and those of the sweep."""
 
 
@@ -62,29 +57,24 @@ def parse(composed: DictConfig | Mapping[str, Any]) -> Config:
     """Check a composed Hydra config and return it typed.
 
     Args:
-        composed: The whole config; ``hydra``, ``sweep`` and ``outputs`` in it are left alone.
+        composed: The whole config; ``hydra``, ``sweep`` and ``outputs`` in it are ignored.
 
     Raises:
         ConfigError: If anything is missing, unknown, of the wrong type or out of range.
     """
+    for key in composed:
+        check_renamed(str(key))
     config = _resolved(composed)
-    chosen = {
-        "method": _choose(config, "method", "name", METHODS),
-        "arch": _choose(config, "arch", "name", ARCHS),
-        "loss": _choose(config, "loss", "name", LOSSES),
-        "data": _choose(config, "data", "source", SOURCES),
-        "average": _choose(config, "average", "name", AVERAGES),
-        "stopping": _choose(config, "stopping", "name", STOPPING),
-    }
-    sections = {key: _section(config, key, chosen.get(key) or next(iter(_SECTIONS[key]))) for key in _SECTIONS}
-    recorrupted = sections["method"].name == "staged" and sections["protocol"].name == "recorrupted"
+    sections = {key: _section(config, key, _choose(config, key, schemas)) for key, schemas in _OPTIONS.items()}
+    sections |= {key: _section(config, key, schema) for key, schema in _SCHEMAS.items()}
+    recorrupted = is_recorrupted(sections["method"], sections["protocol"])
     if recorrupted and getattr(sections["stopping"], "sigma", None) == "estimate" != sections["protocol"].sigma:
         raise ConfigError(
             " where the fit knows sigma", setting="stopping.sigma", got="estimate", allowed="protocol.sigma=estimate"
         )
     return Config(
         **sections | {"stopping": _rule(sections["stopping"], recorrupted=recorrupted)},
-        readers=_readers(config, recorrupted=recorrupted),
+        monitors=_monitors(config, recorrupted=recorrupted),
         seed=_seed(config, "seed"),
         noise_seed=_seed(config, "noise_seed"),
     )
@@ -102,15 +92,16 @@ def _resolved(composed: Mapping[str, Any]) -> dict[str, Any]:
             for key, node in ((key, OmegaConf.select(config, key)) for key in _PARTS)
         }
     except OmegaConfBaseException as error:
-        raise ConfigError(str(error.msg or error).splitlines()[0], setting=error.full_key) from error
+        raise ConfigError(first_line(error.msg or error), setting=error.full_key) from error
 
 
 def _text(values: object) -> str:
     return json.dumps(values, default=str)
 
 
-def _choose(config: Mapping[str, Any], section: str, key: str, schemas: Mapping[str, type]) -> type:
+def _choose(config: Mapping[str, Any], section: str, schemas: Mapping[str, type]) -> type:
     values = config.get(section)
+    key = "source" if section == "data" else "name"
     value = values.get(key) if isinstance(values, dict) else None
     check_choice(f"{section}.{key}", value, schemas)
     return schemas[str(value)]
@@ -120,23 +111,23 @@ def _rule(section: AutoConfig | StoppingConfig, *, recorrupted: bool) -> Stoppin
     return section.rule(recorrupted=recorrupted) if isinstance(section, AutoConfig) else section
 
 
-def _readers(config: Mapping[str, Any], *, recorrupted: bool) -> ReadersConfig:
-    section = config.get("readers")
+def _monitors(config: Mapping[str, Any], *, recorrupted: bool) -> MonitorsConfig:
+    section = config.get("monitors")
     rules = section.get("rules") if isinstance(section, dict) and section.keys() == {"rules"} else None
     if not isinstance(rules, dict):
         allowed = "rules, a mapping from a name to a rule's settings"
-        raise ConfigError(setting="readers", got=section, allowed=allowed)
+        raise ConfigError(setting="monitors", got=section, allowed=allowed)
     typed = {}
     for label in rules:
-        key = f"readers.rules.{label}"
-        schema = _choose({key: rules[label]}, key, "name", STOPPING)
+        key = f"monitors.rules.{label}"
+        schema = _choose({key: rules[label]}, key, _OPTIONS["stopping"])
         try:
             typed[str(label)] = _rule(_section({key: rules[label]}, key, schema), recorrupted=recorrupted)
-        except ConfigError as error:  # a rule knows itself as stopping
+        except ConfigError as error:  # the rules' own section is stopping
             if error.setting and error.setting.startswith("stopping."):
                 error.setting = key + error.setting.removeprefix("stopping")
             raise
-    return ReadersConfig(typed)
+    return MonitorsConfig(typed)
 
 
 def _seed(config: Mapping[str, Any], key: str) -> int:
@@ -155,7 +146,7 @@ def _section(config: Mapping[str, Any], key: str, schema: type) -> Any:
 
 @functools.cache
 def _typed(key: str, schema: type, text: str) -> Any:
-    """Return a section from its values as JSON; cells of a sweep share it, and the time that OmegaConf takes."""
+    """Return a section from its values as JSON; the cells of a sweep share it, because OmegaConf is slow."""
     values = json.loads(text)
     for name, value in values.items():
         if name not in {field.name for field in fields(schema)}:
@@ -166,11 +157,11 @@ def _typed(key: str, schema: type, text: str) -> Any:
         return OmegaConf.to_object(OmegaConf.merge(_writable(schema), values))
     except OmegaConfBaseException as error:
         where = f"{key}.{error.full_key}" if error.full_key else key
-        raise ConfigError(str(error.msg or error).splitlines()[0], setting=where) from error
+        raise ConfigError(first_line(error.msg or error), setting=where) from error
 
 
 def _writable(schema: type) -> DictConfig:
-    # OmegaConf takes a frozen schema for a read-only config, down to its parts.
+    # OmegaConf makes a frozen schema and its parts read-only.
     config = OmegaConf.structured(schema)
     assert isinstance(config, DictConfig)  # noqa: S101 - of a dataclass
     for node in (config, *(node for _, node in config.items_ex(resolve=False))):

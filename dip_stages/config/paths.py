@@ -1,4 +1,4 @@
-"""Where the configuration files are: beside the package in a checkout, inside it in a wheel."""
+"""Where files are: configurations beside the package in a checkout, inside it in a wheel; models in the outputs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 from dip_stages.errors import ConfigError
 
-__all__ = ["CONF_DIR", "SWEEPS_DIR"]
+__all__ = ["CONF_DIR", "MODELS", "SWEEPS_DIR"]
 
 _PACKAGE = Path(__file__).resolve().parent.parent
 
@@ -22,3 +22,6 @@ def _shipped(folder: str, witness: str) -> Path:
 
 CONF_DIR = _shipped("conf", "config.yaml")
 SWEEPS_DIR = _shipped("sweeps", "full_grid.yaml")
+
+MODELS = "models"
+"""Folder of the trained models in the folder ``outputs``, beside those of the sweeps."""

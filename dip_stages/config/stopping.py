@@ -1,16 +1,15 @@
-"""The schemas of what a fit's outputs are read with: the groups ``average``, ``stopping`` and ``readers``."""
+"""Settings of how a fit's result is chosen: the groups ``average``, ``stopping`` and ``monitors``."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import Any
 
-from dip_stages.errors import ConfigError, check_choice, check_range
+from dip_stages.config.data import SIGMAS
+from dip_stages.config.fields import Section, bounded, choice
+from dip_stages.errors import ConfigError
 
 __all__ = [
-    "AVERAGES",
-    "SIGMAS",
-    "STOPPING",
     "AutoConfig",
     "AverageConfig",
     "DiscrepancyConfig",
@@ -18,10 +17,10 @@ __all__ = [
     "EsWmvConfig",
     "ExponentialConfig",
     "HeldOutConfig",
+    "MonitorsConfig",
     "NoAverageConfig",
     "NoStoppingConfig",
     "OracleConfig",
-    "ReadersConfig",
     "ResidualConfig",
     "StageGainConfig",
     "StoppingConfig",
@@ -29,170 +28,123 @@ __all__ = [
     "WindowConfig",
 ]
 
-SIGMAS = ("known", "estimate")
-"""Where the noise level is from: what the noise was made with, or the observed picture."""
-
 
 @dataclass(frozen=True)
-class NoAverageConfig:
+class NoAverageConfig(Section, section="average"):
     """See :class:`dip_stages.dip.averages.Last`."""
 
     name: str = "none"
 
 
 @dataclass(frozen=True)
-class ExponentialConfig:
+class ExponentialConfig(Section, section="average"):
     """See :class:`dip_stages.dip.averages.Exponential`."""
 
     name: str = "exponential"
-    decay: float = 0.99
+    decay: float = bounded(0.99, at_least=0, below=1)
     debias: bool = True
-
-    def __post_init__(self) -> None:
-        check_range("average.decay", self.decay, at_least=0, below=1)
 
 
 @dataclass(frozen=True)
-class WindowConfig:
+class WindowConfig(Section, section="average"):
     """See :class:`dip_stages.dip.averages.Window`."""
 
     name: str = "window"
-    window: int = 100
-
-    def __post_init__(self) -> None:
-        check_range("average.window", self.window, at_least=1)
+    window: int = bounded(100, at_least=1)
 
 
 @dataclass(frozen=True)
-class NoStoppingConfig:
+class NoStoppingConfig(Section, section="stopping"):
     """All iterations."""
 
     name: str = "none"
 
 
 @dataclass(frozen=True)
-class AutoConfig:
+class AutoConfig(Section, section="stopping"):
     """The rule that fits the plan: ``residual`` for a recorrupted one, else ``discrepancy`` with these settings."""
 
     name: str = "auto"
-    sigma: str = "known"
-    tau: float = 1.0
-    lag: float = 1.0
-
-    def __post_init__(self) -> None:
-        check_choice("stopping.sigma", self.sigma, SIGMAS)
-        check_range("stopping.tau", self.tau, above=0)
-        check_range("stopping.lag", self.lag, at_least=0)
+    sigma: str = choice("known", SIGMAS)
+    tau: float = bounded(1.0, above=0)
+    lag: float = bounded(1.0, at_least=0)
 
     def rule(self, *, recorrupted: bool) -> ResidualConfig | DiscrepancyConfig:
-        """Return the rule that it stands for; a typed configuration holds that one."""
+        """Return the rule that it stands for; a parsed configuration contains that rule."""
         return ResidualConfig() if recorrupted else DiscrepancyConfig(sigma=self.sigma, tau=self.tau, lag=self.lag)
 
 
 @dataclass(frozen=True)
-class DiscrepancyConfig:
-    """See :class:`dip_stages.dip.stopping.Discrepancy`; the lag here is in mean ages of the average."""
+class DiscrepancyConfig(Section, section="stopping"):
+    """See :class:`dip_stages.dip.stopping.noise_level.Discrepancy`; the lag here is in mean ages of the average."""
 
     name: str = "discrepancy"
-    sigma: str = "known"
-    tau: float = 1.0
-    lag: float = field(default=0.0, metadata={"neutral": 0.0})
-
-    def __post_init__(self) -> None:
-        check_choice("stopping.sigma", self.sigma, SIGMAS)
-        check_range("stopping.tau", self.tau, above=0)
-        check_range("stopping.lag", self.lag, at_least=0)
+    sigma: str = choice("known", SIGMAS)
+    tau: float = bounded(1.0, above=0)
+    lag: float = bounded(0.0, at_least=0)
 
 
 @dataclass(frozen=True)
-class ResidualConfig:
-    """See :class:`dip_stages.dip.stopping.Residual`."""
+class ResidualConfig(Section, section="stopping"):
+    """See :class:`dip_stages.dip.stopping.noise_level.Residual`."""
 
     name: str = "residual"
-    decay: float = 0.992
-    patience: int = 20
-
-    def __post_init__(self) -> None:
-        check_range("stopping.decay", self.decay, at_least=0, below=1)
-        check_range("stopping.patience", self.patience, at_least=1)
+    decay: float = bounded(0.992, at_least=0, below=1)
+    patience: int = bounded(20, at_least=1)
 
 
 @dataclass(frozen=True)
-class HeldOutConfig:
-    """See :class:`dip_stages.dip.stopping.HeldOut`."""
+class HeldOutConfig(Section, section="stopping"):
+    """See :class:`dip_stages.dip.stopping.held_out.HeldOut`."""
 
     name: str = "held_out"
-    patience: int = 20
-
-    def __post_init__(self) -> None:
-        check_range("stopping.patience", self.patience, at_least=1)
+    patience: int = bounded(20, at_least=1)
 
 
 @dataclass(frozen=True)
-class EsWmvConfig:
-    """See :class:`dip_stages.dip.stopping.EsWmv`."""
+class EsWmvConfig(Section, section="stopping"):
+    """See :class:`dip_stages.dip.stopping.variance.EsWmv`."""
 
     name: str = "es_wmv"
-    window: int = 100
-    patience: int = 1000
-
-    def __post_init__(self) -> None:
-        check_range("stopping.window", self.window, at_least=2)
-        check_range("stopping.patience", self.patience, at_least=1)
+    window: int = bounded(100, at_least=2)
+    patience: int = bounded(1000, at_least=1)
 
 
 @dataclass(frozen=True)
-class EsEmvConfig:
-    """See :class:`dip_stages.dip.stopping.EsEmv`."""
+class EsEmvConfig(Section, section="stopping"):
+    """See :class:`dip_stages.dip.stopping.variance.EsEmv`."""
 
     name: str = "es_emv"
-    alpha: float = 0.1
-    patience: int = 1000
-
-    def __post_init__(self) -> None:
-        check_range("stopping.alpha", self.alpha, above=0, below=1)
-        check_range("stopping.patience", self.patience, at_least=1)
+    alpha: float = bounded(0.1, above=0, below=1)
+    patience: int = bounded(1000, at_least=1)
 
 
 @dataclass(frozen=True)
-class SureConfig:
-    """See :class:`dip_stages.dip.stopping.Sure`."""
+class SureConfig(Section, section="stopping"):
+    """See :class:`dip_stages.dip.stopping.risk.Sure`."""
 
     name: str = "sure"
-    sigma: str = "known"
-    every: int = 10
-    epsilon: float = 0.001
-    patience: int = 1000
-
-    def __post_init__(self) -> None:
-        check_choice("stopping.sigma", self.sigma, SIGMAS)
-        check_range("stopping.every", self.every, at_least=1)
-        check_range("stopping.epsilon", self.epsilon, above=0)
-        check_range("stopping.patience", self.patience, at_least=1)
+    sigma: str = choice("known", SIGMAS)
+    every: int = bounded(10, at_least=1)
+    epsilon: float = bounded(0.001, above=0)
+    patience: int = bounded(1000, at_least=1)
 
 
 @dataclass(frozen=True)
-class StageGainConfig:
-    """See :class:`dip_stages.dip.stopping.StageGain`."""
+class StageGainConfig(Section, section="stopping"):
+    """See :class:`dip_stages.dip.stopping.stage_gain.StageGain`."""
 
     name: str = "stage_gain"
-    psnr_gain: float = 0.05
-    ssim_gain: float = 0.001
-
-    def __post_init__(self) -> None:
-        check_range("stopping.psnr_gain", self.psnr_gain)
-        check_range("stopping.ssim_gain", self.ssim_gain)
+    psnr_gain: float = bounded(0.05)
+    ssim_gain: float = bounded(0.001)
 
 
 @dataclass(frozen=True)
-class OracleConfig:
-    """See :class:`dip_stages.dip.stopping.Oracle`: analysis alone, since it looks at the clean picture."""
+class OracleConfig(Section, section="stopping"):
+    """See :class:`dip_stages.dip.stopping.oracle.Oracle`: analysis alone, since it looks at the clean image."""
 
     name: str = "oracle"
-    of: str = "average"
-
-    def __post_init__(self) -> None:
-        check_choice("stopping.of", self.of, ("output", "average"))
+    of: str = choice("average", ("output", "average"))
 
 
 AverageConfig = NoAverageConfig | ExponentialConfig | WindowConfig
@@ -208,24 +160,10 @@ StoppingConfig = (
     | OracleConfig
 )
 
-AVERAGES = {"none": NoAverageConfig, "exponential": ExponentialConfig, "window": WindowConfig}
-STOPPING = {
-    "none": NoStoppingConfig,
-    "auto": AutoConfig,
-    "discrepancy": DiscrepancyConfig,
-    "residual": ResidualConfig,
-    "held_out": HeldOutConfig,
-    "es_wmv": EsWmvConfig,
-    "es_emv": EsEmvConfig,
-    "sure": SureConfig,
-    "stage_gain": StageGainConfig,
-    "oracle": OracleConfig,
-}
-
 
 @dataclass(frozen=True)
-class ReadersConfig:
-    """Rules that read along and end nothing, by the names under which reports show them."""
+class MonitorsConfig:
+    """Stopping rules attached to a fit without ending it, by the names under which reports show them."""
 
     rules: dict[str, Any] = field(default_factory=dict)
 
@@ -235,4 +173,4 @@ class ReadersConfig:
     def __post_init__(self) -> None:
         for label, rule in self.rules.items():
             if isinstance(rule, NoStoppingConfig):
-                raise ConfigError(setting=f"readers.rules.{label}", got=rule.name, allowed="a rule that chooses")
+                raise ConfigError(setting=f"monitors.rules.{label}", got=rule.name, allowed="a rule that chooses")

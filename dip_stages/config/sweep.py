@@ -1,4 +1,4 @@
-"""The settings of a sweep that are about running it: nothing here is part of a cell."""
+"""Settings of how a sweep is run: the section ``sweep``, which is no part of a cell."""
 
 from __future__ import annotations
 
@@ -9,18 +9,39 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from dip_stages.config.denoisers import REFERENCE_OPTIONS
+from dip_stages.config.competitors import COMPETITOR_OPTIONS
+from dip_stages.config.fields import Section, checked, choice
+from dip_stages.config.paths import MODELS
+from dip_stages.config.renamed import check_renamed
 from dip_stages.errors import ConfigError, check_choice
+from dip_stages.store.text import first_line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["SweepOptions", "parse_exclude", "parse_references", "parse_sweep", "typed_value"]
+__all__ = ["SweepOptions", "parse_competitors", "parse_exclude", "parse_sweep", "typed_value"]
+
+
+def _check_name(key: str, value: object) -> None:
+    if value == MODELS:
+        raise ConfigError(", where trained models are kept", setting=key, got=value, allowed="another name")
+    if not isinstance(value, str) or not re.fullmatch(r"[\w.-]+", value) or value in (".", ".."):
+        raise ConfigError(setting=key, got=value, allowed="letters, digits, '.', '_' and '-'")
+
+
+def _check_switch(key: str, value: object) -> None:
+    if not isinstance(value, bool):
+        raise ConfigError(setting=key, got=value, allowed="true, false")
+
+
+def _check_count(key: str, value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise ConfigError(setting=key, got=value, allowed="a whole number >= 0")
 
 
 @dataclass(frozen=True)
-class SweepOptions:
-    """What is asked of a sweep as a whole.
+class SweepOptions(Section, section="sweep"):
+    """Settings of a sweep as a whole.
 
     Attributes:
         name: Names its folder.
@@ -29,35 +50,19 @@ class SweepOptions:
         retries: How many more times a cell that fails is tried.
         detach: Whether cells are left to the cluster as soon as they are submitted.
         on_interrupt: What happens to jobs on a cluster: ``stop`` or ``leave``.
-        run: The run that a job of a sweep belongs to; None in the command that plans.
-        references: Methods that are no Deep Image Prior, of which each observation gets a cell; each as the overrides
+        competitors: Methods that are no Deep Image Prior, of which each observation gets a cell; each as the overrides
             that choose it.
         exclude: Rules, each a mapping from an axis to a value or a list of them (:mod:`dip_stages.sweep.exclude`).
     """
 
-    name: str
-    plan_only: bool = False
-    retry_failed: bool = False
-    retries: int = 0
-    detach: bool = False
-    on_interrupt: str = "stop"
-    run: str | None = None
-    references: tuple[tuple[str, ...], ...] = ()
+    name: str = checked(None, _check_name)
+    plan_only: bool = checked(False, _check_switch)
+    retry_failed: bool = checked(False, _check_switch)
+    retries: int = checked(0, _check_count)
+    detach: bool = checked(False, _check_switch)
+    on_interrupt: str = choice("stop", ("stop", "leave"))
+    competitors: tuple[tuple[str, ...], ...] = ()
     exclude: tuple[dict[str, Any], ...] = ()
-
-    def __post_init__(self) -> None:
-        if self.name == "models":
-            raise ConfigError(
-                ", where trained models are kept", setting="sweep.name", got=self.name, allowed="another name"
-            )
-        if not isinstance(self.name, str) or not re.fullmatch(r"[\w.-]+", self.name) or self.name in (".", ".."):
-            raise ConfigError(setting="sweep.name", got=self.name, allowed="letters, digits, '.', '_' and '-'")
-        for key in ("plan_only", "retry_failed", "detach"):
-            if not isinstance(value := getattr(self, key), bool):
-                raise ConfigError(setting=f"sweep.{key}", got=value, allowed="true, false")
-        if isinstance(self.retries, bool) or not isinstance(self.retries, int) or self.retries < 0:
-            raise ConfigError(setting="sweep.retries", got=self.retries, allowed="a whole number >= 0")
-        check_choice("sweep.on_interrupt", self.on_interrupt, ("stop", "leave"))
 
 
 def parse_sweep(composed: Mapping[str, Any]) -> SweepOptions:
@@ -73,52 +78,54 @@ def parse_sweep(composed: Mapping[str, Any]) -> SweepOptions:
     try:
         values = OmegaConf.to_container(section, resolve=True) if isinstance(section, DictConfig) else section
     except OmegaConfBaseException as error:
-        raise ConfigError(str(error.msg or error).splitlines()[0], setting=error.full_key) from error
+        raise ConfigError(first_line(error.msg or error), setting=error.full_key) from error
     if not isinstance(values, dict):
         raise ConfigError(setting="sweep", got=values, allowed="a sweep by name, as in sweep=custom")
     allowed = [field.name for field in fields(SweepOptions)]
     for key in map(str, values):
+        check_renamed(f"sweep.{key}")
         if key not in (*allowed, "grids"):
             raise ConfigError("no such setting", setting=f"sweep.{key}", allowed=", ".join((*allowed, "grids")))
     exclude = parse_exclude(values.get("exclude"))
-    apart = ("grids", "exclude", "references")
-    settings = {"name": None} | {str(key): value for key, value in values.items() if key not in apart}
-    if isinstance(settings["name"], int):
+    apart = ("grids", "exclude", "competitors")
+    settings = {str(key): value for key, value in values.items() if key not in apart}
+    if isinstance(settings.get("name"), int):
         settings["name"] = str(settings["name"])
-    return SweepOptions(**settings, references=parse_references(values.get("references")), exclude=exclude)
+    return SweepOptions(**settings, competitors=parse_competitors(values.get("competitors")), exclude=exclude)
 
 
-def parse_references(references: object) -> tuple[tuple[str, ...], ...]:
-    """Return the references of a sweep, each as the overrides that choose it; None is none.
+def parse_competitors(competitors: object) -> tuple[tuple[str, ...], ...]:
+    """Return the competitors of a sweep, each as the overrides that choose it.
 
     Args:
-        references: A list of options of the group ``method``, or of mappings, ``{method: ddpm, method.samples: 8}``.
+        competitors: A list of options of the group ``method``, or of mappings, ``{method: ddpm, method.samples: 8}``;
+            None for an empty list.
 
     Raises:
-        ConfigError: If they are no such list.
+        ConfigError: If it is no such list.
 
     Example:
-        >>> parse_references(["tv", {"method": "nlm", "method.sigma": "estimate"}])
+        >>> parse_competitors(["tv", {"method": "nlm", "method.sigma": "estimate"}])
         (('method=tv',), ('method=nlm', 'method.sigma=estimate'))
     """
-    references = [] if references is None else references
-    if not isinstance(references, list):
-        raise ConfigError(setting="sweep.references", got=references, allowed="a list, as in [nlm,tv]")
+    competitors = [] if competitors is None else competitors
+    if not isinstance(competitors, list):
+        raise ConfigError(setting="sweep.competitors", got=competitors, allowed="a list, as in [nlm,tv]")
     found = []
-    for reference in references:
-        settings = dict(reference) if isinstance(reference, dict) else {"method": reference}
+    for competitor in competitors:
+        settings = dict(competitor) if isinstance(competitor, dict) else {"method": competitor}
         method = settings.pop("method", None)
-        check_choice("sweep.references", method, REFERENCE_OPTIONS)
-        if alien := [key for key in settings if not str(key).startswith("method.")]:
+        check_choice("sweep.competitors", method, COMPETITOR_OPTIONS)
+        if others := [key for key in settings if not str(key).startswith("method.")]:
             raise ConfigError(
-                setting="sweep.references", got=alien[0], allowed="method, and settings such as method.sigma"
+                setting="sweep.competitors", got=others[0], allowed="method, and settings such as method.sigma"
             )
         found.append((f"method={method}", *(f"{key}={typed_value(value)}" for key, value in settings.items())))
     return tuple(found)
 
 
 def typed_value(value: object) -> str:
-    """Return a value of a YAML file as it is typed in an override: quoted where the grammar wants it."""
+    """Return a value of a YAML file as it is typed in an override: quoted where Hydra's grammar requires it."""
     if isinstance(value, list):
         return f"[{','.join(map(typed_value, value))}]"
     if isinstance(value, str) and not re.fullmatch(r"[\w./:-]+", value):
@@ -127,7 +134,7 @@ def typed_value(value: object) -> str:
 
 
 def parse_exclude(rules: object) -> tuple[dict[str, Any], ...]:
-    """Return the rules of ``exclude``, of a sweep or of a grid; None is none.
+    """Return the rules of ``exclude``, of a sweep or of a grid; none if it is None.
 
     Raises:
         ConfigError: If they are no list of mappings.

@@ -1,6 +1,6 @@
-"""Classical denoisers, as references: non-local means, total variation and BM3D, each given the noise level.
+"""Classical denoisers, as competitors: non-local means, total variation and BM3D, each given the noise level.
 
-The arithmetic is that of the packages; here their strengths are tied to the noise level, by factors that were chosen on
+The packages compute; this module sets their strengths in proportion to the noise level. The factors were chosen on
 astronaut, chelsea and coffee.
 """
 
@@ -16,22 +16,23 @@ if TYPE_CHECKING:
 __all__ = ["bm3d", "nlm", "tv"]
 
 
-def nlm(
-    picture: NDArray[np.float32], sigma: float, *, patch: int, distance: int, strength: float
-) -> NDArray[np.float32]:
-    """Return a picture denoised by non-local means (Buades, Coll and Morel, 2005), as scikit-image computes them.
+def nlm(image: NDArray[np.float32], sigma: float, *, patch: int, distance: int, strength: float) -> NDArray[np.float32]:
+    """Return an image denoised by non-local means (Buades, Coll and Morel, 2005), by scikit-image.
 
     Args:
-        picture: ``(H, W, C)``, 1.0 being white; it need not lie in [0, 1].
+        image: ``(H, W, C)`` on the [0, 1] scale, not limited to it.
         sigma: Standard deviation of the noise, on that scale.
-        patch: Pixels a side of the patches that are compared.
-        distance: Pixels, at most, between two patches that are compared.
-        strength: The cut-off distance between patches, in sigmas.
+        patch: Side of the patches that are compared, in pixels.
+        distance: Largest distance between two patches that are compared, in pixels.
+        strength: The cut-off distance between patches, in multiples of sigma.
+
+    Returns:
+        The same shape, float32, not clipped.
     """
     from skimage.restoration import denoise_nl_means
 
     result: NDArray[np.float32] = denoise_nl_means(
-        picture,
+        image,
         patch_size=patch,
         patch_distance=distance,
         h=strength * sigma,
@@ -39,38 +40,44 @@ def nlm(
         fast_mode=False,
         channel_axis=-1,
     )
-    return result.astype(np.float32).reshape(picture.shape)  # of one channel it makes none
+    return result.astype(np.float32).reshape(image.shape)  # scikit-image drops a single channel
 
 
-def tv(picture: NDArray[np.float32], sigma: float, *, strength: float) -> NDArray[np.float32]:
-    """Return a picture denoised by total variation (Chambolle, 2004), as scikit-image computes it.
+def tv(image: NDArray[np.float32], sigma: float, *, strength: float) -> NDArray[np.float32]:
+    """Return an image denoised by total variation (Chambolle, 2004), by scikit-image.
 
     Args:
-        picture: ``(H, W, C)``, 1.0 being white; it need not lie in [0, 1].
+        image: ``(H, W, C)`` on the [0, 1] scale, not limited to it.
         sigma: Standard deviation of the noise, on that scale.
-        strength: The weight of the total variation, in sigmas.
+        strength: The weight of the total variation, in multiples of sigma.
+
+    Returns:
+        The same shape, float32, not clipped.
     """
     from skimage.restoration import denoise_tv_chambolle
 
     result: NDArray[np.float32] = denoise_tv_chambolle(
-        picture, weight=strength * sigma, eps=1e-5, max_num_iter=400, channel_axis=-1
+        image, weight=strength * sigma, eps=1e-5, max_num_iter=400, channel_axis=-1
     )
     return result.astype(np.float32)
 
 
-def bm3d(picture: NDArray[np.float32], sigma: float) -> NDArray[np.float32]:
-    """Return a picture denoised by BM3D, colour by CBM3D (Dabov et al., 2007), as its authors' package computes it.
+def bm3d(image: NDArray[np.float32], sigma: float) -> NDArray[np.float32]:
+    """Return an image denoised by BM3D, a colour image by CBM3D (Dabov et al., 2007), by its authors' package.
 
-    The package's licence allows non-commercial use alone, so it is an extra: ``pip install dip_stages[bm3d]``.
+    The package's licence allows only non-commercial use, so it is an extra: ``pip install dip_stages[bm3d]``.
 
     Args:
-        picture: ``(H, W, C)`` with 1 or 3 channels, 1.0 being white; it need not lie in [0, 1].
+        image: ``(H, W, C)`` with 1 or 3 channels, on the [0, 1] scale, not limited to it.
         sigma: Standard deviation of the noise, on that scale.
+
+    Returns:
+        The same shape, float32, not clipped.
     """
     import bm3d as authors
 
     profile = authors.BM3DProfile()
-    profile.num_threads = 1  # a cell of a sweep has one core; and the same bits each time
-    if picture.shape[-1] == 1:
-        return np.asarray(authors.bm3d(picture[..., 0], sigma, profile), np.float32)[..., None]
-    return np.asarray(authors.bm3d_rgb(picture, sigma, profile), np.float32)
+    profile.num_threads = 1  # a cell of a sweep has one core, and the bits are the same each time
+    if image.shape[-1] == 1:
+        return np.asarray(authors.bm3d(image[..., 0], sigma, profile), np.float32)[..., None]
+    return np.asarray(authors.bm3d_rgb(image, sigma, profile), np.float32)

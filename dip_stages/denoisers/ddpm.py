@@ -1,4 +1,4 @@
-"""A plain DDPM (Ho, Jain and Abbeel, 2020): trained on pictures to predict noise, and used as a denoiser."""
+"""A plain DDPM (Ho, Jain and Abbeel, 2020): trained on images to predict noise, and used as a denoiser."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from diffusers import DDPMScheduler, UNet2DModel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from dip_stages.dip.noise import DrawingFrom, generator
+from dip_stages.dip.noise import DrawingFrom, TrainingStream, generator
 from dip_stages.errors import Interrupted
 
 if TYPE_CHECKING:
@@ -21,9 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["DDPM", "DDPMSettings"]
 
-_NETWORK_STREAM, _TRAINING_STREAM = 0, 1
 _DOWN = 4
-"""How many times coarser the network's coarsest level is."""
+"""By what the network's input must be divisible: its coarsest level is that many times coarser."""
 
 _NORM_GROUPS = 8
 
@@ -33,17 +32,17 @@ class DDPMSettings:
     """How a DDPM is made and trained.
 
     Attributes:
-        channels: Of the pictures, 1 or 3.
-        crop: Pixels a side of what it is trained on.
+        channels: Channels of the images, 1 or 3.
+        crop: Side of the crops that it is trained on, in pixels.
         width: Channels of the finest level; the others have twice as many.
         timesteps: T, the number of noise levels.
-        beta_start: The first step's noise variance.
-        beta_end: The last step's; between them it is linear.
-        iterations: Of the training.
-        batch: Crops an iteration.
-        lr: Adam's learning rate, which falls to nothing by half a cosine.
-        ema: Decay of the exponential average of the weights, which are those that are used.
-        seed: Of the network's weights, the crops and the noise.
+        beta_start: Noise variance of the first step.
+        beta_end: That of the last step; between them it is linear.
+        iterations: Iterations of the training.
+        batch: Crops in an iteration.
+        lr: Learning rate of Adam, which falls to zero along half a cosine.
+        ema: Decay of the exponential average of the weights; the average is what denoises.
+        seed: Seeds the network's weights, the crops and the noise.
     """
 
     channels: int
@@ -62,22 +61,22 @@ class DDPMSettings:
 class DDPM(pl.LightningModule):
     r"""A network that predicts the noise in :math:`x_t = \sqrt{\bar\alpha_t}\,x_0 + \sqrt{1-\bar\alpha_t}\,\epsilon`.
 
-    Trained with the simple loss, :math:`\lVert\epsilon - \epsilon_\theta(x_t, t)\rVert^2` (equation 14). What an
-    iteration draws depends on the seed and its number alone, so that a training that was broken off goes on to the
-    same weights. Convolutions only, no attention: it takes pictures of any size.
+    Trained with the simple loss, :math:`\lVert\epsilon - \epsilon_\theta(x_t, t)\rVert^2`; equations and algorithms
+    are numbered as in Ho et al. The draws of an iteration depend on the seed and its number alone, so that a resumed
+    training ends with the same weights. The network has convolutions only, no attention: it takes images of any size.
 
     Args:
         settings: How it is made and trained.
-        pictures: To learn from, each ``(C, H, W)`` in [0, 1], no side smaller than the crop.
+        images: Training images, each ``(C, H, W)`` in [0, 1], no side smaller than the crop.
 
     Attributes:
         iteration: Iterations done.
-        losses: Of each iteration that began, on the device: nobody waits for them here.
-        stopping: Asked before each iteration whether to stop.
-        tell: Called after each iteration.
+        losses: Loss of each iteration that began; on the device, so that no iteration waits for it.
+        should_stop: Called before each iteration; if it returns true, the training is interrupted.
+        on_iteration: Called after each iteration.
     """
 
-    def __init__(self, settings: DDPMSettings, pictures: Sequence[Tensor] = ()) -> None:
+    def __init__(self, settings: DDPMSettings, images: Sequence[Tensor] = ()) -> None:
         super().__init__()
         self.settings = settings
         self.network = _network(settings)
@@ -90,43 +89,43 @@ class DDPM(pl.LightningModule):
         )
         self.iteration = 0
         self.losses: list[Tensor] = []
-        self.stopping: Callable[[], bool] = lambda: False
-        self.tell: Callable[[], None] = lambda: None
-        self._pictures = list(pictures)
-        self._restored: dict[str, Any] | None = None
+        self.should_stop: Callable[[], bool] = lambda: False
+        self.on_iteration: Callable[[], None] = lambda: None
+        self._images = list(images)
+        self._resumed: dict[str, Any] | None = None
 
     def configure_optimizers(self) -> Any:
-        """Return Adam and its schedule, where they were if the training goes on."""
+        """Return Adam and its learning-rate schedule, in their saved states if the training resumes."""
         optimiser = torch.optim.Adam(self.network.parameters(), lr=self.settings.lr)
-        falling = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, self.settings.iterations)
-        if self._restored is not None:
-            optimiser.load_state_dict(self._restored["optimiser"])
-            falling.load_state_dict(self._restored["schedule"])
-        return {"optimizer": optimiser, "lr_scheduler": {"scheduler": falling, "interval": "step"}}
+        lr_scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, self.settings.iterations)
+        if self._resumed is not None:
+            optimiser.load_state_dict(self._resumed["optimiser"])
+            lr_scheduler.load_state_dict(self._resumed["schedule"])
+        return {"optimizer": optimiser, "lr_scheduler": {"scheduler": lr_scheduler, "interval": "step"}}
 
     def training_step(self, number: int) -> Tensor:
-        """Return the loss of an iteration.
+        """Return the loss of an iteration (algorithm 1).
 
         Raises:
             Interrupted: If the training was asked to stop.
         """
-        if self.stopping():
+        if self.should_stop():
             raise Interrupted("the training was asked to stop")
-        draws = generator(self.settings.seed, _TRAINING_STREAM, number)
+        draws = generator(self.settings.seed, TrainingStream.ITERATION, number)
         clean = self._crops(draws).to(self.device)
         steps = torch.randint(self.settings.timesteps, (len(clean),), generator=draws).to(self.device)
         eps = torch.randn(clean.shape, generator=draws).to(self.device)
-        noisy = self.scheduler.add_noise(clean, eps, steps)
-        loss = F.mse_loss(self.network(noisy, steps).sample, eps)
+        noisy = self.scheduler.add_noise(clean, eps, steps)  # equation 4
+        loss = F.mse_loss(self.network(noisy, steps).sample, eps)  # equation 14
         self.losses.append(loss.detach())
         return loss
 
     def on_train_batch_end(self, outputs: object, batch: object, batch_idx: int) -> None:
-        """Take the new weights into their average."""
+        """Add the new weights to their average."""
         del outputs, batch, batch_idx
         self.averaged.update_parameters(self.network)
         self.iteration += 1
-        self.tell()
+        self.on_iteration()
 
     def saved(self) -> dict[str, Any] | None:
         """Return the state of an unfinished training, for :meth:`resume`; None before it begins or in an iteration."""
@@ -143,35 +142,37 @@ class DDPM(pl.LightningModule):
         }
 
     def resume(self, saved: dict[str, Any]) -> None:
-        """Go on from what :meth:`saved` returned."""
+        """Let the next training continue from what :meth:`saved` returned."""
         self.iteration, self.losses = saved["iteration"], list(saved["losses"].to(self.device))
         self.network.load_state_dict(saved["network"])
         self.averaged.load_state_dict(saved["averaged"])
-        self._restored = saved
+        self._resumed = saved
 
     def _crops(self, draws: torch.Generator) -> Tensor:
-        """Return a batch of crops of pictures, some mirrored, in [-1, 1]: ``(B, C, crop, crop)``."""
+        """Return a batch of crops of images, some mirrored, in [-1, 1]: ``(B, C, crop, crop)``."""
         side = self.settings.crop
         crops = []
         for _ in range(self.settings.batch):
-            picture = self._pictures[_drawn(len(self._pictures), draws)]
-            top, left = (_drawn(length - side + 1, draws) for length in picture.shape[1:])
-            crop = picture[:, top : top + side, left : left + side]
-            crops.append(crop.flip(-1) if _drawn(2, draws) else crop)
+            image = self._images[_random_index(len(self._images), draws)]
+            top, left = (_random_index(length - side + 1, draws) for length in image.shape[1:])
+            crop = image[:, top : top + side, left : left + side]
+            crops.append(crop.flip(-1) if _random_index(2, draws) else crop)
         return 2 * torch.stack(crops) - 1
 
     @torch.no_grad()
-    def sample(self, count: int, draws: torch.Generator, tell: Callable[[int, int], None] | None = None) -> Tensor:
-        """Return pictures drawn from nothing but noise (algorithm 2): ``(count, C, crop, crop)`` in [0, 1].
+    def sample(
+        self, count: int, draws: torch.Generator, on_progress: Callable[[int, int], None] | None = None
+    ) -> Tensor:
+        """Return images generated from noise (algorithm 2): ``(count, C, crop, crop)`` in [0, 1].
 
         Args:
             count: How many.
-            draws: On the CPU.
-            tell: Called now and then with the steps done and their number.
+            draws: A generator on the CPU.
+            on_progress: Called after each step with the steps done and their number.
         """
         shape = (count, self.settings.channels, self.settings.crop, self.settings.crop)
         noise = torch.randn(shape, generator=draws).to(self.device)
-        return self._reversed(noise, self.settings.timesteps - 1, draws, tell)
+        return self._reverse(noise, self.settings.timesteps - 1, draws, on_progress)
 
     @torch.no_grad()
     def denoise(
@@ -181,75 +182,76 @@ class DDPM(pl.LightningModule):
         *,
         samples: int,
         draws: torch.Generator,
-        tell: Callable[[int, int], None] | None = None,
+        on_progress: Callable[[int, int], None] | None = None,
     ) -> Tensor:
-        r"""Return a noisy picture denoised: the mean of ends of the reverse process, begun at the picture's own noise.
+        r"""Return a noisy image denoised: the mean of samples of the reverse process, begun at the image's own noise.
 
         With :math:`z = 2y - 1`, whose noise is :math:`2\sigma`, :math:`\sqrt{\bar\alpha_t}\,z` is distributed as
         :math:`x_t` where :math:`\sqrt{(1-\bar\alpha_t)/\bar\alpha_t} = 2\sigma`; t is the step nearest to that.
 
         Args:
-            observed: ``(1, C, H, W)``, 1.0 being white.
+            observed: ``(1, C, H, W)``, on the [0, 1] scale.
             sigma: Standard deviation of its noise, on that scale.
-            samples: How many ends are averaged: one has the texture that noise has, their mean is nearer to the truth.
-            draws: On the CPU.
-            tell: Called now and then with the steps done and their number.
+            samples: How many are averaged: one has a random texture, their mean is nearer to the clean image.
+            draws: A generator on the CPU.
+            on_progress: Called after each step with the steps done and their number.
 
         Returns:
             The same shape; in [0, 1].
         """
-        begun, step = self._begun(observed, sigma)
-        ends = self._reversed(begun.repeat(samples, 1, 1, 1), step, draws, tell)
-        return ends.mean(dim=0, keepdim=True)[..., : observed.shape[-2], : observed.shape[-1]]
+        noisy, step = self._noisy_at_step(observed, sigma)
+        ends = self._reverse(noisy.repeat(samples, 1, 1, 1), step, draws, on_progress)
+        return _cropped(ends.mean(dim=0, keepdim=True), observed)
 
     @torch.no_grad()
     def expected(self, observed: Tensor, sigma: float) -> Tensor:
-        r"""Return where the reverse process of :meth:`denoise` is expected to end, by the network's one estimate.
+        r"""Return the expected end of the reverse process of :meth:`denoise`, by one estimate of the network.
 
-        :math:`\hat x_0 = (x_t - \sqrt{1-\bar\alpha_t}\,\epsilon_\theta(x_t, t)) / \sqrt{\bar\alpha_t}` (equation 15).
+        :math:`\hat x_0 = (x_t - \sqrt{1-\bar\alpha_t}\,\epsilon_\theta(x_t, t)) / \sqrt{\bar\alpha_t}`.
 
         Args:
-            observed: ``(1, C, H, W)``, 1.0 being white.
+            observed: ``(1, C, H, W)``, on the [0, 1] scale.
             sigma: Standard deviation of its noise, on that scale.
 
         Returns:
             The same shape; in [0, 1].
         """
-        begun, step = self._begun(observed, sigma)
+        noisy, step = self._noisy_at_step(observed, sigma)
         self.averaged.eval()
-        kept = self.scheduler.alphas_cumprod[step]
-        clean: Tensor = (begun - (1 - kept).sqrt() * self.averaged(begun, step).sample) / kept.sqrt()
-        return ((clean + 1) / 2).clamp(0, 1)[..., : observed.shape[-2], : observed.shape[-1]]
+        alpha_bar = self.scheduler.alphas_cumprod[step]
+        eps = self.averaged(noisy, step).sample
+        clean: Tensor = (noisy - (1 - alpha_bar).sqrt() * eps) / alpha_bar.sqrt()  # equation 15
+        return _cropped(_to_unit(clean), observed)
 
-    def _begun(self, observed: Tensor, sigma: float) -> tuple[Tensor, int]:
-        """Return an observation as the reverse process would have it at a step, padded to what the network takes."""
+    def step_of(self, sigma: float) -> int:
+        """Return the timestep whose noise is nearest to that of an image, of deviation ``sigma`` on [0, 1]."""
+        alphas_bar = self.scheduler.alphas_cumprod
+        levels = ((1 - alphas_bar) / alphas_bar).sqrt()
+        return int((levels - 2 * sigma).abs().argmin())
+
+    def _noisy_at_step(self, observed: Tensor, sigma: float) -> tuple[Tensor, int]:
+        """Return an observation as the x_t of a step, padded to a size that the network takes, and the step."""
         height, width = observed.shape[-2:]
         padded = F.pad(observed.to(self.device), (0, -width % _DOWN, 0, -height % _DOWN), mode="reflect")
         step = self.step_of(sigma)
         return self.scheduler.alphas_cumprod[step].sqrt() * (2 * padded - 1), step
 
-    def step_of(self, sigma: float) -> int:
-        """Return the timestep whose noise is nearest to that of a picture, of deviation ``sigma`` on [0, 1]."""
-        kept = self.scheduler.alphas_cumprod
-        levels = ((1 - kept) / kept).sqrt()
-        return int((levels - 2 * sigma).abs().argmin())
-
-    def _reversed(
-        self, noisy: Tensor, first: int, draws: torch.Generator, tell: Callable[[int, int], None] | None
+    def _reverse(
+        self, noisy: Tensor, first: int, draws: torch.Generator, on_progress: Callable[[int, int], None] | None
     ) -> Tensor:
-        """Return where the reverse process ends that begins at a step, in [0, 1]."""
+        """Return the end, in [0, 1], of the reverse process that begins at a step (algorithm 2)."""
         self.averaged.eval()
         for step in range(first, -1, -1):
             eps = self.averaged(noisy, step).sample
             noisy = self.scheduler.step(eps, step, noisy, generator=draws).prev_sample
-            if tell:
-                tell(first - step + 1, first + 1)
-        return ((noisy + 1) / 2).clamp(0, 1)
+            if on_progress:
+                on_progress(first - step + 1, first + 1)
+        return _to_unit(noisy)
 
 
 def _network(settings: DDPMSettings) -> UNet2DModel:
     wide = 2 * settings.width
-    with DrawingFrom(generator(settings.seed, _NETWORK_STREAM)):
+    with DrawingFrom(generator(settings.seed, TrainingStream.NETWORK)):
         return UNet2DModel(
             sample_size=settings.crop,
             in_channels=settings.channels,
@@ -263,5 +265,14 @@ def _network(settings: DDPMSettings) -> UNet2DModel:
         )
 
 
-def _drawn(below: int, draws: torch.Generator) -> int:
+def _random_index(below: int, draws: torch.Generator) -> int:
     return int(torch.randint(below, (1,), generator=draws))
+
+
+def _to_unit(image: Tensor) -> Tensor:
+    """Return an image in [-1, 1] on the [0, 1] scale, clamped."""
+    return ((image + 1) / 2).clamp(0, 1)
+
+
+def _cropped(padded: Tensor, observed: Tensor) -> Tensor:
+    return padded[..., : observed.shape[-2], : observed.shape[-1]]

@@ -1,22 +1,23 @@
-"""Trained models on disk: which one a DDPM cell needs, where it is, and whether it is the one. Torch-free.
+"""Trained models on disk: which one a DDPM cell needs, where it is, and whether it is the right one. Torch-free.
 
-A model's folder is named after the hash of what it was trained on and how, so that every cell that needs it finds it.
+A model's folder is named after a hash of its training images and settings, so all cells that need it find it.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import functools
-import hashlib
 import json
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dip_stages.config.denoisers import LEAST_PICTURES
+from dip_stages.config.competitors import MIN_IMAGES
+from dip_stages.config.paths import MODELS
 from dip_stages.errors import ConfigError, ModelError
-from dip_stages.images.reading import bundled_path, read_picture, sha256
-from dip_stages.images.sources import pictures_in_folder, pictures_of_dataset
+from dip_stages.images.reading import bundled_path, read_image, sha256
+from dip_stages.images.sources import images_in_folder, images_of_dataset
+from dip_stages.store.hashing import settings_id
 
 if TYPE_CHECKING:
     from dip_stages.config import DDPMConfig, TrainingConfig
@@ -28,13 +29,14 @@ __all__ = [
     "check_model",
     "check_training",
     "model_folder",
+    "models_folder",
     "training_id",
-    "training_pictures",
+    "training_images",
     "training_settings",
 ]
 
 MODEL = "model.json"
-"""What is known of a trained model; written last, so that it never stands for half a folder."""
+"""Settings and origin of a trained model; written last, so that a folder with it is complete."""
 
 TRAINED = "model.pt"
 
@@ -42,25 +44,25 @@ _NUMERICS = 1
 """Version of the training: raised when the same settings would give another model than before."""
 
 _NAMES = ("source", "pictures", "path", "dataset", "split", "column", "rows")
-"""The settings that name pictures; what counts is what is in them."""
+"""The settings that name images; a model is identified by the images' content instead."""
 
 
-def training_pictures(training: TrainingConfig) -> list[Path]:
-    """Return the files of the pictures that a model is trained on; those of a data set are fetched, once.
+def training_images(training: TrainingConfig) -> list[Path]:
+    """Return the files of the training images; those of a data set are fetched once.
 
     Raises:
-        ConfigError: If there are fewer than :data:`~dip_stages.config.denoisers.LEAST_PICTURES`.
-        PictureError: If they cannot be had.
+        ConfigError: If there are fewer than :data:`~dip_stages.config.competitors.MIN_IMAGES`.
+        ImageError: If they cannot be read or fetched.
     """
     if training.source == "bundled":
         return [bundled_path(name) for name in dict.fromkeys(training.pictures)]
-    if training.source == "butterflies":  # the first row is the course report's picture, which is to be denoised
+    if training.source == "butterflies":  # the first row is the course report's image, which is to be denoised
         rows = range(1, training.rows + 1)
-        return pictures_of_dataset(training.dataset, training.split, training.column, rows, key="method.training")
-    found = pictures_in_folder(str(training.path))[: training.rows]
-    if len({sha256(path) for path in found}) < LEAST_PICTURES:
+        return images_of_dataset(training.dataset, training.split, training.column, rows, key="method.training")
+    found = images_in_folder(str(training.path))[: training.rows]
+    if len({sha256(path) for path in found}) < MIN_IMAGES:
         raise ConfigError(
-            f", with fewer than {LEAST_PICTURES} different pictures",
+            f", with fewer than {MIN_IMAGES} different images",
             setting="method.training.path",
             got=training.path,
             allowed="a folder of more",
@@ -69,46 +71,46 @@ def training_pictures(training: TrainingConfig) -> list[Path]:
 
 
 def training_settings(training: TrainingConfig, channels: int) -> dict[str, Any]:
-    """Return all that tells one trained model from another, as plain values.
+    """Return all settings that identify a trained model, as plain values.
 
     Args:
-        training: What it is trained on, and how.
-        channels: Of the pictures that it is for: 1 or 3.
+        training: Its training images and settings.
+        channels: Of the images that it is for: 1 or 3.
 
     Raises:
-        ConfigError: As :func:`training_pictures`.
-        PictureError: If a picture cannot be read: its contents are part of the identity.
+        ConfigError: As :func:`training_images`.
+        ImageError: If an image cannot be read: its contents are part of the identity.
     """
     settings = {key: value for key, value in dataclasses.asdict(training).items() if key not in _NAMES}
-    contents = [sha256(path) for path in training_pictures(training)]
+    contents = [sha256(path) for path in training_images(training)]
     return {**settings, "pictures": contents, "channels": channels, "numerics": _NUMERICS}
 
 
+def models_folder(outputs: Path) -> Path:
+    """Return the folder of all trained models in the folder ``outputs``."""
+    return outputs / MODELS
+
+
 def model_folder(models: Path, settings: dict[str, Any]) -> Path:
-    """Return the folder of the model with these settings, which may not be there yet."""
-    return models / f"ddpm-{_hash(settings)}"
+    """Return the folder of the model with these settings; it need not exist."""
+    return models / f"ddpm-{settings_id(settings)}"
 
 
 def training_id(training: TrainingConfig) -> str:
-    """Return what a cell is identified by of its model: all but the channels, which its picture settles.
+    """Return a hash of all that identifies a model but its channels, which the cell's image determines.
 
     Raises:
-        ConfigError: As :func:`training_pictures`.
-        PictureError: As :func:`training_settings`.
+        ConfigError: As :func:`training_images`.
+        ImageError: As :func:`training_settings`.
     """
-    return _hash(training_settings(training, channels=0))
-
-
-def _hash(settings: dict[str, Any]) -> str:
-    text = json.dumps(settings, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()[:10]
+    return settings_id(training_settings(training, channels=0))
 
 
 def check_model(folder: Path, settings: dict[str, Any]) -> None:
     """Check that a folder holds a model of these settings.
 
     Raises:
-        ModelError: If it holds none, or another; the message says in what it differs.
+        ModelError: If it holds none, or another one; the message lists the differences.
     """
     try:
         found = dict(json.loads((folder / MODEL).read_text(encoding="utf-8"))["settings"])
@@ -125,53 +127,53 @@ def check_model(folder: Path, settings: dict[str, Any]) -> None:
             allowed="one trained as method.training says, or method.model=null",
         )
     if not (folder / TRAINED).exists():
-        raise ModelError(f"{TRAINED} is not there", setting=folder, allowed="a folder as a training left it")
+        raise ModelError(f"{TRAINED} is not there", setting=folder, allowed="the whole folder of a training")
 
 
 def _short(value: object) -> str:
-    return f"{len(value)} other pictures" if isinstance(value, list) and len(value) > 3 else repr(value)
+    return f"{len(value)} other images" if isinstance(value, list) and len(value) > 3 else repr(value)
 
 
 def check_training(training: TrainingConfig) -> None:
-    """Look at the pictures that a model is to learn from, each only once a process.
+    """Check the images that a model is to learn from, each once per process.
 
     Raises:
         ConfigError: If there are too few.
-        PictureError: If one cannot be used.
+        ImageError: If one cannot be used.
     """
-    for path in training_pictures(training):
-        _check_picture(path, sha256(path))
+    for path in training_images(training):
+        _check_image(path, sha256(path))
 
 
-def check_ddpm(method: DDPMConfig, picture: Path, channels: int, sigma: float) -> None:
-    """Look at what a DDPM cell needs, before any compute.
+def check_ddpm(method: DDPMConfig, image: Path, channels: int, sigma: float) -> None:
+    """Check what a DDPM cell needs, before any compute.
 
     Args:
         method: The cell's.
-        picture: That is to be denoised.
-        channels: Its.
-        sigma: The standard deviation of its noise, on [0, 1].
+        image: File of the image to denoise.
+        channels: Of that image.
+        sigma: Standard deviation of its noise, on [0, 1].
 
     Raises:
-        ConfigError: If the model would know the picture that it is to denoise, has too few pictures to learn from, or
-            knows no noise as strong.
-        ModelError: If the model that is given is another.
-        PictureError: If a picture to learn from cannot be used.
+        ConfigError: If the image to denoise is a training image, there are too few of these, or the image's noise is
+            stronger than any in the training.
+        ModelError: If ``method.model`` names a model of other settings.
+        ImageError: If an image to learn from cannot be used.
     """
     check_training(method.training)
     settings = training_settings(method.training, channels)
     strongest = _strongest(method.training)
     if method.sigma == "known" and sigma > strongest:
         raise ConfigError(
-            f"its noise ends at sigma {strongest:.3g} on [0, 1], the picture's is {sigma:.3g}",
+            f"its noise ends at sigma {strongest:.3g} on [0, 1], the image's is {sigma:.3g}",
             setting="method.training",
             allowed="more timesteps, or a larger beta_end",
         )
-    if sha256(picture) in settings["pictures"]:
+    if sha256(image) in settings["pictures"]:
         raise ConfigError(
-            f"the picture to denoise, {picture.name}, is among those that the model learns from",
+            f"the image to denoise, {image.name}, is among those that the model learns from",
             setting="method.training",
-            allowed="another picture, or training pictures without it",
+            allowed="another image, or training images without it",
         )
     if method.model is not None:
         check_model(Path(method.model).expanduser(), settings)
@@ -186,5 +188,5 @@ def _strongest(training: TrainingConfig) -> float:
 
 
 @functools.cache
-def _check_picture(path: Path, _contents: str) -> None:
-    read_picture(path)
+def _check_image(path: Path, _contents: str) -> None:
+    read_image(path)

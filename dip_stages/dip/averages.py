@@ -1,4 +1,4 @@
-"""Averages of a fit's outputs: what is smoother than any of them, and nearer to the clean picture."""
+"""Averages of a fit's outputs, which are smoother than any output and nearer to the clean image."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["AVERAGES", "Average", "Exponential", "Last", "Window"]
 
 
 class Average:
-    """A running average of pictures.
+    """A running average of images.
 
     Attributes:
         value: The average so far, ``(1, C, H, W)``.
@@ -23,25 +23,25 @@ class Average:
 
     @property
     def age(self) -> float:
-        """How many iterations ago the outputs that it averages were, by their weights."""
+        """The weighted mean age of the outputs in the average, in iterations, once it has run for long."""
         raise NotImplementedError
 
     def begin(self, like: Tensor) -> None:
-        """Make the state, where and in the shape of a picture."""
+        """Create the state, on the device and in the shape of an image ``(1, C, H, W)``."""
         self.value = torch.zeros_like(like)
-        self._taken = 0
+        self._updates = 0
 
-    def take(self, output: Tensor) -> None:
-        """Take in one output."""
+    def update(self, output: Tensor) -> None:
+        """Add one output."""
         raise NotImplementedError
 
     def state(self) -> dict[str, Any]:
-        """Return the state, for :meth:`restore`; tensors in it are the average's own."""
-        return {"value": self.value, "taken": self._taken}
+        """Return the state, for :meth:`restore`; its tensors are the average's own, not copies."""
+        return {"value": self.value, "updates": self._updates}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Take up a state; its tensors must not be used elsewhere."""
-        self.value, self._taken = state["value"].to(self.value.device), state["taken"]
+        """Continue from a state; its tensors must not be used elsewhere."""
+        self.value, self._updates = state["value"].to(self.value.device), state["updates"]
 
 
 class Last(Average):
@@ -49,25 +49,25 @@ class Last(Average):
 
     @property
     def age(self) -> float:
-        """Nothing."""
+        """0: the last output is its own average."""
         return 0.0
 
-    def take(self, output: Tensor) -> None:
-        """Take in one output."""
+    def update(self, output: Tensor) -> None:
+        """Add one output."""
         self.value = output.clone()
 
 
 class Exponential(Average):
     r"""The exponential average :math:`a \leftarrow d\,a + (1-d)\,f` of Ulyanov et al., 2018.
 
-    Theirs begins with the first output, which then weighs :math:`d^t` for hundreds of iterations, when it shows
-    nothing yet. Without that bias (Kingma and Ba, 2015), all outputs weigh what their age says:
+    It begins with the first output, which shows nothing yet and keeps the weight :math:`d^{t-1}` for hundreds of
+    iterations. With ``debias``, the weight of an output depends on its age alone (Kingma and Ba, 2015, section 3):
 
     .. math:: a_t = a_{t-1} + \frac{1-d}{1-d^t} (f_t - a_{t-1})
 
     Args:
         decay: d, in [0, 1).
-        debias: Whether to weigh so.
+        debias: Whether to correct the bias towards the first output.
     """
 
     def __init__(self, decay: float = 0.99, *, debias: bool = False) -> None:
@@ -75,21 +75,21 @@ class Exponential(Average):
 
     @property
     def age(self) -> float:
-        """Once it has run for long, d / (1 - d)."""
+        """D / (1 - d)."""
         return self._decay / (1 - self._decay)
 
-    def take(self, output: Tensor) -> None:
-        """Take in one output."""
-        self._taken += 1
-        new = (1 - self._decay) / (1 - self._decay**self._taken) if self._debias else 1 - self._decay
-        self.value.lerp_(output, new if self._taken > 1 else 1.0)
+    def update(self, output: Tensor) -> None:
+        """Add one output."""
+        self._updates += 1
+        new = (1 - self._decay) / (1 - self._decay**self._updates) if self._debias else 1 - self._decay
+        self.value.lerp_(output, new if self._updates > 1 else 1.0)
 
 
 class Window(Average):
     """The mean of the last outputs.
 
     Args:
-        window: How many, >= 1; they are all kept in memory.
+        window: W, how many, >= 1; all of them are kept in memory.
     """
 
     def __init__(self, window: int = 100) -> None:
@@ -97,28 +97,28 @@ class Window(Average):
 
     @property
     def age(self) -> float:
-        """Once it is full, (W - 1) / 2."""
+        """(W - 1) / 2."""
         return (self._window - 1) / 2
 
     def begin(self, like: Tensor) -> None:
-        """Make the state."""
+        """Create the state."""
         super().begin(like)
         self._outputs = torch.zeros((self._window, *like.shape[1:]), device=like.device)
 
-    def take(self, output: Tensor) -> None:
-        """Take in one output."""
-        oldest, count = self._outputs[self._taken % self._window], min(self._taken + 1, self._window)
-        before = oldest if self._taken >= self._window else self.value[0]
+    def update(self, output: Tensor) -> None:
+        """Add one output."""
+        oldest, count = self._outputs[self._updates % self._window], min(self._updates + 1, self._window)
+        before = oldest if self._updates >= self._window else self.value[0]
         self.value += (output - before) / count
         oldest.copy_(output[0])
-        self._taken += 1
+        self._updates += 1
 
     def state(self) -> dict[str, Any]:
         """Return the state."""
         return {**super().state(), "outputs": self._outputs}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Take up a state."""
+        """Continue from a state."""
         super().restore(state)
         self._outputs = state["outputs"].to(self.value.device)
 

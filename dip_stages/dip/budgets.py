@@ -14,7 +14,7 @@ __all__ = ["BUDGETS", "allocate", "constant", "decaying", "epoch_budget", "resca
 
 
 def saturating(beta: float, *, max_epochs: int, alpha: float, k: float) -> int:
-    r"""Return the iterations granted to a stage, as the course report prints it.
+    r"""Return the iterations granted to a stage, by the formula that the course report prints.
 
     .. math:: E(\beta) = \mathrm{int}(E_{\max}(1 - \alpha e^{-k\beta}))
 
@@ -43,7 +43,7 @@ def saturating(beta: float, *, max_epochs: int, alpha: float, k: float) -> int:
 
 
 def decaying(beta: float, *, max_epochs: int, alpha: float, k: float) -> int:
-    r"""Return the iterations granted to a stage, as the course report's prose says: more as beta falls.
+    r"""Return the iterations granted to a stage, as the course report's text describes it: more as beta falls.
 
     .. math:: E(\beta) = \mathrm{int}(E_{\max}(1 - \alpha (1 - e^{-k\beta})))
 
@@ -70,12 +70,12 @@ def decaying(beta: float, *, max_epochs: int, alpha: float, k: float) -> int:
 
 
 def constant(beta: float, *, max_epochs: int, alpha: float, k: float) -> int:
-    """Return ``max_epochs`` whatever ``beta``: the control that tells whether the dynamic budget matters.
+    """Return ``max_epochs`` for every ``beta``: the control that shows whether the dynamic budget matters.
 
     Args:
-        beta: Noise variance of the stage, >= 0; it changes nothing.
+        beta: Noise variance of the stage, >= 0; not used.
         max_epochs: Iterations of every stage, >= 1.
-        alpha: Checked and otherwise unused, so that the three budgets share a signature.
+        alpha: Checked and otherwise unused, so that the three budgets have one signature.
         k: As ``alpha``.
 
     Returns:
@@ -139,13 +139,13 @@ def allocate(
         max_epochs: See :func:`saturating`.
         alpha: See :func:`saturating`.
         k: See :func:`saturating`.
-        total: Sum to rescale to, so that methods are compared at equal cost; ``None`` keeps the formula's numbers.
+        total: The sum to rescale to, so that methods are compared at equal cost; ``None`` for the formula's numbers.
 
     Returns:
         Iterations of each stage, in the order of ``betas``.
 
     Raises:
-        ConfigError: If an argument is out of range, or no iteration is left at all.
+        ConfigError: If an argument is out of range, or no stage has an iteration.
 
     Example:
         >>> allocate("saturating", (0.02, 0.01, 0.0001), max_epochs=1000, alpha=0.9, k=150.0, total=300)

@@ -1,13 +1,13 @@
-"""What watches a fit: the quality curves and the progress bar. The fit never depends on them."""
+"""Callbacks of a fit: quality curves, progress, checkpoints. The fit does not depend on them."""
 
 from __future__ import annotations
 
 import threading
-import time
 from typing import TYPE_CHECKING, Any
 
 import pytorch_lightning as pl
 
+from dip_stages.clock import Every
 from dip_stages.dip.metrics import Quality, quality
 from dip_stages.dip.module import DIPModule
 
@@ -25,16 +25,16 @@ CURVE_COLUMNS = ("member", "iteration", "stage", "loss", "output_psnr", "output_
 
 
 class QualityCurve(pl.Callback):
-    """Measures output and average against the clean picture at the edge of each chunk; the fit never sees the result.
+    """Measures output and average against the clean image at the end of each chunk.
 
     Args:
-        clean: ``(1, C, H, W)``; the reference of the evaluation, unknown to the module.
+        clean: ``(1, C, H, W)``; the module does not have it.
         member: The ensemble's member that is fitted.
 
     Attributes:
-        rows: One a chunk, with the keys :data:`CURVE_COLUMNS`.
-        stages: One a stage that ran: member, beta, budget, loss, and the output's quality against the target and the
-            clean picture at the stage's end.
+        rows: One for each chunk, with the keys :data:`CURVE_COLUMNS`.
+        stages: One for each stage that ran: member, index, beta, budget, loss, and the output's quality against the
+            target and the clean image at the stage's end.
     """
 
     def __init__(self, clean: Tensor, member: int = 0) -> None:
@@ -45,14 +45,14 @@ class QualityCurve(pl.Callback):
         self.stages: list[dict[str, Any]] = []
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Bring the reference to the device, and hand to the logger what was measured before an interruption."""
+        """Move the clean image to the device, and log the rows from before an interruption."""
         self.clean = self.clean.to(pl_module.device)
-        self._hand_on(trainer, pl_module)
+        self._log(trainer, pl_module)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: object, batch: Any, batch_idx: int
     ) -> None:
-        """Measure, and hand the figures to the logger."""
+        """Measure, and log the row."""
         del outputs, batch_idx
         module, chunk = _fit(pl_module), batch
         output, average = quality(module.output, self.clean), quality(module.average, self.clean)
@@ -66,15 +66,15 @@ class QualityCurve(pl.Callback):
             "average_psnr": average.psnr,
             "average_ssim": average.ssim,
         }
-        self._note_stage(module, chunk, row["loss"], output)
+        self._add_stage(module, chunk, row["loss"], output)
         self.rows.append(row)
-        self._hand_on(trainer, module)
+        self._log(trainer, module)
 
     def hand_to(self, logger: Logger, planned: int) -> int:
-        """Hand the rows that have not been to a logger, whose steps go on from member to member; return how many.
+        """Log the rows that have not been logged yet; return how many.
 
         Args:
-            logger: Lightning's.
+            logger: Lightning's; its steps are counted on from member to member.
             planned: Iterations of each member.
         """
         before = self._logged
@@ -85,11 +85,11 @@ class QualityCurve(pl.Callback):
             logger.log_metrics(values, step=int(row["member"] * planned + row["iteration"]))
         return self._logged - before
 
-    def _hand_on(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+    def _log(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         if trainer.logger is not None:
             self.hand_to(trainer.logger, _fit(module).plan.iterations)
 
-    def _note_stage(self, module: DIPModule, chunk: Chunk, loss: float, against_clean: Quality) -> None:
+    def _add_stage(self, module: DIPModule, chunk: Chunk, loss: float, against_clean: Quality) -> None:
         stage = module.plan.stages[chunk.stage]
         ends = sum(s.budget for s in module.plan.stages[: chunk.stage + 1])
         if chunk.stop == ends:
@@ -107,82 +107,78 @@ class QualityCurve(pl.Callback):
 
 
 def _fit(module: pl.LightningModule) -> DIPModule:
-    assert isinstance(module, DIPModule)  # noqa: S101 - the only kind that a runner fits
+    assert isinstance(module, DIPModule)  # noqa: S101 - the only module that has these callbacks
     return module
 
 
 class Steps(pl.Callback):
-    """Tells how many iterations are done, at each edge of a chunk.
+    """Reports the number of iterations done, at the end of each chunk.
 
     Args:
-        tell: Called with them.
+        on_progress: Called with that number.
     """
 
-    def __init__(self, tell: Callable[[int], None]) -> None:
-        self._tell = tell
+    def __init__(self, on_progress: Callable[[int], None]) -> None:
+        self._on_progress = on_progress
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: object, batch: Any, batch_idx: int
     ) -> None:
-        """Tell."""
+        """Report."""
         del trainer, outputs, batch, batch_idx
-        self._tell(_fit(pl_module).iteration)
+        self._on_progress(_fit(pl_module).iteration)
 
 
 class Ticker(pl.Callback):
-    """Tells how the fit goes, at most every ``every`` seconds and at the end.
+    """Reports loss and PSNR, at the ends of chunks, at most once in some seconds and at the end of the plan.
 
     Args:
-        curve: Where the figures are; it must stand before this callback.
-        tell: Called with the loss, and the output's PSNR in dB.
+        curve: Measures both; it must come before this callback in the trainer's list.
+        on_progress: Called with the loss, and the output's PSNR in dB.
         every: Seconds between two calls.
     """
 
-    def __init__(self, curve: QualityCurve, tell: Callable[[float, float], None], every: float = 0.5) -> None:
-        self._curve, self._tell, self._every = curve, tell, every
-        self._last = 0.0
+    def __init__(self, curve: QualityCurve, on_progress: Callable[[float, float], None], every: float = 0.5) -> None:
+        self._curve, self._on_progress, self._every = curve, on_progress, Every(every, now=True)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: object, batch: Any, batch_idx: int
     ) -> None:
-        """Tell when it is time."""
+        """Report if it is time."""
         del trainer, outputs, batch, batch_idx
         row = self._curve.rows[-1]
-        now = time.monotonic()
-        if now - self._last >= self._every or row["iteration"] == _fit(pl_module).plan.iterations:
-            self._last = now
-            self._tell(row["loss"], row["output_psnr"])
+        if self._every.due() or row["iteration"] == _fit(pl_module).plan.iterations:
+            self._on_progress(row["loss"], row["output_psnr"])
 
 
 class Checkpointer(pl.Callback):
-    """Saves now and then, at the edges of chunks, of one fit or of several side by side.
+    """Saves periodically, at the ends of chunks, in one fit or in several fits at once.
 
-    It must stand after what else is to be saved.
+    It must come last in the trainer's list, so that what other callbacks measured is saved too.
 
     Args:
         save: Called to save.
-        every: Seconds between two calls; 0 for each edge.
+        every: Seconds between two calls; 0 for the end of each chunk.
     """
 
     def __init__(self, save: Callable[[], None], every: float) -> None:
-        self._save, self._every = save, every
-        self._last = time.monotonic()
-        self._looking = threading.Lock()
+        self._save, self._every = save, Every(every)
+        self._lock = threading.Lock()
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Begin to count."""
+        """Count the seconds from here."""
         del trainer, pl_module
-        self._last = time.monotonic()
+        self._every.restart()
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: object, batch: Any, batch_idx: int
     ) -> None:
-        """Save when it is time; not at the end, where the result is next."""
+        """Save if it is time, but not at the end of the plan: the result is written next."""
         del trainer, outputs, batch, batch_idx
         module = _fit(pl_module)
         if module.iteration == module.plan.iterations:
             return
-        with self._looking:
-            if time.monotonic() - self._last >= self._every:
+        with self._lock:
+            if self._every.due():
                 self._save()
-                self._last = time.monotonic()
+                self._every.restart()  # the seconds between two saves, without those of saving

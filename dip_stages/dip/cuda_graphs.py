@@ -1,7 +1,7 @@
-"""An iteration as a CUDA graph: one launch instead of hundreds, each of which costs the host more time than the GPU.
+"""An iteration as a CUDA graph: one launch instead of hundreds, each of which takes the host longer than the GPU.
 
-A graph reads and writes the very tensors that it was captured with, so whoever uses one puts new values into the
-tensors that are there, and never other tensors in their place.
+A graph reads and writes the very tensors that it was captured with. Code around a captured step therefore copies new
+values into those tensors and never puts other tensors in their place.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from dip_stages.store.text import first_line
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -19,23 +21,55 @@ if TYPE_CHECKING:
 
     Step = Callable[[], tuple[Tensor, ...]]
 
-__all__ = ["WARM_UP", "Graphed", "capture", "supported"]
+__all__ = ["WARM_UP", "Graphed", "StagedStep", "can_capture", "capture"]
 
 WARM_UP = 3
-"""Iterations that run eagerly before a capture: libraries choose their algorithms and take their memory in them."""
+"""Iterations that run eagerly before a capture, in which libraries choose their algorithms and allocate memory."""
 
 log = logging.getLogger(__name__)
 
 _CAPTURING = threading.Lock()  # "only one capture may be underway at a time in the process"
 
 
-class Graphed:
-    """A step that is run eagerly a few times, then captured, and replayed from then on.
-
-    A step that cannot be captured goes on eagerly, and the log says why.
+class StagedStep:
+    """The step of a fit, captured again in each stage, since each stage has other tensors.
 
     Args:
-        step: Works on tensors that stay where they are, waits for nothing, and returns tensors, which the next call
+        step: As that of :class:`Graphed`.
+
+    Attributes:
+        why_eager: Why the step could not be captured; None if it was, or was never to be.
+    """
+
+    def __init__(self, step: Step) -> None:
+        self._step = step
+        self._graphed: Graphed | None = None
+        self.why_eager: str | None = None
+
+    def __call__(self) -> tuple[Tensor, ...]:
+        """Run the step and return its results."""
+        return self._step() if self._graphed is None else self._graphed()
+
+    def begin_stage(self, draws: Generator, *, wanted: bool) -> None:
+        """Forget the last stage's capture; capture again if ``wanted`` and unless a capture has failed."""
+        self.release()
+        if wanted and self.why_eager is None and can_capture(draws.device):
+            self._graphed = Graphed(self._step, draws)
+
+    def release(self) -> None:
+        """Release the captured step, which holds an iteration's memory; keep why there was none."""
+        if self._graphed is not None:
+            self.why_eager = self.why_eager or self._graphed.why_not
+        self._graphed = None
+
+
+class Graphed:
+    """A step that runs eagerly a few times, is then captured, and replayed from there.
+
+    A step that cannot be captured continues eagerly, and the log has the reason.
+
+    Args:
+        step: Works on tensors that keep their place, waits for nothing, and returns tensors, which the next call
             overwrites.
         draws: The generator that it draws from.
 
@@ -51,7 +85,7 @@ class Graphed:
         self.why_not: str | None = None
 
     def __call__(self) -> tuple[Tensor, ...]:
-        """Run the step and return what it returns."""
+        """Run the step and return its results."""
         self._calls += 1
         if self._calls > WARM_UP and self._replay is None and self.why_not is None:
             self._capture()
@@ -63,35 +97,38 @@ class Graphed:
     def _capture(self) -> None:
         try:
             self._replay, self._results = capture(self._step, self._draws)
-        except RuntimeError as error:  # what CUDA, cuDNN and torch say of a step that they cannot capture
-            self.why_not = _cause(error)
+        except RuntimeError as error:  # raised by CUDA, cuDNN and torch for a step that they cannot capture
+            self.why_not = _first_cause(error)
             log.warning("iterations run eagerly, without a CUDA graph: %s", self.why_not)
 
 
-def supported() -> bool:
-    """Return whether this torch goes on soundly after a capture that failed; older ones leave the generator stuck."""
-    return tuple(int(part) for part in torch.__version__.split(".")[:2]) >= (2, 13)
+def can_capture(device: torch.device) -> bool:
+    """Return whether steps can be captured on a device, and run on if that fails.
+
+    After a failed capture, torch before 2.13 leaves the generator unusable.
+    """
+    return device.type == "cuda" and tuple(int(part) for part in torch.__version__.split(".")[:2]) >= (2, 13)
 
 
-def _cause(error: BaseException) -> str:
-    """Return in a line what happened first: ending a capture that failed raises an error of its own."""
+def _first_cause(error: BaseException) -> str:
+    """Return the first error's first line: the end of a failed capture raises an error of its own."""
     while isinstance(error.__context__, RuntimeError):
         error = error.__context__
-    return (str(error).splitlines() or [type(error).__name__])[0]
+    return first_line(error, default=type(error).__name__)
 
 
 def capture(step: Step, draws: Generator) -> tuple[Callable[[], object], tuple[Tensor, ...]]:
     """Capture a step, without running it, on the present stream, which must not be the default one.
 
     Returns:
-        What replays it, and the tensors that a replay leaves its results in.
+        A function that replays the step, and the tensors that hold the results of a replay.
 
     Raises:
-        RuntimeError: If it cannot be captured.
+        RuntimeError: If the step cannot be captured.
     """
     graph = torch.cuda.CUDAGraph()
     graph.register_generator_state(draws)
-    # Of other threads, which fit on streams of their own, nothing is captured and nothing is forbidden.
+    # thread_local: other threads fit on streams of their own, which are neither captured nor restricted.
     with (
         _CAPTURING,
         torch.cuda.graph(graph, stream=torch.cuda.current_stream(), capture_error_mode="thread_local"),

@@ -1,4 +1,4 @@
-"""Lightning's trainer as this project uses it: silent, and leaving signals alone."""
+"""Lightning's trainer as this project uses it: it prints nothing and leaves signal handlers alone."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ __all__ = ["fit", "fitting", "own_stream", "trainer_of"]
 
 
 def trainer_of(accelerator: str, *, logger: Logger | bool, callbacks: list[pl.Callback]) -> pl.Trainer:
-    """Return Lightning's trainer of one fit, which says and saves nothing by itself.
+    """Return Lightning's trainer for one fit; it prints and saves nothing by itself.
 
     Args:
         accelerator: ``cpu``, ``cuda`` or ``mps``.
@@ -51,24 +51,31 @@ def trainer_of(accelerator: str, *, logger: Logger | bool, callbacks: list[pl.Ca
 
 @contextmanager
 def fitting() -> Iterator[None]:
-    """Let an interruption from the keyboard be one: Lightning makes it an exit, and ignores the signal from then on.
+    """Raise an interruption from the keyboard as Interrupted: Lightning exits, and ignores the signal from then on.
 
     Raises:
         Interrupted: If the fit inside was interrupted from the keyboard.
     """
     with warnings.catch_warnings(), _interruptible():
-        # Lightning's own `fit` trips on a rename in torch's pytree helper; users need not see it.
+        # Lightning's own `fit` uses an old name of torch's pytree helper.
         warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)
-        # Nor, where Slurm is installed, that a cell is not run by it.
+        # Where Slurm is installed, Lightning recommends to use it.
         warnings.filterwarnings("ignore", message="The `srun` command is available")
         yield
 
 
 def fit(trainer: pl.Trainer, module: DIPModule, chunks: Chunks, accelerator: str) -> None:
-    """Fit, and leave no memory of a GPU behind but the module's own.
+    """Fit a module, then release all memory of a GPU that is not the module's own.
+
+    Args:
+        trainer: From :func:`trainer_of`.
+        module: To fit.
+        chunks: Of the module's plan.
+        accelerator: ``cpu``, ``cuda`` or ``mps``.
 
     Raises:
         Interrupted: If it was asked to stop, or interrupted from the keyboard.
+        DivergenceError: If the loss jumps more often in a row than the settings allow.
     """
     try:
         with fitting(), own_stream(accelerator):
@@ -81,11 +88,11 @@ def fit(trainer: pl.Trainer, module: DIPModule, chunks: Chunks, accelerator: str
 
 @contextmanager
 def own_stream(accelerator: str) -> Iterator[None]:
-    """Let what is inside run on a stream of its own of the GPU, as a capture wants, and fits beside each other do."""
+    """Run on a CUDA stream of its own, which a capture needs, as do fits at the same time; elsewhere, do nothing."""
     if accelerator != "cuda":
         yield
         return
-    # torch gives its 32 streams in turn: a free one is taken again before another is asked for; further fits wait.
+    # torch has 32 streams and hands them out in turn: use a free one before asking for another; further fits wait.
     with _STREAMS:
         try:
             stream = _FREE.pop()
@@ -107,7 +114,6 @@ _STREAMS = threading.BoundedSemaphore(32)
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """Let an interruption from the keyboard be one: Lightning makes it an exit, and ignores the signal from then on."""
     handler = signal.getsignal(signal.SIGINT)
     try:
         yield

@@ -22,12 +22,17 @@ _TAPS = (3, 8, 15, 22)  # relu1_2, relu2_2, relu3_3, relu4_3 in torchvision's nu
 
 
 class Loss(nn.Module):
-    """A loss whose target is set once a stage, so that nothing about it is computed twice."""
+    """A loss whose target is set once a stage, so that what depends on the target alone is computed once."""
 
     target: Tensor
 
     def set_target(self, target: Tensor, reference: Tensor) -> None:
-        """Take the stage's target, and what a perceptual part compares with (the same picture but for one option)."""
+        """Set the target of a stage.
+
+        Args:
+            target: What the output is fitted to, ``(1, C, H, W)``.
+            reference: What a perceptual loss compares with, the same shape; the target unless ``loss.reference=clean``.
+        """
         del reference
         self.target = target
 
@@ -62,7 +67,7 @@ class PerceptualLoss(Loss):
         self.weight = weight
 
     def set_target(self, target: Tensor, reference: Tensor) -> None:
-        """Take the target, and compute the reference's features once for the stage."""
+        """Set the target, and compute the reference's features once for the stage."""
         super().set_target(target, reference)
         with torch.no_grad():
             self.reference_features = self.features(reference)
@@ -84,8 +89,8 @@ class VGG16Features(nn.Module):
 
     Args:
         state: torchvision's state (see :func:`vgg16_state`), or ``None`` for random weights: Liu et al., CVPR 2021
-            (arXiv 2103.10571) show that the architecture alone serves as a perceptual loss. They are drawn by He's
-            initialisation, which keeps the scale of the gradient through the ReLUs.
+            (arXiv 2103.10571) show that the architecture alone serves as a perceptual loss. He's
+            initialisation draws them, which keeps the scale of the gradient through the ReLUs.
         seed: Seed of the random weights.
     """
 
@@ -130,7 +135,7 @@ class VGG16Features(nn.Module):
 
 
 def vgg16_state(file: Path) -> dict[str, Tensor]:
-    """Return what :class:`VGG16Features` needs of torchvision's VGG16 state.
+    """Return the part of torchvision's VGG16 state that :class:`VGG16Features` needs.
 
     Args:
         file: From :func:`dip_stages.dip.vgg16_weights.published_vgg16`, which checks it.

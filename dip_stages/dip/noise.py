@@ -1,16 +1,17 @@
-"""Seeded noise: streams that depend on what they are named after, never on global random state."""
+"""Seeded noise: every draw has a named stream of its own, independent of global random state."""
 
 from __future__ import annotations
 
 import math
 import warnings
+from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch.overrides import TorchFunctionMode
 
-from dip_stages.errors import PictureError, check_choice
+from dip_stages.errors import ImageError, check_choice
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 __all__ = [
     "NOISES",
     "DrawingFrom",
+    "FitStream",
+    "ObservationStream",
+    "TrainingStream",
     "corrupted",
     "estimate_sigma",
     "generator",
@@ -27,29 +31,61 @@ __all__ = [
 ]
 
 NOISES = ("gaussian", "clipped", "poisson", "speckle")
-"""What an observation's noise can be; see :func:`corrupted`."""
+"""The kinds of noise of an observation; see :func:`corrupted`."""
+
+
+class ObservationStream(IntEnum):
+    """Streams of ``noise_seed``, which every method shares. Another value is another draw: other numbers."""
+
+    OBSERVATION = 1
+    """The noise of the observed image; the image's hash is the second number of the stream."""
+    STAGE = 2
+    """The noise of the stages' targets; the stage is the second number."""
+
+
+class FitStream(IntEnum):
+    """Streams of ``seed``, that of a fit or of a competitor. Another value is another draw: other numbers."""
+
+    NETWORK = 0
+    INPUT = 1
+    JITTER = 2
+    PROBE = 3
+    """The probes of SURE; the iteration is the second number."""
+    MEMBER = 4
+    """The seeds of an ensemble's members; the member is the second number."""
+    SAMPLING = 5
+    """The reverse process of the DDPM that denoises."""
+    HELD_OUT = 6
+
+
+class TrainingStream(IntEnum):
+    """Streams of ``method.training.seed``, that of a DDPM's training. Another value is another draw: other numbers."""
+
+    NETWORK = 0
+    ITERATION = 1
+    """Crops, timesteps and noise; the iteration is the second number."""
 
 
 def generator(seed: int, *stream: int, device: torch.device | str = "cpu") -> torch.Generator:
-    """Return a generator of its own for the stream ``(seed, *stream)``.
+    """Return a new generator for the stream ``(seed, *stream)``.
 
     Args:
         seed: The seed that a user sets, >= 0.
-        stream: Numbers that name the stream, >= 0, so that one seed feeds many independent draws.
+        stream: Numbers >= 0 that name the stream, the first from the enumeration of that seed: one seed has many
+            independent streams.
         device: Where the generator draws.
 
     Returns:
-        A fresh generator; the same arguments give the same draws on the same device type.
+        A generator at its beginning; the same arguments give the same draws on the same device type.
     """
     state = np.random.SeedSequence(seed, spawn_key=stream).generate_state(1, np.uint64)
     return torch.Generator(device).manual_seed(int(state[0] >> np.uint64(1)))
 
 
 class DrawingFrom(TorchFunctionMode):
-    """Lets what would draw from PyTorch's global state draw from a generator, inside, and in this thread alone.
+    """A context in which PyTorch draws from a generator instead of its global state, in this thread only.
 
-    PyTorch's own initialisation of layers takes no generator. Seeding the global state for it would do where nothing
-    else runs in the process.
+    PyTorch's initialisation of layers takes no generator. Seeding the global state instead would disturb other threads.
 
     Args:
         draws: The generator.
@@ -60,7 +96,7 @@ class DrawingFrom(TorchFunctionMode):
         self._draws = draws
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Call a function of torch's, with the generator if it draws."""
+        """Call a function of torch, with the generator if it draws."""
         del types
         kwargs = dict(kwargs or {})
         if (getattr(func, "__name__", "") in _DRAW or "generator" in kwargs) and kwargs.get("generator") is None:
@@ -75,7 +111,7 @@ _DRAW = {
 
 
 def spawned(seed: int, *stream: int) -> int:
-    """Return a seed of its own for the stream ``(seed, *stream)``, as :func:`generator` has draws of their own."""
+    """Return a new seed for the stream ``(seed, *stream)``, as :func:`generator` returns a generator."""
     return int(np.random.SeedSequence(seed, spawn_key=stream).generate_state(1, np.uint32)[0])
 
 
@@ -84,80 +120,81 @@ def standard_normal(shape: tuple[int, ...], seed: int, *stream: int) -> torch.Te
     return torch.randn(shape, generator=generator(seed, *stream))
 
 
-def noised(picture: torch.Tensor, beta: float, eps: torch.Tensor, *, keep_variance: bool) -> torch.Tensor:
-    r"""Return a picture with Gaussian noise of variance ``beta``, unclipped.
+def noised(image: torch.Tensor, beta: float, eps: torch.Tensor, *, keep_variance: bool) -> torch.Tensor:
+    r"""Return an image with Gaussian noise of variance ``beta``, unclipped.
 
-    ``keep_variance`` false, an observation: :math:`y = x + \sqrt{\beta}\,\epsilon`; true, a level of a diffusion
-    (Ho et al., 2020, with one step instead of the product): :math:`\sqrt{1-\beta}\,x + \sqrt{\beta}\,\epsilon`.
+    Without ``keep_variance``, an observation: :math:`y = x + \sqrt{\beta}\,\epsilon`. With it, a level of a diffusion:
+    :math:`\sqrt{1-\beta}\,x + \sqrt{\beta}\,\epsilon` (Ho et al., 2020, equation 2).
 
     Args:
-        picture: Any shape, on the [0, 1] scale.
+        image: Any shape, on the [0, 1] scale.
         beta: Noise variance on that scale, in [0, 1).
         eps: Standard normal draws of the same shape.
-        keep_variance: Whether the picture is scaled by :math:`\sqrt{1-\beta}` first.
+        keep_variance: Whether the image is scaled by :math:`\sqrt{1-\beta}` first.
 
     Returns:
-        A tensor of the picture's shape.
+        A tensor of the image's shape.
 
     Example:
         >>> noised(torch.tensor([0.5]), 0.04, torch.tensor([1.0]), keep_variance=False)
         tensor([0.7000])
     """
     scale = math.sqrt(1 - beta) if keep_variance else 1.0
-    return scale * picture + math.sqrt(beta) * eps
+    return scale * image + math.sqrt(beta) * eps
 
 
-def corrupted(name: str, picture: torch.Tensor, beta: float, draws: torch.Generator) -> torch.Tensor:
-    r"""Return a picture as it is observed.
+def corrupted(name: str, image: torch.Tensor, beta: float, draws: torch.Generator) -> torch.Tensor:
+    r"""Return an image as it is observed.
 
     - ``gaussian``: :math:`y = x + \sqrt{\beta}\,\epsilon`, unclipped.
     - ``clipped``: the same, clipped to [0, 1] and rounded to 8 bits: :math:`\beta` is the variance before that.
     - ``poisson``: :math:`y = \mathrm{Poisson}(q x) / q`, shot noise with :math:`q = \bar x / \beta` photons at white,
-      so that its variance :math:`x / q` is :math:`\beta` on average over the picture.
+      so that its variance :math:`x / q` is :math:`\beta` on average over the image.
     - ``speckle``: :math:`y = x + \sqrt{\beta / \overline{x^2}}\,x\,\epsilon`, of variance :math:`\beta` on average.
 
     Args:
         name: One of :data:`NOISES`.
-        picture: Any shape, in [0, 1].
+        image: Any shape, in [0, 1].
         beta: Noise variance on that scale, in (0, 1).
-        draws: On the CPU.
+        draws: A generator on the CPU.
 
     Returns:
-        A tensor of the picture's shape.
+        A tensor of the image's shape.
 
     Raises:
-        PictureError: If the picture is black, which has neither shot noise nor speckle.
+        ConfigError: If the name is unknown.
+        ImageError: If the image is black, which has neither shot noise nor speckle.
     """
     check_choice("noise.name", name, NOISES)
-    if name in ("poisson", "speckle") and not picture.any():
-        raise PictureError(
-            ", which leaves a black picture as it is", setting="noise.name", got=name, allowed="gaussian, clipped"
+    if name in ("poisson", "speckle") and not image.any():
+        raise ImageError(
+            ", which leaves a black image as it is", setting="noise.name", got=name, allowed="gaussian, clipped"
         )
     if name == "poisson":
-        photons = float(picture.double().mean()) / beta
-        return torch.poisson(picture * photons, generator=draws) / photons
-    eps = torch.randn(picture.shape, generator=draws)
+        photons = float(image.double().mean()) / beta
+        return torch.poisson(image * photons, generator=draws) / photons
+    eps = torch.randn(image.shape, generator=draws)
     if name == "speckle":
-        return picture + math.sqrt(beta / float(picture.double().square().mean())) * picture * eps
-    observed = noised(picture, beta, eps, keep_variance=False)
+        return image + math.sqrt(beta / float(image.double().square().mean())) * image * eps
+    observed = noised(image, beta, eps, keep_variance=False)
     return observed if name == "gaussian" else observed.clamp(0, 1).mul(255).round().div(255)
 
 
-def estimate_sigma(picture: NDArray[np.float32]) -> float:
-    """Return the standard deviation of Gaussian noise in a picture, estimated from the picture alone.
+def estimate_sigma(image: NDArray[np.float32]) -> float:
+    """Return the standard deviation of Gaussian noise in an image, estimated from the image alone.
 
-    The median of the finest diagonal wavelet coefficients, over that of a standard normal's (Donoho and Johnstone,
-    1994), averaged over channels. Fine texture counts as noise, so it errs upwards.
+    The median magnitude of the finest diagonal wavelet coefficients over that of a standard normal variable (Donoho and
+    Johnstone, 1994), averaged over channels. Fine texture counts as noise, so the estimate errs upwards.
 
     Args:
-        picture: ``(H, W, C)``, unclipped: where noise was clipped it is not Gaussian, and is underestimated.
+        image: ``(H, W, C)``, unclipped: clipped noise is not Gaussian, and is underestimated.
 
     Returns:
-        On the picture's scale; 0 for a picture in which nothing varies.
+        On the image's scale; 0 for a constant image.
     """
-    from skimage.restoration import estimate_sigma  # half a second, which only an estimate costs
+    from skimage.restoration import estimate_sigma  # takes half a second to import
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # of the mean of no coefficients: a picture that is flat
-        sigma = float(estimate_sigma(picture, channel_axis=-1, average_sigmas=True))
+        warnings.simplefilter("ignore", RuntimeWarning)  # a constant image has no coefficients
+        sigma = float(estimate_sigma(image, channel_axis=-1, average_sigmas=True))
     return 0.0 if math.isnan(sigma) else sigma

@@ -1,4 +1,4 @@
-"""Observations: a clean picture, its noisy observation, and the noise level."""
+"""Observations: a clean image, its noisy observation, and the noise level."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from dip_stages.dip.noise import corrupted, estimate_sigma, generator
+from dip_stages.dip.noise import ObservationStream, corrupted, estimate_sigma, generator
 from dip_stages.errors import check_range
 
 if TYPE_CHECKING:
@@ -19,18 +19,15 @@ if TYPE_CHECKING:
 
 __all__ = ["Observation", "build_sigma", "observe", "to_array", "to_tensor"]
 
-OBSERVATION_STREAM = 1
-"""Stream of the observation's noise; the stages' is another (see :mod:`dip_stages.dip.stages`)."""
-
 
 @dataclass(frozen=True)
 class Observation:
-    """A noisy picture, and what it was made from.
+    """A noisy image and the clean image that it was made from.
 
     Attributes:
         clean: ``(1, C, H, W)`` in [0, 1].
-        observed: The same shape; it need not lie in [0, 1].
-        beta_max: Noise variance on the [0, 1] scale, on average over the picture.
+        observed: The same shape, not limited to [0, 1].
+        beta_max: Noise variance on the [0, 1] scale, on average over the image.
     """
 
     clean: Tensor
@@ -43,40 +40,47 @@ class Observation:
         return math.sqrt(self.beta_max)
 
 
-def observe(picture: NDArray[np.float32], *, beta_max: float, noise_seed: int, noise: str = "gaussian") -> Observation:
-    """Add seeded noise to a picture.
+def observe(image: NDArray[np.float32], *, beta_max: float, noise_seed: int, noise: str = "gaussian") -> Observation:
+    """Add seeded noise to an image.
 
-    The draws depend on the picture and the seed alone, never on the method, so that every method sees the same noise
-    and differences between them are paired. Those of all noises but ``poisson`` are merely scaled by ``beta_max``.
+    The draws depend on the image and the seed only, not on the method: every method has the same noise, and differences
+    between methods are paired. ``beta_max`` scales the same draws, except for ``poisson``.
 
     Args:
-        picture: ``(H, W, C)`` float32 in [0, 1].
+        image: ``(H, W, C)`` float32 in [0, 1].
         beta_max: Noise variance, in (0, 1).
         noise_seed: >= 0.
         noise: One of :data:`dip_stages.dip.noise.NOISES`.
 
     Raises:
         ConfigError: If the noise is unknown or its variance out of range.
-        PictureError: If the picture has none of that noise, being black.
+        ImageError: If the image is black and the noise is ``poisson`` or ``speckle``.
     """
     check_range("noise.beta_max", beta_max, above=0, below=1)
-    clean = to_tensor(picture)
-    fingerprint = int.from_bytes(hashlib.sha256(picture.tobytes()).digest()[:8], "big")
-    draws = generator(noise_seed, OBSERVATION_STREAM, fingerprint)
+    clean = to_tensor(image)
+    fingerprint = int.from_bytes(hashlib.sha256(image.tobytes()).digest()[:8], "big")
+    draws = generator(noise_seed, ObservationStream.OBSERVATION, fingerprint)
     return Observation(clean, corrupted(noise, clean, beta_max, draws), beta_max)
 
 
-def to_tensor(picture: NDArray[np.float32]) -> Tensor:
+def to_tensor(image: NDArray[np.float32]) -> Tensor:
     """Return ``(H, W, C)`` as ``(1, C, H, W)``."""
-    return torch.from_numpy(picture).permute(2, 0, 1).unsqueeze(0).contiguous()
+    return torch.from_numpy(image).permute(2, 0, 1).unsqueeze(0).contiguous()
 
 
-def to_array(picture: Tensor) -> NDArray[np.float32]:
+def to_array(image: Tensor) -> NDArray[np.float32]:
     """Return ``(1, C, H, W)`` as ``(H, W, C)`` on the CPU."""
-    array: NDArray[np.float32] = picture.detach()[0].permute(1, 2, 0).float().cpu().numpy()
+    array: NDArray[np.float32] = image.detach()[0].permute(1, 2, 0).float().cpu().numpy()
     return array
 
 
 def build_sigma(source: str, observation: Observation) -> float:
-    """Return the noise level to go by: ``known``, or ``estimate``, from the observed picture alone."""
-    return observation.sigma if source == "known" else estimate_sigma(to_array(observation.observed))
+    """Return the standard deviation of the noise that a method is given, on the [0, 1] scale.
+
+    Args:
+        source: ``known``: that of the observation; ``estimate``: estimated from the observed image alone.
+        observation: Its clean image is not used.
+    """
+    if source == "known":
+        return observation.sigma
+    return estimate_sigma(to_array(observation.observed))

@@ -1,4 +1,4 @@
-"""How a network is fitted, whatever the plan."""
+"""How a network is fitted, in every plan."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ __all__ = ["FitSettings"]
 
 @dataclass(frozen=True)
 class FitSettings:
-    """Settings of the fit; the defaults are those published by Ulyanov et al., 2018, but for precision and layout.
+    """Settings of the fit; the defaults are those of Ulyanov et al., 2018, except for precision and layout.
 
     Attributes:
         lr: Learning rate of Adam.
         jitter: Standard deviation of the noise added to the input at each iteration.
         input_channels: Channels of a fixed noise input.
         input_scale: The noise input is uniform on [0, ``input_scale``).
-        penalty: Weight of the distance between output and input, for :class:`~dip_stages.dip.module.AseqDIP` alone.
-        refresh: Iterations after which that method takes its output for its input.
-        carry: What the next stage is fed: ``output``, the raw output, or ``average``.
+        penalty: Weight of the distance between output and input, for :class:`~dip_stages.dip.methods.AseqDIP` alone.
+        refresh: Iterations after which that method feeds its output back.
+        carry: The image that the next stage is fed: ``output``, the raw one, or ``average``.
         bfloat16: Whether the network runs under bfloat16 autocast.
         channels_last: Whether tensors are laid out with the channels last.
-        cuda_graphs: Whether a GPU's iterations are captured as a CUDA graph; elsewhere it says nothing.
-        jump_db: Rise of the loss, in dB, that is taken for a jump and rolled back.
-        attempts: Rollbacks in a row before the fit is given up.
+        cuda_graphs: Whether a GPU's iterations are captured as a CUDA graph; other devices ignore it.
+        jump_db: Rise of the loss, in dB, that counts as a jump and is rolled back.
+        attempts: Rollbacks in a row before the fit fails.
     """
 
     lr: float = 0.01

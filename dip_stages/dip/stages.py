@@ -1,7 +1,7 @@
-"""The plan of a fit: its stages, what each is fitted to, and what the network is fed.
+"""The plan of a fit: its stages, the target of each, and what the network is fed.
 
-Data flows in as tensors and numbers; the clean picture appears in :func:`staged_plan` alone, and only when the
-protocol is ``clean``, which says so in :attr:`StagePlan.sees_clean`.
+Only :func:`staged_plan` takes the clean image, and only under the protocol ``clean``; :attr:`StagePlan.sees_clean` is
+true for such a plan.
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from dip_stages.dip.noise import noised, standard_normal
+from dip_stages.dip.inputs import INPUTS
+from dip_stages.dip.noise import ObservationStream, noised, standard_normal
 from dip_stages.errors import ConfigError, check_choice
 
 if TYPE_CHECKING:
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 __all__ = [
-    "INPUTS",
     "PROTOCOLS",
     "Chunk",
     "Chunks",
@@ -29,14 +29,18 @@ __all__ = [
     "staged_plan",
 ]
 
-INPUTS = ("fixed_noise", "previous_output", "noise_and_previous", "observed", "own_output")
-"""Where a stage's input comes from; ``own_output`` is aSeqDIP's, which takes it anew within the stage."""
-
 PROTOCOLS = ("clean", "renoised", "observed", "recorrupted")
-"""Which picture the stage targets are made from, and how."""
+r"""How the targets of the stages are made.
 
-STAGE_STREAM = 2
-"""Stream of the stages' noise; the observation's is another (see :mod:`dip_stages.dip.observation`)."""
+Each is a level :math:`\sqrt{1-\beta}\,x + \sqrt{\beta}\,\epsilon`, or the observed image y:
+
+- ``clean``: levels of the clean image, which leaks the answer.
+- ``renoised``: levels of the observed image; the last stage that has iterations is fitted to y itself.
+- ``observed``: y in every stage.
+- ``recorrupted``: at each iteration the input is :math:`y + \alpha n` and the target :math:`y - n / \alpha`. Each n is
+  a new draw of the observation's noise, so the noises of input and target are independent (Pang et al., CVPR 2021).
+  The noise of the target, :math:`\sigma^2 (1 + 1 / \alpha^2)`, falls as :math:`\alpha` rises.
+"""
 
 
 @dataclass(frozen=True)
@@ -44,11 +48,11 @@ class Stage:
     r"""One stage of a plan.
 
     Attributes:
-        beta: Noise variance of the level, on the [0, 1] scale; 0 for the baseline's only stage.
+        beta: Noise variance of the level, on the [0, 1] scale; 0 for the only stage of a baseline.
         budget: Iterations, >= 0; 0 skips the stage.
         target: ``(1, C, H, W)``, what the output is fitted to, unclipped.
-        reference: What a perceptual loss compares with: the target, or the clean picture where that was asked for.
-        alpha: :math:`\alpha`, > 0, of a recorrupted stage; None for a stage whose target stands still.
+        reference: What a perceptual loss compares with: the target, or the clean image with ``loss.reference=clean``.
+        alpha: :math:`\alpha`, > 0, of a recorrupted stage; None for a stage with a fixed target.
     """
 
     beta: float
@@ -72,11 +76,14 @@ class StagePlan:
 
     Attributes:
         stages: At least one; together at least one iteration.
-        net_input: One of :data:`INPUTS`.
-        sees_clean: Whether any target or reference was made from the clean picture: such a fit is a reproduction
-            and no denoiser.
-        first_input: What the network is fed at first, ``(1, C, H, W)``; None for noise.
-        sigma: Standard deviation of the noise with which stages are recorrupted; 0 where none is.
+        net_input: One of :data:`dip_stages.dip.inputs.INPUTS`.
+        sees_clean: Whether any target or reference was made from the clean image; such a fit reproduces the course
+            report and denoises nothing.
+        first_input: What the first stage feeds to the network, ``(1, C, H, W)``; None for noise.
+        sigma: Standard deviation of the noise of recorrupted stages; 0 if there are none.
+
+    Raises:
+        ConfigError: If the input is unknown, or the plan has no iteration.
     """
 
     stages: tuple[Stage, ...]
@@ -100,14 +107,14 @@ class StagePlan:
 
 @dataclass(frozen=True)
 class Chunks:
-    """A plan in chunks whose edges are the multiples of ``size`` and the stage switches.
+    """A plan in chunks, whose edges are the multiples of ``size`` and the ends of stages.
 
-    The edges depend on the iteration alone, so a fit resumed at any edge meets the same ones.
+    The edges depend on the iteration alone, so a fit that resumes at an edge has the same edges from there.
 
     Attributes:
         plan: The stages.
         size: Iterations between two edges, >= 1.
-        start: The edge to begin at: a multiple of ``size`` or a stage switch.
+        start: The edge to begin at: a multiple of ``size`` or the end of a stage.
     """
 
     plan: StagePlan
@@ -126,14 +133,17 @@ class Chunks:
 
 
 def baseline_plan(observed: Tensor, iterations: int, *, net_input: str = "fixed_noise") -> StagePlan:
-    """Return plain Deep Image Prior: one stage, the observed picture as target, a fixed noise input.
+    """Return plain Deep Image Prior: one stage, the observed image as target, a fixed noise input.
 
     Ulyanov, Vedaldi and Lempitsky, 2018 (arXiv 1711.10925).
 
     Args:
         observed: ``(1, C, H, W)``.
         iterations: Optimiser steps, >= 1.
-        net_input: One of :data:`INPUTS`; with a single stage there is no previous output to feed.
+        net_input: One of :data:`dip_stages.dip.inputs.INPUTS`; a single stage has no previous output to feed.
+
+    Raises:
+        ConfigError: If the input is unknown, or there is no iteration.
     """
     stage = Stage(0.0, iterations, observed, observed)
     return StagePlan((stage,), net_input, sees_clean=False, first_input=_first_input(net_input, observed))
@@ -154,60 +164,72 @@ def staged_plan(
 ) -> StagePlan:
     r"""Return the stages of guided DIP, noisiest first.
 
-    A level made from a picture x is :math:`\sqrt{1-\beta}\,x + \sqrt{\beta}\,\epsilon`. A recorrupted stage has none:
-    at each iteration its input is :math:`y + \alpha n` and its target :math:`y - n / \alpha`, with n drawn anew like
-    the observation's noise, which makes the noises of the two independent (Pang et al., CVPR 2021). So the noise of
-    its target, :math:`\sigma^2 (1 + 1 / \alpha^2)`, falls as :math:`\alpha` rises.
-
     Args:
-        protocol: ``clean``: x is the clean picture, which leaks the answer. ``renoised``: x is the observed picture,
-            and the last stage that has iterations has the observed picture itself. ``observed``: all of them have.
-            ``recorrupted``: as above.
-        net_input: One of :data:`INPUTS`.
+        protocol: One of :data:`PROTOCOLS`.
+        net_input: One of :data:`dip_stages.dip.inputs.INPUTS`.
         betas: Noise variances, descending.
         budgets: Iterations of each stage.
-        observed: ``(1, C, H, W)``.
-        level_eps: Standard normal draws of each stage, independent of the observation's.
-        clean: ``(1, C, H, W)``; needed by, and allowed under, the protocol ``clean`` alone.
-        perceptual_reference: ``target``, or ``clean`` under the protocol ``clean`` alone.
-        alphas: Of each stage; needed by ``recorrupted`` and by no other.
-        sigma: Of the noise n; likewise.
+        observed: y, ``(1, C, H, W)``.
+        level_eps: :math:`\epsilon` of each stage, from :func:`level_noise`.
+        clean: ``(1, C, H, W)``, for the protocol ``clean`` only.
+        perceptual_reference: ``target``, or ``clean`` for the protocol ``clean`` only.
+        alphas: :math:`\alpha` of each stage, for ``recorrupted`` only.
+        sigma: Standard deviation of n, for ``recorrupted`` only.
 
     Raises:
-        ConfigError: If the protocol is unknown, the lengths differ, or ``clean`` is given to a blind protocol.
+        ConfigError: If the protocol or the input is unknown, the lengths differ, an argument of another protocol is
+            given or one of this protocol is missing, or there is no iteration.
     """
+    _check_protocol(protocol, perceptual_reference, clean, alphas, sigma)
+    _check_lengths(betas=betas, budgets=budgets, draws=level_eps, alphas=alphas)
+    targets = _targets(protocol, observed if clean is None else clean, observed, betas, budgets, level_eps)
+    references = targets if perceptual_reference == "target" or clean is None else [clean] * len(targets)
+    each_alpha: Sequence[float | None] = [None] * len(targets) if alphas is None else alphas
+    stages = tuple(map(Stage, betas, budgets, targets, references, each_alpha))
+    first = _first_input(net_input, observed)
+    return StagePlan(stages, net_input, sees_clean=protocol == "clean", first_input=first, sigma=sigma or 0.0)
+
+
+def _check_protocol(
+    protocol: str,
+    perceptual_reference: str,
+    clean: Tensor | None,
+    alphas: Sequence[float] | None,
+    sigma: float | None,
+) -> None:
     check_choice("protocol.name", protocol, PROTOCOLS)
     check_choice("loss.reference", perceptual_reference, ("target", "clean") if protocol == "clean" else ("target",))
-    numbers = {"betas": len(betas), "budgets": len(budgets), "draws": len(level_eps)}
-    if alphas is not None:
-        numbers["alphas"] = len(alphas)
-    if len(set(numbers.values())) != 1:
-        raise ConfigError(setting="stages", got=numbers, allowed="equal numbers")
     if (clean is None) == (protocol == "clean"):
         raise ConfigError(
-            "; the clean picture belongs to protocol=clean and to no other", setting="protocol", got=protocol
+            "; the clean image belongs to protocol=clean and to no other", setting="protocol", got=protocol
         )
     if len({protocol == "recorrupted", alphas is not None, sigma is not None}) != 1:
         raise ConfigError(
             "; alphas and sigma belong to protocol=recorrupted and to no other", setting="protocol", got=protocol
         )
-    source = observed if clean is None else clean
-    targets = [
-        observed if protocol in ("observed", "recorrupted") else noised(source, beta, eps, keep_variance=True)
-        for beta, eps in zip(betas, level_eps, strict=True)
-    ]
+
+
+def _check_lengths(**sequences: Sequence[object] | None) -> None:
+    lengths = {name: len(values) for name, values in sequences.items() if values is not None}
+    if len(set(lengths.values())) != 1:
+        raise ConfigError(setting="stages", got=lengths, allowed="equal numbers")
+
+
+def _targets(
+    protocol: str,
+    source: Tensor,
+    observed: Tensor,
+    betas: Sequence[float],
+    budgets: Sequence[int],
+    level_eps: Sequence[Tensor],
+) -> list[Tensor]:
+    if protocol in ("observed", "recorrupted"):
+        return [observed] * len(betas)
+    targets = [noised(source, beta, eps, keep_variance=True) for beta, eps in zip(betas, level_eps, strict=True)]
     if protocol == "renoised":
         last = max((index for index, budget in enumerate(budgets) if budget), default=len(targets) - 1)
         targets[last:] = [observed] * (len(targets) - last)
-    references = targets if perceptual_reference == "target" or clean is None else [clean] * len(targets)
-    each: Sequence[float | None] = [None] * len(betas) if alphas is None else alphas
-    return StagePlan(
-        tuple(Stage(*stage) for stage in zip(betas, budgets, targets, references, each, strict=True)),
-        net_input,
-        sees_clean=protocol == "clean",
-        first_input=_first_input(net_input, observed),
-        sigma=sigma or 0.0,
-    )
+    return targets
 
 
 def _first_input(net_input: str, observed: Tensor) -> Tensor | None:
@@ -215,5 +237,11 @@ def _first_input(net_input: str, observed: Tensor) -> Tensor | None:
 
 
 def level_noise(shape: tuple[int, ...], stages: int, noise_seed: int) -> tuple[Tensor, ...]:
-    """Return one draw of N(0, 1) a stage, from streams that the observation never uses."""
-    return tuple(standard_normal(shape, noise_seed, STAGE_STREAM, stage) for stage in range(stages))
+    """Return a standard normal draw for each stage, independent of the observation's noise.
+
+    Args:
+        shape: Of the observed image.
+        stages: How many.
+        noise_seed: >= 0.
+    """
+    return tuple(standard_normal(shape, noise_seed, ObservationStream.STAGE, stage) for stage in range(stages))

@@ -1,8 +1,7 @@
-"""Published network weights: found or downloaded, and checked. Torch-free, so that a sweep looks before it starts."""
+"""Published network weights: found or downloaded, and checked. Torch-free, so that a sweep can check them early."""
 
 from __future__ import annotations
 
-import hashlib
 import http.client
 import os
 import shutil
@@ -12,6 +11,8 @@ from pathlib import Path
 
 from dip_stages.errors import WeightsError
 from dip_stages.store.files import replacing
+from dip_stages.store.hashing import file_sha256
+from dip_stages.store.text import os_reason
 
 __all__ = ["VGG16_SHA256", "VGG16_URL", "published_vgg16"]
 
@@ -27,19 +28,19 @@ def published_vgg16(path: str | None = None, *, url: str = VGG16_URL, sha256: st
     """Return the file of torchvision's VGG16 weights, its checksum checked.
 
     Args:
-        path: The file on this machine; ``None`` looks in PyTorch's hub cache and otherwise downloads it there.
+        path: The file on this machine; ``None`` for the one in PyTorch's hub cache, downloaded if it is not there.
         url: Where it is published.
-        sha256: What the file must hash to.
+        sha256: The hash that the file must have.
 
     Raises:
-        WeightsError: If the file cannot be had or is not the published one; never a silent fallback.
+        WeightsError: If the file cannot be read or downloaded, or is not the published one.
     """
-    # os.path's: pathlib's raises where there is no such user, and a missing file is then said below.
+    # Not Path.expanduser, which raises if there is no such user; a missing file is reported below.
     file = Path(os.path.expanduser(path)) if path else _cache() / Path(url).name  # noqa: PTH111
     try:
         if not path and not file.is_file():
             _download(url, file, sha256)
-        got = _sha256(file)
+        got = file_sha256(file)
     except urllib.error.URLError as error:
         if isinstance(error, urllib.error.HTTPError):
             error.close()
@@ -47,15 +48,10 @@ def published_vgg16(path: str | None = None, *, url: str = VGG16_URL, sha256: st
     except http.client.HTTPException as error:
         raise _refused(url, f"{_WHAT} cannot be downloaded: {error!r}", url) from error
     except OSError as error:
-        raise _refused(file, f"{_WHAT} cannot be had: {error.strerror or error}", url) from error
+        raise _refused(file, f"{_WHAT} cannot be read: {os_reason(error)}", url) from error
     if got != sha256:
         raise _refused(file, f" as sha256 of {_WHAT}, wanted {sha256!r}", url, got=got)
     return file
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def _cache() -> Path:
@@ -72,7 +68,7 @@ def _download(url: str, file: Path, sha256: str) -> None:
     ):
         with temporary.open("wb") as out:
             shutil.copyfileobj(answer, out)
-        if (got := _sha256(temporary)) != sha256:
+        if (got := file_sha256(temporary)) != sha256:
             raise _refused(url, f" as sha256 of {_WHAT}, wanted {sha256!r}", url, got=got)
 
 

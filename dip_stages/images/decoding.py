@@ -1,4 +1,4 @@
-"""Pixels of an opened picture, at the depth that it has: Pillow alone cuts 16-bit colour to 8 bits."""
+"""From an opened image to its pixels, at full depth: Pillow alone reduces 16-bit colour to 8 bits."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import ImageOps
 
-from dip_stages.errors import PictureError
+from dip_stages.errors import ImageError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,24 +21,26 @@ _ORIENTATION = 274  # the EXIF and TIFF tag
 
 
 def decode(path: Path, image: Image.Image) -> NDArray[np.float32]:
-    """Return the pixels of a picture, upright, transparency composited onto white.
+    """Return the pixels of an image, upright, with transparency composited onto white.
 
     Args:
-        path: Its file, read again where Pillow would lose depth.
+        path: Its file, which is read again where Pillow would lose depth.
         image: The file, opened by Pillow.
 
     Returns:
         ``(H, W, C)`` float32, 1.0 being white; C is 1 for grey and 3 for colour.
 
     Raises:
-        PictureError: If the file is of a kind whose depth or colours would be misread.
+        ImageError: If depth or colours of such a file cannot be read correctly.
     """
     if image.format == "PNG" and _png_depth(path) == 16:
         return _turned(_over_white(_deep_png(path)), image.getexif().get(_ORIENTATION, 1))
     if image.format == "TIFF" and max(getattr(image, "tag_v2", {}).get(258, (8,))) > 8 and image.mode != "F":
         return _deep_tiff(path)
     if image.format == "PPM" and _netpbm_maximum(path) > 255 and image.mode == "RGB":
-        raise PictureError("colour Netpbm of more than 8 bits is not read", setting=path, allowed="16-bit PNG or TIFF")
+        raise ImageError(
+            "colour Netpbm of more than 8 bits is not supported", setting=path, allowed="16-bit PNG or TIFF"
+        )
     if image.mode in ("I;16", "I;16B", "I;16L", "I;16N", "I", "F"):
         white = 1 if image.mode == "F" else 65535
         return np.asarray(image, dtype=np.float32)[..., None] / np.float32(white)
@@ -46,11 +48,11 @@ def decode(path: Path, image: Image.Image) -> NDArray[np.float32]:
 
 
 def depth_of(path: Path, image: Image.Image) -> int:
-    """Return the bits a channel that a file holds: 8 or 16; more, as of floating point, counts as 16.
+    """Return the bits per channel of a file: 8 or 16; floating point and other greater depths count as 16.
 
     Args:
         path: The file.
-        image: The same, opened by Pillow.
+        image: The file, opened by Pillow.
     """
     if image.format == "PNG":
         return 16 if _png_depth(path) == 16 else 8
@@ -60,7 +62,7 @@ def depth_of(path: Path, image: Image.Image) -> int:
 
 
 def _shallow(image: Image.Image) -> NDArray[np.float32]:
-    """Return what has at most 8 bits a channel; palettes are expanded, CMYK is converted without a profile."""
+    """Return pixels of at most 8 bits per channel; palettes are expanded, CMYK is converted without a profile."""
     turned = ImageOps.exif_transpose(image)
     grey = turned.mode in ("1", "L", "LA")
     if turned.has_transparency_data:
@@ -86,7 +88,7 @@ def _png_depth(path: Path) -> int:
 
 
 def _netpbm_maximum(path: Path) -> int:
-    """Return the value of white in a binary Netpbm header: magic, width, height, maximum, with comments between."""
+    """Return the value of white from a binary Netpbm header: magic, width, height, maximum, with comments between."""
     with path.open("rb") as file:
         lines = file.read(1000).split(b"\n")
     words = b" ".join(line.partition(b"#")[0] for line in lines).split()
@@ -98,20 +100,18 @@ def _deep_tiff(path: Path) -> NDArray[np.float32]:
 
     with tifffile.TiffFile(path) as file:
         page = file.pages.first
-        known = page.photometric in (0, 1, 2) and page.bitspersample == 16 and page.dtype == np.uint16
+        supported = page.photometric in (0, 1, 2) and page.bitspersample == 16 and page.dtype == np.uint16
         if (
-            not known
+            not supported
             or page.axes not in ("YX", "YXS", "SYX")
             or any(extra not in (1, 2) for extra in page.extrasamples)
         ):
-            raise PictureError(
-                "a TIFF of a kind that is not read", setting=path, allowed="8 or 16 unsigned bits, grey or RGB"
-            )
+            raise ImageError("such a TIFF is not supported", setting=path, allowed="8 or 16 unsigned bits, grey or RGB")
         try:
             pixels = page.asarray().astype(np.float32) / np.float32(65535)
         except (KeyError, ValueError) as error:
             if "imagecodecs" in str(error):
-                raise PictureError(str(error), setting=path, allowed="uncompressed or deflated") from error
+                raise ImageError(str(error), setting=path, allowed="uncompressed or deflated") from error
             raise
         orientation = page.tags[_ORIENTATION].value if _ORIENTATION in page.tags else 1
     pixels = np.moveaxis(pixels, 0, -1) if page.axes == "SYX" else pixels

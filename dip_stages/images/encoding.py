@@ -1,4 +1,4 @@
-"""Pixels into a file, at the depth that they came in; :mod:`~dip_stages.images.decoding` does the reverse."""
+"""From pixels to an image's file, of 8 or 16 bits; the reverse of :mod:`~dip_stages.images.decoding`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from dip_stages.errors import PictureError
+from dip_stages.errors import ImageError
 from dip_stages.images.decoding import depth_of
 from dip_stages.store.files import replacing
 
@@ -17,53 +17,53 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["check_encoding", "depth_of_file", "write_picture"]
+__all__ = ["check_encoding", "depth_of_file", "write_image"]
 
 _DEEP = (".png", ".tif", ".tiff")
-"""Formats that hold 16 bits a channel."""
+"""Endings of formats that hold 16 bits per channel."""
 
 
 def depth_of_file(path: str | os.PathLike[str]) -> int:
-    """Return the bits a channel of a picture's file: 8 or 16."""
+    """Return the bits per channel of an image's file: 8 or 16."""
     path = Path(path)
     with path.open("rb") as file, Image.open(file) as image:
         return depth_of(path, image)
 
 
 def check_encoding(path: str | os.PathLike[str], depth: int) -> None:
-    """Look whether a picture of that depth can be written to such a file.
+    """Check that an image of that depth can be written to such a file.
 
     Raises:
-        PictureError: If its ending is no format's that is written, or of one that has not so many bits.
+        ImageError: If its ending is unknown, its format has fewer bits, or its folder is missing.
     """
     path = Path(path)
-    known = {ending for ending, name in Image.registered_extensions().items() if name in Image.SAVE}
-    if path.suffix.lower() not in known:
-        allowed = "a picture's, such as .png, .tif or .jpg"
-        raise PictureError(" as ending", setting=path, got=path.suffix, allowed=allowed)
+    writable = {ending for ending, name in Image.registered_extensions().items() if name in Image.SAVE}
+    if path.suffix.lower() not in writable:
+        allowed = "an image's, such as .png, .tif or .jpg"
+        raise ImageError(" as ending", setting=path, got=path.suffix, allowed=allowed)
     if depth > 8 and path.suffix.lower() not in _DEEP:
-        raise PictureError(
+        raise ImageError(
             f" bits a channel, which {path.suffix} does not hold", setting=path, got=depth, allowed=", ".join(_DEEP)
         )
     if not path.parent.is_dir():
-        raise PictureError(f"{path.parent} is no folder", setting=path, allowed="one that is there")
+        raise ImageError(f"{path.parent} is no folder", setting=path, allowed="one that is there")
 
 
-def write_picture(path: str | os.PathLike[str], picture: NDArray[np.float32], depth: int) -> None:
-    """Write a picture, whole or not at all, in the format of the file's ending.
+def write_image(path: str | os.PathLike[str], image: NDArray[np.float32], depth: int) -> None:
+    """Write an image, whole or not at all, in the format of the file's ending.
 
     Args:
         path: The file.
-        picture: ``(H, W, C)`` float, 1.0 being white, clipped to [0, 1]; C is 1 for grey and 3 for colour.
-        depth: Bits a channel, 8 or 16.
+        image: ``(H, W, C)`` float, 1.0 being white, clipped to [0, 1]; C is 1 for grey and 3 for colour.
+        depth: Bits per channel, 8 or 16.
 
     Raises:
-        PictureError: As :func:`check_encoding`.
+        ImageError: As :func:`check_encoding`.
     """
     path = Path(path)
     check_encoding(path, depth)
     kind = np.uint16 if depth > 8 else np.uint8
-    pixels = np.round(np.clip(picture, 0, 1) * np.iinfo(kind).max).astype(kind)
+    pixels = np.round(np.clip(image, 0, 1) * np.iinfo(kind).max).astype(kind)
     pixels = pixels[..., 0] if pixels.shape[-1] == 1 else pixels
     with replacing(path) as temporary:
         if path.suffix.lower() in (".tif", ".tiff"):

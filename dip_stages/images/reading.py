@@ -1,14 +1,13 @@
-"""Reading and writing pictures as arrays. Torch-free, so that a sweep's pictures are checked before anything starts.
+"""Reads and writes images as arrays. Torch-free, so that a sweep's images are checked before anything starts.
 
-What is read: whatever Pillow opens; 8 and 16 bits a channel; grey and colour. Transparency is composited onto white,
-palettes are expanded, CMYK is converted by Pillow without a colour profile, EXIF orientation is applied, and of an
-animation the first picture is taken.
+Supported are all formats that Pillow opens, 8 and 16 bits per channel, grey and colour. Transparency is composited onto
+white, palettes are expanded, CMYK is converted by Pillow without a colour profile, EXIF orientation is applied, and of
+an animation the first image is taken.
 """
 
 from __future__ import annotations
 
 import functools
-import hashlib
 import importlib.util
 import os
 import warnings
@@ -18,20 +17,22 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from dip_stages.errors import PictureError, check_choice
+from dip_stages.errors import ImageError, check_choice
 from dip_stages.images.decoding import decode
 from dip_stages.store.files import replacing
+from dip_stages.store.hashing import file_sha256
+from dip_stages.store.text import os_reason
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["BUNDLED", "FITS", "MAX_PIXELS", "MIN_SIDE", "bundled_path", "fit_to", "read_picture", "sha256", "write_png"]
+__all__ = ["BUNDLED", "FITS", "MAX_PIXELS", "MIN_SIDE", "bundled_path", "fit_to", "read_image", "sha256", "write_png"]
 
 MAX_PIXELS = 8192 * 8192
-"""Largest picture that is decoded; more is taken for a decompression bomb."""
+"""Pixels of the largest image that is decoded; a larger one may be a decompression bomb."""
 
 MIN_SIDE = 16
-"""Smallest height and width of a picture that is fitted."""
+"""Smallest height and width of an image, in pixels."""
 
 BUNDLED = {
     "rocket": "rocket.jpg",
@@ -46,7 +47,7 @@ BUNDLED = {
     "grass": "grass.png",
     "gravel": "gravel.png",
 }
-"""Pictures in scikit-image's wheel; all but the last five and ``camera`` are in colour."""
+"""Images in scikit-image's wheel, by name; ``camera`` and the last four are grey."""
 
 FITS = ("cover", "crop", "inside")
 
@@ -54,10 +55,10 @@ Fit = Literal["cover", "crop", "inside"]
 
 
 def bundled_path(name: str) -> Path:
-    """Return the file of a bundled picture; scikit-image itself is not imported.
+    """Return the file of a bundled image, without importing scikit-image.
 
     Raises:
-        ConfigError: If there is no picture of that name.
+        ConfigError: If there is no image of that name.
     """
     check_choice("data.name", name, BUNDLED)
     return _skimage_data() / BUNDLED[name]
@@ -72,25 +73,19 @@ def _skimage_data() -> Path:
 
 
 def sha256(path: str | os.PathLike[str]) -> str:
-    """Return the checksum of a file's bytes; read again only where its size or time of change is another.
+    """Return the SHA-256 of an image's file, in hex.
 
     Raises:
-        PictureError: If it cannot be read.
+        ImageError: If it cannot be read.
     """
     try:
-        known = os.stat(path)  # noqa: PTH116 - a third of pathlib's time, and a big sweep asks at every cell
-        return _sha256(os.fspath(path), known.st_mtime_ns, known.st_ctime_ns, known.st_size)
+        return file_sha256(path)
     except OSError as error:
-        raise PictureError(f"cannot be read: {error.strerror}", setting=path, allowed="a picture file") from error
+        raise ImageError(f"cannot be read: {os_reason(error)}", setting=path, allowed="an image file") from error
 
 
-@functools.cache
-def _sha256(path: str, *_known: int) -> str:
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
-
-
-def read_picture(path: str | os.PathLike[str]) -> NDArray[np.float32]:
-    """Read a picture.
+def read_image(path: str | os.PathLike[str]) -> NDArray[np.float32]:
+    """Read an image.
 
     Args:
         path: A file in any format that Pillow opens.
@@ -99,38 +94,38 @@ def read_picture(path: str | os.PathLike[str]) -> NDArray[np.float32]:
         ``(H, W, C)`` float32 in [0, 1]; C is 1 for grey and 3 for colour.
 
     Raises:
-        PictureError: If the file is missing, no picture, truncated, over :data:`MAX_PIXELS` or under
-            :data:`MIN_SIDE` pixels a side.
+        ImageError: If the file is missing, no image, truncated, larger than :data:`MAX_PIXELS` or smaller than
+            :data:`MIN_SIDE` a side.
     """
     path = Path(path)
     try:
         with warnings.catch_warnings():
-            # Our own limit is checked next; and Pillow warns of broken EXIF, which hides no pixel.
+            # Pillow warns of large images, whose size is checked below, and of broken EXIF, which changes no pixel.
             warnings.simplefilter("ignore")
             # An open file: of a path, Pillow maps uncompressed pixels into memory and garbles those of a turned TIFF.
             with path.open("rb") as file, Image.open(file) as image:
                 _check_size(path, image.width, image.height)
                 array = decode(path, image)
     except FileNotFoundError as error:
-        raise PictureError("no such file", setting=path, allowed="a picture file") from error
+        raise ImageError("no such file", setting=path, allowed="an image file") from error
     except UnidentifiedImageError as error:
-        raise PictureError("not a picture that Pillow can open", setting=path) from error
+        raise ImageError("not an image that Pillow can open", setting=path) from error
     except Image.DecompressionBombError as error:
-        raise PictureError(str(error), setting=path, allowed=f"at most {MAX_PIXELS:,} pixels") from error
-    except PictureError:
+        raise ImageError(str(error), setting=path, allowed=f"at most {MAX_PIXELS:,} pixels") from error
+    except ImageError:
         raise
-    except Exception as error:  # decoders raise whatever they like on hostile bytes
+    except Exception as error:  # decoders raise exceptions of any type on damaged files
         reason = (
             os.strerror(error.errno) if isinstance(error, OSError) and error.errno else f"truncated or broken: {error}"
         )
-        raise PictureError(reason, setting=path, allowed="a picture file") from error
+        raise ImageError(reason, setting=path, allowed="an image file") from error
     if not np.isfinite(array).all():
-        raise PictureError("got values that are not finite", setting=path, allowed="numbers, 1.0 being white")
+        raise ImageError("got values that are not finite", setting=path, allowed="numbers, 1.0 being white")
     return np.clip(array, 0, 1)
 
 
 class _Size(NamedTuple):
-    """A picture's size as errors show it: ``640×480``."""
+    """An image's size as errors show it: ``640×480``."""
 
     width: int
     height: int
@@ -141,65 +136,69 @@ class _Size(NamedTuple):
 
 def _check_size(path: Path, width: int, height: int) -> None:
     if width * height > MAX_PIXELS:
-        raise PictureError(" pixels", setting=path, got=_Size(width, height), allowed=f"at most {MAX_PIXELS:,} in all")
+        raise ImageError(" pixels", setting=path, got=_Size(width, height), allowed=f"at most {MAX_PIXELS:,} in all")
     if min(width, height) < MIN_SIDE:
-        raise PictureError(" pixels", setting=path, got=_Size(width, height), allowed=f"at least {MIN_SIDE} a side")
+        raise ImageError(" pixels", setting=path, got=_Size(width, height), allowed=f"at least {MIN_SIDE} a side")
 
 
-def fit_to(picture: NDArray[np.float32], size: int | None, fit: str = "cover") -> NDArray[np.float32]:
-    """Resize or crop a picture.
+def fit_to(image: NDArray[np.float32], size: int | None, fit: str = "cover") -> NDArray[np.float32]:
+    """Resize or crop an image.
 
     Args:
-        picture: ``(H, W, C)`` float32.
-        size: Pixels; ``None`` keeps the picture as it is.
+        image: ``(H, W, C)`` float32.
+        size: Pixels; ``None`` keeps the image as it is.
         fit: ``cover``: the shorter side becomes ``size`` and the middle square is kept. ``crop``: the middle
             ``size``×``size`` pixels, not resampled. ``inside``: the longer side becomes ``size``, the aspect is kept.
 
     Returns:
-        ``(h, w, C)`` float32 in [0, 1]; Lanczos resampling in floating point, so 16-bit pictures keep their depth.
+        ``(h, w, C)`` float32 in [0, 1]; Lanczos resampling in floating point, so 16-bit images keep their depth.
 
     Raises:
-        PictureError: If ``crop`` wants more than the picture has, or a side falls under :data:`MIN_SIDE`.
+        ImageError: If the image is smaller than the crop, or a side becomes smaller than :data:`MIN_SIDE`.
     """
     check_choice("data.fit", fit, FITS)
     if size is None:
-        return picture
-    height, width = picture.shape[:2]
+        return image
     if fit == "crop":
-        if size > min(height, width):
-            raise PictureError(
-                f" with data.fit=crop; the picture has {_Size(width, height)} pixels",
-                setting="data.size",
-                got=size,
-                allowed=f"at most {min(height, width)}",
-            )
-        if size < MIN_SIDE:
-            raise PictureError(" with data.fit=crop", setting="data.size", got=size, allowed=f"at least {MIN_SIDE}")
-        return _middle(picture, size)
-    scale = size / (min(height, width) if fit == "cover" else max(height, width))
-    new_height, new_width = max(1, round(height * scale)), max(1, round(width * scale))
-    if min(new_height, new_width) < MIN_SIDE:
-        raise PictureError(
-            f", which makes the picture {_Size(new_width, new_height)}",
-            setting="data.size",
-            got=size,
-            allowed=f"at least {MIN_SIDE} a side",
-        )
-    channels = [
-        Image.fromarray(picture[..., c]).resize((new_width, new_height), Image.Resampling.LANCZOS)
-        for c in range(picture.shape[-1])
-    ]
-    resized = np.clip(np.stack([np.asarray(channel) for channel in channels], axis=-1), 0, 1)
+        _check_crop(image, size)
+        return _middle(image, size)
+    resized = _resized(image, size, fit)
     return _middle(resized, size) if fit == "cover" else resized
 
 
-def _middle(picture: NDArray[np.float32], size: int) -> NDArray[np.float32]:
-    top, left = (picture.shape[0] - size) // 2, (picture.shape[1] - size) // 2
-    return np.ascontiguousarray(picture[top : top + size, left : left + size])
+def _check_crop(image: NDArray[np.float32], size: int) -> None:
+    height, width = image.shape[:2]
+    if size > min(height, width):
+        raise ImageError(
+            f" with data.fit=crop; the image has {_Size(width, height)} pixels",
+            setting="data.size",
+            got=size,
+            allowed=f"at most {min(height, width)}",
+        )
+    if size < MIN_SIDE:
+        raise ImageError(" with data.fit=crop", setting="data.size", got=size, allowed=f"at least {MIN_SIDE}")
 
 
-def write_png(path: str | os.PathLike[str], picture: NDArray[np.float32]) -> None:
+def _resized(image: NDArray[np.float32], size: int, fit: str) -> NDArray[np.float32]:
+    height, width, channels = image.shape
+    scale = size / (min(height, width) if fit == "cover" else max(height, width))
+    new = _Size(max(1, round(width * scale)), max(1, round(height * scale)))
+    if min(new) < MIN_SIDE:
+        raise ImageError(
+            f", which makes the image {new}", setting="data.size", got=size, allowed=f"at least {MIN_SIDE} a side"
+        )
+    planes = [Image.fromarray(image[..., c]).resize(new, Image.Resampling.LANCZOS) for c in range(channels)]
+    resized: NDArray[np.float32] = np.clip(np.stack([np.asarray(plane) for plane in planes], axis=-1), 0, 1)
+    return resized
+
+
+def _middle(image: NDArray[np.float32], size: int) -> NDArray[np.float32]:
+    top, left = (image.shape[0] - size) // 2, (image.shape[1] - size) // 2
+    return np.ascontiguousarray(image[top : top + size, left : left + size])
+
+
+def write_png(path: str | os.PathLike[str], image: NDArray[np.float32]) -> None:
     """Write ``(H, W, C)`` float in [0, 1] (clipped) as an 8-bit PNG, whole or not at all."""
-    pixels = np.round(np.clip(picture, 0, 1) * 255).astype(np.uint8)
+    pixels = np.round(np.clip(image, 0, 1) * 255).astype(np.uint8)
     with replacing(Path(path)) as temporary:
         Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).save(temporary, format="PNG")

@@ -1,8 +1,7 @@
-"""Where pictures come from that are not named by their file: a folder, or a data set of the Hugging Face hub.
+"""Finds images that are not named by their file: in a folder, or in a data set of the Hugging Face hub.
 
-Whatever it is, what comes of it is a file: from there on nothing needs to know. ``python -m dip_stages.images.sources``
-fetches the course report's picture, and exits with 2 where it cannot be had. Torch-free; ``datasets``, which takes
-seconds to import, is imported for a picture that has not been fetched before, and only then.
+The result is always the path of a file. ``python -m dip_stages.images.sources`` fetches the image of the course
+report, and exits with 2 if it cannot. Torch-free. ``datasets`` takes seconds to import, so only a fetch imports it.
 """
 
 from __future__ import annotations
@@ -19,64 +18,63 @@ from typing import Any
 
 from PIL import Image
 
-from dip_stages.errors import ConfigError, DipStagesError, PictureError
+from dip_stages.errors import ConfigError, DipStagesError, ImageError
 from dip_stages.store.files import replacing
+from dip_stages.store.text import first_line
 
 __all__ = [
-    "REPORTS_PICTURE",
+    "COURSE_IMAGE",
     "cache_folder",
-    "is_reports_picture",
-    "picture_in_folder",
-    "picture_of_dataset",
-    "pictures_in_folder",
+    "image_in_folder",
+    "image_of_dataset",
+    "images_in_folder",
+    "is_course_image",
 ]
 
 
-REPORTS_PICTURE: dict[str, Any] = {
+COURSE_IMAGE: dict[str, Any] = {
     "dataset": "huggan/smithsonian_butterflies_subset",
     "split": "train",
     "column": "image",
     "index": 0,
 }
-"""The course report's picture."""
+"""The image of the course report, as arguments of :func:`image_of_dataset`."""
 
 
 def cache_folder() -> Path:
-    """Return where fetched pictures are kept: ``dip_stages`` under ``XDG_CACHE_HOME``, by default ``~/.cache``."""
+    """Return the folder of fetched images: ``dip_stages`` under ``XDG_CACHE_HOME``, by default ``~/.cache``."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dip_stages"
 
 
-def picture_in_folder(folder: str, index: int) -> Path:
-    """Return a picture of a folder and the folders in it, counted from 0 in the order of their paths.
+def image_in_folder(folder: str, index: int) -> Path:
+    """Return an image of a folder and the folders in it, which are counted from 0 in the order of their paths.
 
-    What counts is every file whose ending is that of a format that Pillow reads; hidden ones do not.
-
-    Raises:
-        ConfigError: If the folder holds no picture, or not so many.
-        PictureError: If it cannot be read.
-    """
-    pictures = pictures_in_folder(folder)
-    if index >= len(pictures):
-        raise ConfigError(
-            setting="data.index", got=index, allowed=f"0 to {len(pictures) - 1}, of the pictures in {folder}"
-        )
-    return pictures[index]
-
-
-def pictures_in_folder(folder: str) -> list[Path]:
-    """Return the pictures of a folder, counted as :func:`picture_in_folder` does.
+    Every file counts whose ending is of a format that Pillow reads, except hidden files and those in hidden folders.
 
     Raises:
-        ConfigError: If it holds none.
-        PictureError: If it cannot be read.
+        ConfigError: If the folder has no image, or fewer.
+        ImageError: If it cannot be read.
     """
-    return list(_pictures_in(Path(folder).expanduser()))
+    images = images_in_folder(folder)
+    if index >= len(images):
+        raise ConfigError(setting="data.index", got=index, allowed=f"0 to {len(images) - 1}, of the images in {folder}")
+    return images[index]
+
+
+def images_in_folder(folder: str) -> list[Path]:
+    """Return the images of a folder, in the order of :func:`image_in_folder`.
+
+    Raises:
+        ConfigError: If it has none.
+        ImageError: If it cannot be read.
+    """
+    return list(_images_in(Path(folder).expanduser()))
 
 
 @functools.cache
-def _pictures_in(folder: Path) -> list[Path]:
+def _images_in(folder: Path) -> list[Path]:
     if not folder.is_dir():
-        raise PictureError("no such folder", setting=folder, allowed="a folder of pictures")
+        raise ImageError("no such folder", setting=folder, allowed="a folder of images")
     endings = {ending for ending, name in Image.registered_extensions().items() if name in Image.OPEN}
     found = sorted(
         path
@@ -84,46 +82,44 @@ def _pictures_in(folder: Path) -> list[Path]:
         if path.suffix.lower() in endings and not any(part.startswith(".") for part in path.relative_to(folder).parts)
     )
     if not found:
-        raise ConfigError(
-            ", with no picture in it", setting="data.path", got=str(folder), allowed="a folder of pictures"
-        )
+        raise ConfigError(", with no image in it", setting="data.path", got=str(folder), allowed="a folder of images")
     return found
 
 
-def picture_of_dataset(dataset: str, split: str, column: str, index: int, *, streaming: bool = True) -> Path:
-    """Return a picture of a data set, fetched once and kept, byte for byte as it is there.
+def image_of_dataset(dataset: str, split: str, column: str, index: int, *, streaming: bool = True) -> Path:
+    """Return the file of an image of a data set: the encoded image as it is there, fetched once and kept.
 
     Args:
         dataset: A name on the hub, or a folder with a copy.
         split: Such as ``train``.
-        column: The column of pictures.
+        column: The column of images.
         index: The row, from 0.
-        streaming: Whether only what is needed is fetched; if not, ``datasets`` keeps the whole data set in its own
+        streaming: Whether to fetch only the images needed; if not, ``datasets`` keeps the whole data set in its own
             cache, ``HF_HOME``.
 
     Raises:
         ConfigError: If there is no such column or row.
-        PictureError: If the data set cannot be had.
+        ImageError: If the data set cannot be fetched.
     """
-    return pictures_of_dataset(dataset, split, column, range(index, index + 1), streaming=streaming)[0]
+    return images_of_dataset(dataset, split, column, range(index, index + 1), streaming=streaming)[0]
 
 
-def pictures_of_dataset(
+def images_of_dataset(
     dataset: str, split: str, column: str, rows: range, *, streaming: bool = True, key: str = "data"
 ) -> list[Path]:
-    """Return pictures of a data set, as :func:`picture_of_dataset` does; what is not there yet is fetched in one pass.
+    """Return images of a data set, as :func:`image_of_dataset` does; missing ones are fetched in one pass.
 
     Args:
         dataset: A name on the hub, or a folder with a copy.
         split: Such as ``train``.
-        column: The column of pictures.
+        column: The column of images.
         rows: From 0.
-        streaming: As for one.
-        key: Where the settings are that messages speak of.
+        streaming: As of :func:`image_of_dataset`.
+        key: Section of the settings that messages name.
 
     Raises:
-        ConfigError: If there is no such column, or there are not so many rows.
-        PictureError: If the data set cannot be had.
+        ConfigError: If there is no such column, or there are fewer rows.
+        ImageError: If the data set cannot be fetched.
     """
     folder = cache_folder() / _directory(dataset)
     kept = {row: folder / f"{split}-{column}-{row}" for row in rows}
@@ -139,7 +135,7 @@ def pictures_of_dataset(
 
 
 def _directory(dataset: str) -> str:
-    """Return where a data set's pictures are kept; of a local copy that has changed, somewhere else."""
+    """Return the folder name of a data set's images; a local copy gets another name when it changes."""
     name = re.sub(r"[^\w.-]+", "--", dataset).strip("-.")
     local = Path(dataset).expanduser()
     if not local.is_dir():
@@ -150,12 +146,12 @@ def _directory(dataset: str) -> str:
 
 def _fetched(dataset: str, split: str, column: str, rows: range, *, streaming: bool, key: str) -> list[bytes]:
     try:
-        pictures, found = _rows(dataset, split, column, rows, streaming=streaming)
+        images, found = _rows(dataset, split, column, rows, streaming=streaming)
     except Exception as error:  # of the network, the hub, the file system, or a file's format
-        reason = str(error).splitlines()[0] if str(error) else "for no given reason"
+        reason = first_line(error, default="for no given reason")
         cached = "HF_HOME, a cache that has the data set, with data.streaming=false; " if key == "data" else ""
         folder = "data=folder data.path=FOLDER" if key == "data" else f"{key}.source=folder {key}.path=FOLDER"
-        raise PictureError(
+        raise ImageError(
             f" with {key}.split={split}, which cannot be had: {type(error).__name__}: {reason}",
             setting=f"{key}.dataset",
             got=dataset,
@@ -163,11 +159,11 @@ def _fetched(dataset: str, split: str, column: str, rows: range, *, streaming: b
             f"{key}.dataset=FOLDER, a copy of it; {folder}, others",
         ) from error
     finally:
-        gc.collect()  # a stream that is not closed reads on in threads, which abort a process that ends meanwhile
-    if column not in pictures:
-        there = ", ".join(pictures) or "none"
+        gc.collect()  # a stream that is not closed reads in threads, which abort the process if it ends meanwhile
+    if column not in images:
+        there = ", ".join(images) or "none"
         raise ConfigError(
-            setting=f"{key}.column", got=column, allowed=f"a column of pictures, of which {dataset} has {there}"
+            setting=f"{key}.column", got=column, allowed=f"a column of images, of which {dataset} has {there}"
         )
     if len(found) < len(rows):
         raise ConfigError(
@@ -179,16 +175,16 @@ def _fetched(dataset: str, split: str, column: str, rows: range, *, streaming: b
 
 
 def _rows(dataset: str, split: str, column: str, rows: range, *, streaming: bool) -> tuple[list[str], list[bytes]]:
-    """Return the columns of pictures, and the encoded pictures of those rows that there are; none of no column."""
+    """Return the names of columns of images, and the encoded images of the rows that exist in the column."""
     import datasets
 
     local = Path(dataset).expanduser()
     table = datasets.load_dataset(str(local) if local.is_dir() else dataset, split=split, streaming=streaming)
-    pictures = [name for name, feature in (table.features or {}).items() if isinstance(feature, datasets.Image)]
-    if column not in pictures or (not streaming and rows[-1] >= len(table)):
-        return pictures, []
+    images = [name for name, feature in (table.features or {}).items() if isinstance(feature, datasets.Image)]
+    if column not in images or (not streaming and rows[-1] >= len(table)):
+        return images, []
     encoded = table.select_columns([column]).cast_column(column, datasets.Image(decode=False))
-    return pictures, [_content(row[column]) for row in itertools.islice(encoded.skip(rows.start), len(rows))]
+    return images, [_content(row[column]) for row in itertools.islice(encoded.skip(rows.start), len(rows))]
 
 
 def _content(cell: dict[str, Any]) -> bytes:
@@ -197,18 +193,18 @@ def _content(cell: dict[str, Any]) -> bytes:
     return Path(cell["path"]).read_bytes()
 
 
-def is_reports_picture(data: object) -> bool:
-    """Whether a picture of a data set is the course report's: of the hub, or of a folder that is said to be a copy."""
-    if any(getattr(data, key, None) != REPORTS_PICTURE[key] for key in ("split", "column", "index")):
+def is_course_image(data: object) -> bool:
+    """Return whether a data setting names the image of the course report: on the hub, or in a local copy."""
+    if any(getattr(data, key, None) != COURSE_IMAGE[key] for key in ("split", "column", "index")):
         return False
     dataset = str(getattr(data, "dataset", ""))
-    return dataset == REPORTS_PICTURE["dataset"] or Path(dataset).expanduser().is_dir()
+    return dataset == COURSE_IMAGE["dataset"] or Path(dataset).expanduser().is_dir()
 
 
 def main() -> None:
-    """Fetch the course report's picture, if it is not there yet, and say where it is."""
+    """Fetch the image of the course report, if it is not there yet, and print its path."""
     try:
-        sys.stdout.write(f"{picture_of_dataset(**REPORTS_PICTURE)}\n")
+        sys.stdout.write(f"{image_of_dataset(**COURSE_IMAGE)}\n")
     except DipStagesError as error:
         sys.stderr.write(f"{error}\n")
         sys.exit(2)

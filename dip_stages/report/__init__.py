@@ -1,4 +1,4 @@
-"""From records on disk to tables and figures, with pandas and seaborn. Torch-free; nothing is taken from memory.
+"""From records on disk to tables and plots, with pandas and seaborn. Torch-free; the disk is the only source.
 
 .. code-block:: python
 
@@ -17,10 +17,11 @@ if TYPE_CHECKING:
     from dip_stages.report.cache import gather
     from dip_stages.report.comparison import compare
     from dip_stages.report.course_claims import verdicts
+    from dip_stages.report.description import describe
     from dip_stages.report.frame import load, write_cells
     from dip_stages.report.paired_effects import effects
     from dip_stages.report.stopping import load_readings
-    from dip_stages.report.write import describe, report_sweep
+    from dip_stages.report.write import report_sweep
 
 __all__ = [
     "compare",
@@ -34,9 +35,9 @@ __all__ = [
     "write_cells",
 ]
 
-_ROOMS = {
+_MODULES = {
     "compare": "comparison",
-    "describe": "write",
+    "describe": "description",
     "effects": "paired_effects",
     "gather": "cache",
     "load": "frame",
@@ -48,7 +49,7 @@ _ROOMS = {
 
 
 def __getattr__(name: str) -> Any:
-    """Import what is asked for: pandas and seaborn take seconds, and a sweep with nothing to do needs neither."""
-    if name not in _ROOMS:
+    """Import what is used only then: pandas and seaborn take seconds, and a sweep with nothing to do needs neither."""
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_ROOMS[name]}"), name)
+    return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)

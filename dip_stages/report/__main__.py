@@ -1,4 +1,4 @@
-"""``python -m dip_stages.report FOLDER``: the report of a sweep, from what is on disk; of two, what changed."""
+"""``python -m dip_stages.report FOLDER``: the report of a sweep, from its records on disk; of two, what changed."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from dip_stages.errors import DipStagesError
 
 
 def main() -> None:
-    """Report on the folder named on the command line, or say what changed from it to a second one."""
+    """Report on the folder named on the command line, or on what changed from it to a second one."""
     parser = argparse.ArgumentParser(
         prog="python -m dip_stages.report", description="Report on a sweep from its records."
     )
     parser.add_argument("folder", help="a sweep's folder, for example outputs/report_table")
     parser.add_argument("second", nargs="?", help="another sweep's folder: what changed from the first to it")
-    parser.add_argument("--cells", action="store_true", help="gather the records into cells.csv and .parquet alone")
+    parser.add_argument("--cells", action="store_true", help="write only cells.csv and .parquet")
     given = parser.parse_args()
     if given.cells and given.second:
         parser.error("--cells: got two folders; allowed: one")
-    gc.disable()  # little of what imports and records make is garbage; looking for it takes a tenth of the time
+    gc.disable()  # imports and records leave little garbage, and collecting it takes a tenth of the time
     from dip_stages import report
 
     try:

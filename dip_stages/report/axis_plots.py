@@ -1,4 +1,4 @@
-"""Plots of the axes: what a step along each does, and the whole grid as a heat map."""
+"""Plots of the axes: the effect of a step along each, and the whole grid as a heat map."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from dip_stages.cells.identity import AXES
 from dip_stages.plotting import publish, style
 from dip_stages.report.frame import differs, done_of, settings_in
+from dip_stages.report.labels import labelled, protocol_label
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,7 +27,7 @@ def plot_effects(effects: pd.DataFrame, path: Path) -> bool:
 
     Args:
         effects: From :func:`dip_stages.report.effects`.
-        path: Where the figure goes; beside it goes the same as SVG.
+        path: Where the plot goes; the same as SVG goes beside it.
 
     Returns:
         Whether there was anything to draw.
@@ -46,26 +47,26 @@ def plot_effects(effects: pd.DataFrame, path: Path) -> bool:
             ]
             mean = rows["PSNR vs from"].to_numpy()
             spread = np.abs(np.stack([mean - rows.low.to_numpy(), rows.high.to_numpy() - mean]))
-            label = f"{protocol} (sees the clean picture)" if protocol == "clean" else protocol
+            label = protocol_label(protocol)
             axes.errorbar(mean, where, xerr=spread, fmt="o", markersize=4, capsize=2, label=label)
         axes.axvline(0, color="0.6", linewidth=0.8)
         axes.set_yticks(range(len(steps)), [f"{axis}: {before} to {after}" for axis, before, after in steps])
         axes.set_ylim(len(steps) - 0.5, -0.5)
-        axes.set(xlabel="paired difference of the output's PSNR (dB), 95% interval over pictures")
+        axes.set(xlabel="paired difference of the output's PSNR (dB), 95% interval over images")
         axes.legend(title="", fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
         publish(figure, path)
     return True
 
 
 def plot_grid(frame: pd.DataFrame, path: Path) -> bool:
-    """Draw the mean PSNR of the raw output: a row a kind of cell, a column a picture and noise level.
+    """Draw the mean PSNR of the raw output: a row a kind of cell, a column an image and noise level.
 
-    Kinds differ too little beside what pictures do, so a colour is the difference to the column's mean; the numbers are
-    PSNRs. A kind that is not done on a picture is left blank. Of many, the first planned ones are drawn.
+    Images differ far more than kinds, so a colour is the difference to the column's mean; the numbers are PSNRs. A kind
+    that is not done on an image is left blank. Of many kinds, the first planned ones are drawn.
 
     Args:
         frame: From :func:`dip_stages.report.load`.
-        path: Where the figure goes; beside it goes the same as SVG.
+        path: Where the plot goes; the same as SVG goes beside it.
 
     Returns:
         Whether there was anything to draw: at least two kinds.
@@ -73,13 +74,7 @@ def plot_grid(frame: pd.DataFrame, path: Path) -> bool:
     done = done_of(frame)
     if done.empty:
         return False
-    named_by = _told(done)
-    means = done.groupby([*named_by, *_COLUMNS], dropna=False, sort=False).output_psnr.mean().reset_index()
-    means["protocol"] = means.protocol.replace("clean", "clean (sees the clean picture)")
-    means["kind"] = [", ".join(str(v) for v in row if pd.notna(v)) for row in means[named_by].to_numpy(object)]
-    means["column"] = means.picture + "\n" + means.beta_max.map("{:g}".format)
-    table = means.pivot_table(index="kind", columns="column", values="output_psnr", sort=False)
-    table = table.iloc[:_MOST_ROWS, :_MOST_COLUMNS]
+    table = _means(labelled(done))
     if len(table) < 2:
         return False
     with style():
@@ -90,17 +85,28 @@ def plot_grid(frame: pd.DataFrame, path: Path) -> bool:
             table - table.mean(), annot=table, fmt=".2f", center=0, cmap="vlag_r", ax=axes, annot_kws={"size": 7},
             cbar_kws={"label": "PSNR, difference to the column's mean (dB)"}, linewidths=0.5,
         )  # fmt: skip
-        axes.set(xlabel="picture, beta_max", ylabel="")
+        axes.set(xlabel="image, beta_max", ylabel="")
         axes.tick_params(axis="x", rotation=0, labelsize=8)
         publish(figure, path)
     return True
 
 
-_COLUMNS = ("picture", "beta_max")
+_COLUMNS = ("image", "beta_max")
 _REPEATS = ("seed", "noise_seed")
 
 
-def _told(cells: pd.DataFrame) -> list[str]:
-    """Return the axes that a kind is named by: the method, the protocol, and what differs within a method."""
+def _means(cells: pd.DataFrame) -> pd.DataFrame:
+    """Return the mean PSNR of each kind on each image and noise level."""
+    named_by = _named_by(cells)
+    means = cells.groupby([*named_by, *_COLUMNS], dropna=False, sort=False).output_psnr.mean().reset_index()
+    means["protocol"] = means.protocol.map(protocol_label, na_action="ignore")
+    means["kind"] = [", ".join(str(v) for v in row if pd.notna(v)) for row in means[named_by].to_numpy(object)]
+    means["column"] = means.image + "\n" + means.beta_max.map("{:g}".format)
+    table = means.pivot_table(index="kind", columns="column", values="output_psnr", sort=False)
+    return table.iloc[:_MOST_ROWS, :_MOST_COLUMNS]
+
+
+def _named_by(cells: pd.DataFrame) -> list[str]:
+    """Return the columns that name a kind: method, protocol, and the axes and settings that differ within a method."""
     others = [axis for axis in AXES if axis not in ("method", "protocol", *_COLUMNS, *_REPEATS)]
     return ["method", "protocol", *(axis for axis in others if differs(cells, axis)), *settings_in(cells)]

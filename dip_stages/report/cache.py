@@ -1,4 +1,4 @@
-"""Gathers a sweep only when something has changed since it was last gathered."""
+"""Reports on a sweep again only if something has changed since its last report."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ __all__ = ["gather"]
 _GATHERED = ".gathered.json"
 _PACKAGE = Path(__file__).resolve().parents[1]
 _SOURCES = {".py", ".j2", ".csv"}
-"""Of the whole package: a report is made by modules of all its parts."""
+"""Endings of files anywhere in the package: a report uses modules of all its parts."""
 
 
 def gather(root: Path) -> str:
-    """Write a sweep's report, unless the one that is there is of the same records and plan, and return its text.
+    """Write a sweep's report, unless the present one is of the same records and plan, and return its text.
 
     Args:
         root: The sweep's folder.
@@ -30,23 +30,23 @@ def gather(root: Path) -> str:
         RecordError: If there is nothing to report on.
         OSError: If the report cannot be written.
     """
-    note = root / "report" / _GATHERED
-    now = _state(root)
+    file = root / "report" / _GATHERED
+    state = _state(root)
     try:
-        known = read_json(note)
-        if known["state"] == now:
-            return str(known["text"])
+        cached = read_json(file)
+        if cached["state"] == state:
+            return str(cached["text"])
     except (FileNotFoundError, RecordError, KeyError):
         pass
     from dip_stages.report.write import report_sweep
 
     text = report_sweep(root)
-    write_json(note, {"state": now, "text": text})
+    write_json(file, {"state": state, "text": text})
     return text
 
 
 def _state(root: Path, package: Path = _PACKAGE) -> str:
-    """Return a hash of all that a report is made from: sources, plan, and which records there are."""
+    """Return a hash of everything that a report is made from: sources, plan, and the list of records."""
     sha = hashlib.sha256()
     for source in sorted(path for path in package.rglob("*") if path.suffix in _SOURCES):
         sha.update(source.read_bytes())

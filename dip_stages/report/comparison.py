@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from dip_stages.report.frame import load
-from dip_stages.report.paired_effects import cell_keys, effect_of
+from dip_stages.report.frame import cell_keys, load
+from dip_stages.report.paired_effects import effect_of
 from dip_stages.report.tables import to_markdown
+from dip_stages.store.statuses import CellStatus
 
 if TYPE_CHECKING:
     import os
@@ -20,25 +21,24 @@ _LISTED = 20
 
 
 def compared(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
-    """Pair the cells of two sweeps: by their ids, and what is left by axes and settings, of which each has one.
+    """Pair the cells of two sweeps: by their ids, and the others by axes and settings that both sweeps have.
 
     Args:
         first: From :func:`dip_stages.report.load`.
-        second: Likewise.
+        second: From the same function.
 
     Returns:
-        A row a planned cell of either: ``cell``, its folder; ``paired`` by ``id``, ``axes`` or not at all (null);
-        ``status_first`` and ``status_second``, null where it is not planned; ``picture`` and ``seed``; and of each
+        A row a planned cell of either: ``cell``, its folder; ``paired``: by ``id``, by ``axes`` or not at all (null);
+        ``status_first`` and ``status_second``, null where it is not planned; ``image`` and ``seed``; and of each
         metric the ``_first``, the ``_second``, and the ``_change``.
     """
     first, second = first[first.planned], second[second.planned]
     by_id = first.merge(second, on="id", suffixes=("_first", "_second")).assign(paired="id")
     rest = [side[~side.id.isin(by_id.id)] for side in (first, second)]
-    # What only one of the two tells apart does not tell a pair apart, unless one cell could be either of several.
     keys = [key for key in cell_keys(rest[0]) if key in set(cell_keys(rest[1]))]
     named = [side.assign(key=["|".join(map(str, row)) for row in side[keys].to_numpy(object)]) for side in rest]
-    lone = [side[~side.key.duplicated(keep=False)] for side in named]
-    by_axes = lone[0].merge(lone[1], on="key", suffixes=("_first", "_second")).assign(paired="axes")
+    unique = [side[~side.key.duplicated(keep=False)] for side in named]
+    by_axes = unique[0].merge(unique[1], on="key", suffixes=("_first", "_second")).assign(paired="axes")
     left = [
         side[~side.folder.isin(by_axes[f"folder_{name}"])].add_suffix(f"_{name}")
         for side, name in zip(named, ("first", "second"), strict=True)
@@ -50,7 +50,7 @@ def compared(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
             "paired": pairs.get("paired"),
             "status_first": pairs.get("status_first"),
             "status_second": pairs.get("status_second"),
-            "picture": pairs.get("picture_first"),
+            "image": pairs.get("image_first"),
             "seed": pairs.get("seed_first"),
         }
     )
@@ -62,18 +62,19 @@ def compared(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
 
 
 def compare(first: str | os.PathLike[str], second: str | os.PathLike[str]) -> str:
-    """Say what changed from one sweep's folder to another's.
+    """Return what changed from one sweep's folder to another's, as text.
 
     Raises:
         RecordError: If one of them is no sweep's folder.
+        OutdatedError: If an older version of this package wrote one of them.
     """
     table = compared(load(first), load(second))
     pairs = table[table.paired.notna()]
-    both = pairs[(pairs.status_first == "done") & (pairs.status_second == "done")]
+    both = pairs[(pairs.status_first == CellStatus.DONE) & (pairs.status_second == CellStatus.DONE)]
     changed = both[(both[[f"{metric}_change" for metric in _METRICS]].fillna(0) != 0).any(axis="columns")]
     by_axes = int((pairs.paired == "axes").sum())
     lines = [
-        f"# {first} to {second}: {len(both)} cells done in both, {len(changed)} of them with other figures",
+        f"# {first} to {second}: {len(both)} cells done in both, {len(changed)} of them with other numbers",
         f"{by_axes} paired by axes and settings, their ids differ" if by_axes else "",
         _means(both),
         _largest(changed),
@@ -86,7 +87,7 @@ def _means(both: pd.DataFrame) -> str:
     rows = []
     for metric in _METRICS:
         known = both[both[f"{metric}_change"].notna()]
-        effect = effect_of(known[f"{metric}_change"].tolist(), known.picture.tolist(), known.seed.tolist())
+        effect = effect_of(known[f"{metric}_change"].tolist(), known.image.tolist(), known.seed.tolist())
         if effect:
             rows.append(
                 {
@@ -112,19 +113,19 @@ def _largest(changed: pd.DataFrame) -> str:
 
 
 def _listed(table: pd.DataFrame) -> list[str]:
-    """Return what there is to say of cells that are in one sweep alone, or done in one alone."""
+    """Return lists of the cells that are in one sweep alone, and of those whose statuses differ."""
     missing = [table.status_first.isna(), table.status_second.isna()]
     planned = ~(missing[0] | missing[1])
     apart = planned & (table.status_first != table.status_second)
-    said = []
+    lists = []
     for title, rows in (
         ("Only in the first", table[missing[1]]),
         ("Only in the second", table[missing[0]]),
-        ("With another state", table[apart]),
+        ("With another status", table[apart]),
     ):
-        states = rows.status_first.fillna("–") + " to " + rows.status_second.fillna("–")
-        lines = [f"- {cell}: {state}" for cell, state in zip(rows.cell, states, strict=True)]
+        changes = rows.status_first.fillna("–") + " to " + rows.status_second.fillna("–")
+        lines = [f"- {cell}: {change}" for cell, change in zip(rows.cell, changes, strict=True)]
         if lines:
             more = [f"- and {len(lines) - _LISTED} more"] if len(lines) > _LISTED else []
-            said.append("\n".join([f"{title}:", *lines[:_LISTED], *more]))
-    return said
+            lists.append("\n".join([f"{title}:", *lines[:_LISTED], *more]))
+    return lists

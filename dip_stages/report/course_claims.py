@@ -1,4 +1,4 @@
-"""Which of the course report's claims hold in a sweep: a verdict on each, from paired differences, by protocol."""
+"""A verdict on each of the course report's claims, from paired differences within a sweep, by protocol."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from dip_stages.report.paired_effects import Effect, cell_keys, effect_of_pairs, pairs_of
+from dip_stages.report.frame import cell_keys, done_of
+from dip_stages.report.paired_effects import Effect, effect_of_pairs, pairs_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -16,14 +17,14 @@ if TYPE_CHECKING:
 __all__ = ["CLAIMS", "Claim", "verdicts"]
 
 _FEWEST_PAIRS = 6
-"""Of fewer, no signed-rank test has p < 0.05."""
+"""With fewer pairs, no signed-rank test reaches p < 0.05."""
 
 _ALPHA = 0.05
 _LONGER = 1.1
-"""Times as long: what counts as notably longer."""
+"""Ratio of times from which on one is notably longer."""
 
 _UNDERFIT = 0.1
-"""dB from the best iteration: what counts as stopped in time."""
+"""Distance in dB to the best iteration within which a fit stopped in time."""
 
 _OF_STAGES = ("method", "protocol", "scheduler", "loss", "budget", "input", "stopping")
 
@@ -33,15 +34,15 @@ class Claim:
     """A claim of the course report that two kinds of cells differ.
 
     Attributes:
-        key: Its number here.
-        text: It, in words.
-        first: What the one that should be better is, a value an axis.
-        second: What the other is.
-        apart: Axes and settings that pairs need not share, as those that one of the two has not.
-        metrics: Columns in which it should be better, all of them.
-        lower: Whether the claim is that it is lower.
-        margin: The difference from which on it counts as higher, or as lower.
-        shown: How the interval is written; ``{}`` twice.
+        key: Its number in our tables.
+        text: The claim in words.
+        first: Fields of the cells that should be better, with their values.
+        second: Fields of the cells that they are compared with.
+        apart: Further axes and settings in which the two cells of a pair may differ.
+        metrics: Columns in which the first should be better, all of them.
+        lower: Whether better means lower.
+        margin: Difference that the first must exceed.
+        shown: Format of the interval, with two places.
     """
 
     key: str
@@ -56,7 +57,7 @@ class Claim:
 
 
 def _of_baseline(key: str, text: str, **others: Any) -> Claim:
-    """Return a claim about staged cells beside the baseline of the same network."""
+    """Return a claim that compares staged cells with the baseline of the same network."""
     staged, baseline = {"method": "staged", "loss": "mse"}, {"method": "baseline", "input": "fixed_noise"}
     return Claim(key, text, staged, baseline, apart=_OF_STAGES, **others)
 
@@ -66,10 +67,16 @@ def _staged(key: str, text: str, axis: str, first: object, second: object, **oth
     return Claim(key, text, {"method": "staged", axis: first}, {"method": "staged", axis: second}, **others)
 
 
+def _perceptual(text: str, features: str) -> Claim:
+    """Return a claim that compares staged cells with a perceptual loss, to targets, with those with MSE."""
+    perceptual = {"method": "staged", "loss": "perceptual", "features": features, "loss_reference": "target"}
+    return Claim("C2", text, perceptual, {"method": "staged", "loss": "mse"})
+
+
 CLAIMS = (
     _of_baseline("C1", "staged DIP beats the baseline"),
-    _staged("C2", "the perceptual loss helps (random weights)", "loss", "perceptual (random)", "mse"),
-    _staged("C2", "the perceptual loss helps (pretrained)", "loss", "perceptual (pretrained)", "mse"),
+    _perceptual("the perceptual loss helps (random weights)", "random"),
+    _perceptual("the perceptual loss helps (pretrained)", "pretrained"),
     _staged("C3", "scaled_linear beats linear", "scheduler", "scaled_linear", "linear"),
     _staged("C4", "a larger beta_max lowers both", "beta_max", 0.02, 0.01, lower=True),
     _staged("C5", "U-Net beats DnCNN", "arch", "unet", "dncnn", apart=("arch.width",)),
@@ -97,14 +104,14 @@ def verdicts(frame: pd.DataFrame) -> pd.DataFrame:
     """Return a verdict on each claim under each protocol, from the raw output at the last iteration.
 
     Args:
-        frame: From :func:`dip_stages.report.load`; what counts is cells that ran all their iterations.
+        frame: From :func:`dip_stages.report.load`; only cells that ran all their iterations count.
 
     Returns:
         A row a claim and protocol: ``claim``, ``verdict``, ``protocol``, ``sees clean``, ``text``, the mean paired
-        ``effect`` and its 95% ``interval`` (dB of PSNR; times as long; dB from the best iteration), ``p``, the effect
-        on ``SSIM`` and its interval, ``pairs`` and ``pictures``. The verdict is ``holds`` or ``fails`` where interval
-        and signed-rank test agree, in every metric for ``holds``, else ``undecided``, and in which metric if only in
-        one; ``untested`` without a pair. Fewer than 6 pairs, or one picture, decide nothing.
+        ``effect`` and its 95% ``interval`` (dB of PSNR; ratio of times; dB from the best iteration), ``p``, the effect
+        on ``SSIM`` and its interval, ``pairs`` and ``images``. The verdict is ``holds`` or ``fails`` where interval
+        and signed-rank test agree, ``holds`` only if they do in every metric. It is ``undecided`` otherwise, with the
+        metric if that is one of two, with fewer than 6 pairs and with one image; and ``untested`` without a pair.
     """
     frame = frame[frame.stopping == "none"]
     frame = frame.assign(log_seconds=np.log(frame.seconds_per_iteration))
@@ -120,13 +127,13 @@ def verdicts(frame: pd.DataFrame) -> pd.DataFrame:
 
 _COLUMNS = [
     "claim", "verdict", "protocol", "sees clean", "text", "effect", "interval", "p", "SSIM", "SSIM interval",
-    "pairs", "pictures",
+    "pairs", "images",
 ]  # fmt: skip
 
 
 def _of_claim(claim: Claim, cells: pd.DataFrame, metric: str) -> Effect | None:
-    """Return how far the difference is beyond the claim's margin."""
-    first, second = _are(cells, claim.first), _are(cells, claim.second)
+    """Return the paired difference less the claim's margin."""
+    first, second = _with(cells, claim.first), _with(cells, claim.second)
     apart = {*claim.first, *claim.second, *claim.apart}
     on = [key for key in cell_keys(cells) if key not in apart and not _of_one_side(cells, key, first, second)]
     paired = pairs_of(cells, first, second, on, metric)
@@ -134,14 +141,14 @@ def _of_claim(claim: Claim, cells: pd.DataFrame, metric: str) -> Effect | None:
 
 
 def _of_one_side(cells: pd.DataFrame, key: str, first: pd.Series, second: pd.Series) -> bool:
-    """Whether a setting is one that only one of the two kinds has at all."""
+    """Whether only one of the two kinds of cells has a setting."""
     return "." in key and not (cells.loc[first, key].notna().any() and cells.loc[second, key].notna().any())
 
 
-def _are(cells: pd.DataFrame, kind: Mapping[str, object]) -> pd.Series:
+def _with(cells: pd.DataFrame, fields: Mapping[str, object]) -> pd.Series:
     found = pd.Series(data=True, index=cells.index)
-    for axis, value in kind.items():
-        found &= cells[axis] == value
+    for field, value in fields.items():
+        found &= cells[field] == value
     return found
 
 
@@ -154,12 +161,13 @@ _STOPPED = Claim(
     margin=_UNDERFIT,
     shown="{:.2f} to {:.2f} dB from it",
 )
-"""That there is no stop to choose: of one kind of cells, each beside the best iteration of its own."""
+"""Each cell is compared with the best iteration of its own fit, not with another cell."""
 
 
 def _of_peaks(cells: pd.DataFrame) -> Effect | None:
-    """Return how far the gap between output and its best iteration is beyond what counts as stopped in time."""
-    budgeted = cells[_are(cells, _STOPPED.first) & cells.planned & (cells.status == "done")]
+    """Return the gap between the output and its best iteration, less the claim's margin."""
+    done = done_of(cells)
+    budgeted = done[_with(done, _STOPPED.first)]
     beyond = budgeted.output_peak_psnr - budgeted.output_psnr - _STOPPED.margin
     return effect_of_pairs(budgeted.assign(difference=beyond)[beyond.notna()])
 
@@ -173,7 +181,7 @@ def _row(claim: Claim, protocol: str, found: list[Effect | None]) -> dict[str, o
         "sees clean": protocol == "clean",
     }
     if first is None:
-        return {**row, **_NOTHING}
+        return {**row, **_UNTESTED}
     sides = [_side(effect) for effect in found if effect]
     wanted = -1 if claim.lower else 1
     in_ssim = found[1] if len(found) > 1 else None
@@ -186,38 +194,38 @@ def _row(claim: Claim, protocol: str, found: list[Effect | None]) -> dict[str, o
         "SSIM": in_ssim.mean if in_ssim else np.nan,
         "SSIM interval": f"{in_ssim.low:+.3f} to {in_ssim.high:+.3f}" if in_ssim else None,
         "pairs": first.pairs,
-        "pictures": first.pictures,
+        "images": first.images,
         "verdict": _verdict([side * wanted for side in sides], first),
     }
 
 
 def _side(effect: Effect) -> int:
-    """Return on which side of the margin the effect lies: 1 above, -1 below, 0 if that is not sure."""
-    sure = effect.p < _ALPHA
-    return int(sure and effect.low > 0) - int(sure and effect.high < 0)
+    """Return on which side of the margin the effect is: 1 above, -1 below, 0 if it is not significant."""
+    significant = effect.p < _ALPHA
+    return int(significant and effect.low > 0) - int(significant and effect.high < 0)
 
 
 def _verdict(sides: list[int], effect: Effect) -> str:
-    """Return the verdict of where each metric lies: 1 where the claim wants it, -1 on the other side, 0 unsure."""
-    if effect.pictures < 2:
-        return "undecided: one picture"
+    """Return the verdict from each metric's side: 1 as claimed, -1 the opposite, 0 not significant."""
+    if effect.images < 2:
+        return "undecided: one image"
     if effect.pairs < _FEWEST_PAIRS:
         return f"undecided: {effect.pairs} pairs"
     if -1 in sides:
         return "fails"
-    unsure = [name for name, side in zip(("PSNR", "SSIM"), sides, strict=False) if side == 0]
-    if not unsure:
+    undecided = [name for name, side in zip(("PSNR", "SSIM"), sides, strict=False) if side == 0]
+    if not undecided:
         return "holds"
-    return "undecided" if len(unsure) == len(sides) else f"undecided: in {unsure[0]}"
+    return "undecided" if len(undecided) == len(sides) else f"undecided: in {undecided[0]}"
 
 
-_NOTHING: dict[str, object] = {
+_UNTESTED: dict[str, object] = {
     "effect": np.nan,
     "interval": None,
     "p": np.nan,
     "SSIM": np.nan,
     "SSIM interval": None,
     "pairs": 0,
-    "pictures": 0,
+    "images": 0,
     "verdict": "untested",
 }

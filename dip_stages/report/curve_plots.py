@@ -10,6 +10,7 @@ import seaborn as sns
 
 from dip_stages.plotting import publish, style
 from dip_stages.report.frame import done_of
+from dip_stages.report.labels import labelled
 from dip_stages.store.records import CURVES
 
 if TYPE_CHECKING:
@@ -23,42 +24,27 @@ _MOST_CURVES = 16
 def plot_curves(root: Path, frame: pd.DataFrame, path: Path) -> bool:
     """Draw the output's PSNR against the iteration, a panel a network, protocol and noise level.
 
-    A line is the mean of the cells of its kind, of at most :data:`_MOST_CURVES`, the first planned; its band their
-    standard deviation.
+    A line is the mean of the first :data:`_MOST_CURVES` planned cells of its kind, a band their standard deviation.
 
     Args:
         root: The sweep's folder.
         frame: From :func:`dip_stages.report.load`.
-        path: Where the figure goes.
+        path: Where the plot goes; the same as SVG goes beside it.
 
     Returns:
         Whether there was anything to draw.
     """
-    kinds = done_of(frame).groupby(
-        ["arch", "protocol", "beta_max", "noise", "scheduler", "loss", "method"], dropna=False
-    )
-    first = kinds.head(_MOST_CURVES)
-    measured = first[[(root / folder / CURVES).exists() for folder in first.folder]]
-    curves = [_curve(root, cell, panel) for cell in measured.itertuples() for panel in _panels(frame, cell)]
+    curves = _curves(root, labelled(frame))
     if not curves:
         return False
     with style():
         grid = sns.relplot(
-            data=pd.concat(curves, ignore_index=True),
-            kind="line",
-            x="iteration",
-            y="output_psnr",
-            row="panel",
-            col="beta_max",
-            hue="cell",
-            errorbar="sd",
-            height=2.8,
-            aspect=1.5,
+            data=pd.concat(curves, ignore_index=True), kind="line", x="iteration", y="output_psnr", row="panel",
+            col="beta_max", hue="cell", errorbar="sd", height=2.8, aspect=1.5,
             facet_kws={"margin_titles": True, "sharey": False},
-        )
-        grid.set_axis_labels("iteration", "PSNR of the output (dB)").set_titles(
-            row_template="{row_name}", col_template="beta_max {col_name}"
-        )
+        )  # fmt: skip
+        grid.set_axis_labels("iteration", "PSNR of the output (dB)")
+        grid.set_titles(row_template="{row_name}", col_template="beta_max {col_name}")
         if grid.legend is not None:
             grid.legend.set_title("")
         publish(grid.figure, path)
@@ -66,8 +52,15 @@ def plot_curves(root: Path, frame: pd.DataFrame, path: Path) -> bool:
     return True
 
 
+def _curves(root: Path, frame: pd.DataFrame) -> list[pd.DataFrame]:
+    kinds = ["arch", "protocol", "beta_max", "noise", "scheduler", "loss", "method"]
+    first = done_of(frame).groupby(kinds, dropna=False).head(_MOST_CURVES)
+    measured = first[[(root / folder / CURVES).exists() for folder in first.folder]]
+    return [_curve(root, cell, panel) for cell in measured.itertuples() for panel in _panels(frame, cell)]
+
+
 def _panels(frame: pd.DataFrame, cell: Any) -> list[str]:
-    """Return the rows of panels that a cell belongs in: one without stages stands in every protocol's."""
+    """Return the rows of panels that a cell belongs to: one without stages is in every protocol's."""
     if cell.method == "staged":
         return [_panel_name(cell.arch, cell.protocol)]
     staged = frame[(frame.method == "staged") & (frame.arch == cell.arch)].protocol.unique()
@@ -81,7 +74,7 @@ def _panel_name(arch: str, protocol: str) -> str:
 def _curve(root: Path, cell: Any, panel: str) -> pd.DataFrame:
     if cell.method != "staged":
         name = f"{cell.method}, fed y" if cell.input == "observed" else cell.method
-    else:  # with one stage there is no schedule to tell apart by
+    else:  # with one stage there is no schedule
         name = f"{cell.scheduler}, {cell.loss}" if pd.notna(cell.scheduler) else f"{cell.protocol}, {cell.loss}"
     name += "" if cell.noise == "gaussian" else f", {cell.noise}"
     curve = pd.read_csv(root / cell.folder / CURVES, usecols=["iteration", "output_psnr"])

@@ -1,4 +1,4 @@
-"""What averaging independent fits of the same observation brought: the mean's figures beside its members'."""
+"""Ensembles: the quality of the mean of independent fits of one observation, beside that of its members."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from dip_stages.report.frame import axes_of, found_in
+from dip_stages.report.labels import labelled
+from dip_stages.report.rows import found_in
 
 if TYPE_CHECKING:
     import os
@@ -24,9 +25,9 @@ def load_ensembles(folder: str | os.PathLike[str]) -> pd.DataFrame:
         folder: A sweep's folder.
 
     Returns:
-        A row an ensemble that is done, empty if there is none. Columns: ``folder``, the axes, ``psnr`` and ``ssim`` of
-        the ensemble's result; ``member_psnr`` and ``member_ssim``, the means of its members' own; ``gain``, the
-        difference of the PSNRs in dB; and ``iterations``, of all members together.
+        A row an ensemble that is done, empty if there is none. Columns: ``folder``, the axes and their qualifiers;
+        ``psnr`` and ``ssim`` of the ensemble's result; ``member_psnr`` and ``member_ssim``, the means over its
+        members' results; ``gain``, the difference of the PSNRs in dB; and ``iterations``, of all members together.
     """
     return pd.DataFrame([row for found in found_in(folder) if found.record for row in ensemble_of(found.record)])
 
@@ -36,15 +37,15 @@ def ensemble_of(record: Record) -> Iterator[dict[str, Any]]:
     if record.metrics is None or len(record.members) < 2:
         return
     result = record.metrics["result"]
-    own = pd.DataFrame([member["metrics"]["result"] for member in record.members])
+    members = pd.DataFrame([member["metrics"]["result"] for member in record.members])
     yield {
         "folder": record.cell["folder"],
-        **axes_of(record.cell["axes"]),
+        **record.cell["axes"],
         "psnr": result["psnr"],
         "ssim": result["ssim"],
-        "member_psnr": own.psnr.mean(),
-        "member_ssim": own.ssim.mean(),
-        "gain": result["psnr"] - own.psnr.mean(),
+        "member_psnr": members.psnr.mean(),
+        "member_ssim": members.ssim.mean(),
+        "gain": result["psnr"] - members.psnr.mean(),
         "iterations": record.iterations["run"],
     }
 
@@ -60,7 +61,7 @@ def ensemble_table(ensembles: pd.DataFrame) -> pd.DataFrame:
         least gain.
     """
     keys = ["arch", "method", "protocol", "input", "stopping", "members"]
-    groups = ensembles.groupby(keys, dropna=False, sort=False)
+    groups = labelled(ensembles).groupby(keys, dropna=False, sort=False)
     return groups.agg(
         **{
             "PSNR of a member": ("member_psnr", "mean"),

@@ -12,25 +12,28 @@ import jinja2
 from PIL import Image
 
 from dip_stages.errors import RecordError
-from dip_stages.report.paired_effects import cell_keys
+from dip_stages.report.frame import cell_keys, counted, done_of
+from dip_stages.report.labels import labelled
 from dip_stages.report.tables import formatted, to_html
 from dip_stages.store.files import write_text
 from dip_stages.store.records import read_record
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     import pandas as pd
 
+    from dip_stages.report.sections import Section
+
 __all__ = ["write_page"]
 
 _MOST_SHOWN = 200
-"""Cells whose pictures are on the page: some 30 KB each."""
+"""Number of cells whose images are on the page, about 30 KB each."""
 
-_PICTURES = ("observed", "result", "output", "average", "clean", "curve")
+_IMAGES = ("observed", "result", "output", "average", "clean", "curve")
 _COLUMNS = {
-    "status": "state",
+    "status": "status",
     "output_psnr": "PSNR",
     "output_ssim": "SSIM",
     "average_psnr": "PSNR of average",
@@ -44,31 +47,31 @@ _COLUMNS = {
 
 
 def write_page(
-    root: Path, frame: pd.DataFrame, path: Path, *, tables: Mapping[str, pd.DataFrame], figures: Sequence[Path]
+    root: Path, frame: pd.DataFrame, path: Path, *, sections: Sequence[Section], plots: Sequence[Path]
 ) -> None:
-    """Write the page: verdicts, failed cells and holes, a table of cells to sort and filter, tables and figures.
+    """Write the page: failed cells and holes, the sections, a table of cells to sort and filter, and the plots.
 
-    A click on a cell shows its pictures, one over another with a slider between, its curve and its configuration; of
-    more than :data:`_MOST_SHOWN` cells, the first planned ones have these.
+    A click on a cell shows its images, one over another with a slider between, its curve and its configuration. Only
+    the first :data:`_MOST_SHOWN` cells that are done have these.
 
     Args:
         root: The sweep's folder.
         frame: From :func:`dip_stages.report.load`.
         path: Where the page goes.
-        tables: By title, in order; a title that begins with ``protocol clean`` is marked.
-        figures: PNG files; those that are there are shown.
+        sections: In the order of the page.
+        plots: PNG files; those that exist are shown.
     """
-    planned = frame[frame.planned]
-    done = planned[planned.status == "done"]
-    bad = planned[planned.status != "done"]
+    planned = labelled(frame[frame.planned])
+    done = done_of(planned)
+    bad = planned.drop(done.index)
     cells = {row.folder: _cell(root, str(row.folder)) for row in done.head(_MOST_SHOWN).itertuples()}
     bundle = resources.files("itables") / "html"
     environment = jinja2.Environment(autoescape=True, loader=jinja2.PackageLoader("dip_stages.report", "."))
     text = environment.get_template("page.html.j2").render(
         name=root.name,
-        counts=", ".join(f"{count} {state}" for state, count in planned.status.value_counts().items()),
+        counts=counted(planned.status),
         planned=len(planned),
-        pictures=", ".join(sorted(planned.picture.dropna().unique())),
+        images=", ".join(sorted(planned.image.dropna().unique())),
         sees_clean=bool(planned.sees_clean.any()),
         bad=[(row.folder, row.status, row.error if isinstance(row.error, str) else "") for row in bad.itertuples()],
         header=[title for title, _ in _columns(planned)],
@@ -76,8 +79,8 @@ def write_page(
         shown=set(cells),
         more=len(done) > _MOST_SHOWN,
         most=_MOST_SHOWN,
-        tables={title: to_html(table) for title, table in tables.items()},
-        figures=[(figure.stem, _uri(figure.read_bytes(), "png")) for figure in figures if figure.exists()],
+        sections=[(section, to_html(section.table)) for section in sections],
+        plots=[(plot.stem, _uri(plot.read_bytes(), "png")) for plot in plots if plot.exists()],
         cells=_json(cells),
         datatables=base64.b64encode((bundle / "dt_bundle.js").read_bytes()).decode(),
         css=(bundle / "dt_bundle.css").read_text(encoding="utf-8"),
@@ -86,14 +89,14 @@ def write_page(
 
 
 def _columns(planned: pd.DataFrame) -> list[tuple[str, str]]:
-    """Return title and column of what the table of cells shows: axes that differ, and figures that there are."""
+    """Return titles and columns of the table of cells: the axes that differ, then the metrics that have values."""
     axes = [axis for axis in cell_keys(planned) if planned[axis].nunique(dropna=False) > 1]
-    figures = {column: title for column, title in _COLUMNS.items() if planned[column].notna().any()}
-    return [*((axis, axis) for axis in axes), *((title, column) for column, title in figures.items())]
+    metrics = [(title, column) for column, title in _COLUMNS.items() if planned[column].notna().any()]
+    return [*((axis, axis) for axis in axes), *metrics]
 
 
 def _rows(planned: pd.DataFrame) -> list[tuple[str, list[tuple[str, str]]]]:
-    """Return the folder of each cell, and of each of its columns what is shown and what is sorted by."""
+    """Return the folder of each cell, and for each of its columns the text that is shown and the key to sort by."""
     columns = _columns(planned)
     values = planned[[column for _, column in columns]].rename(columns={column: title for title, column in columns})
     shown, sorted_by = formatted(values), values.apply(_order)
@@ -102,20 +105,20 @@ def _rows(planned: pd.DataFrame) -> list[tuple[str, list[tuple[str, str]]]]:
 
 
 def _order(column: pd.Series) -> pd.Series:
-    """Return what a column is sorted by: numbers as they are, holes before all of them."""
+    """Return the keys to sort a column by: numbers as they are, holes before all of them."""
     return column.map(str, na_action="ignore").fillna("-1e99" if column.dtype.kind in "iuf" else "")
 
 
 def _cell(root: Path, folder: str) -> dict[str, Any]:
-    """Return what the page holds of a cell: pictures as data, figures and configuration."""
-    pictures = {
-        name: _webp(root / folder / f"{name}.png") for name in _PICTURES if (root / folder / f"{name}.png").exists()
+    """Return a cell's part of the page's data: images and configuration."""
+    images = {
+        name: _webp(root / folder / f"{name}.png") for name in _IMAGES if (root / folder / f"{name}.png").exists()
     }
     try:
         record = read_record(root / folder)
     except (FileNotFoundError, RecordError):
-        return {"pictures": pictures, "config": {}, "sees_clean": False}
-    return {"pictures": pictures, "config": record.config, "sees_clean": record.sees_clean}
+        return {"images": images, "config": {}, "sees_clean": False}
+    return {"images": images, "config": record.config, "sees_clean": record.sees_clean}
 
 
 def _webp(path: Path) -> str:
@@ -130,5 +133,5 @@ def _uri(content: bytes, kind: str) -> str:
 
 
 def _json(values: object) -> str:
-    """Return JSON that may stand in a script element."""
+    """Return JSON that cannot end the script element that it is in."""
     return json.dumps(values, default=str).replace("<", "\\u003c")

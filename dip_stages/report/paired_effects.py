@@ -11,30 +11,31 @@ import pandas as pd
 from scipy.stats import wilcoxon
 
 from dip_stages.cells.identity import AXES
-from dip_stages.report.frame import groups_of, settings_in
+from dip_stages.report.frame import are_done, cell_keys, groups_of
+from dip_stages.report.labels import labelled
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pandas.api.typing import NAType
 
-__all__ = ["Effect", "cell_keys", "effect_of", "effect_of_pairs", "effects", "pairs_of"]
+__all__ = ["Effect", "effect_of", "effect_of_pairs", "effects", "pairs_of"]
 
 _DRAWS = 10_000
-_SHOWN = [axis for axis in AXES if axis not in ("method", "protocol", "picture", "seed", "noise_seed")]
+_SHOWN = [axis for axis in AXES if axis not in ("method", "protocol", "image", "seed", "noise_seed")]
 
 
 @dataclass(frozen=True)
 class Effect:
-    """A mean paired difference, and how sure it is.
+    """A mean paired difference with its uncertainty.
 
     Attributes:
         mean: Of the differences, in their unit.
         low: Lower end of the 95% interval.
         high: Upper end.
-        p: Of Wilcoxon's signed-rank test: that the differences lie symmetrically about 0.
-        pairs: Their number.
-        pictures: Of how many pictures they are.
+        p: Of Wilcoxon's signed-rank test, whose null hypothesis is that the differences are symmetric about 0.
+        pairs: Number of pairs.
+        images: Number of images that they are of.
     """
 
     mean: float
@@ -42,27 +43,26 @@ class Effect:
     high: float
     p: float
     pairs: int
-    pictures: int
+    images: int
 
 
 def pairs_of(frame: pd.DataFrame, first: pd.Series, second: pd.Series, on: Sequence[str], metric: str) -> pd.DataFrame:
-    """Pair cells that are done: each of the first kind with the one of the second that shares all of ``on`` with it.
+    """Pair cells that are done: each of the first kind with the one of the second that has the same values of ``on``.
 
     Args:
         frame: From :func:`dip_stages.report.load`.
         first: Which of its rows are of the first kind.
         second: Which are of the second.
-        on: Columns that pairs share; where both have no value, they share that.
+        on: Columns in which the two cells of a pair are equal; two missing values are equal.
         metric: The column that is compared.
 
     Returns:
-        A row a pair: what differs of ``on``, ``first`` and ``second``, the metric of each, and their ``difference``.
-        Where several of the second kind share what one of the first has, there is no telling which is meant, and no
-        pair.
+        A row a pair: the columns of ``on`` that differ between pairs; ``first`` and ``second``, the metric of each;
+        and their ``difference``. Where several cells of the second kind fit one of the first, there is no pair.
     """
-    done = frame.planned & (frame.status == "done") & frame[metric].notna()
-    # What is the same everywhere tells nothing apart, and takes its time.
-    keys = [key for key in on if key in ("picture", "seed") or frame[key].nunique(dropna=False) > 1]
+    done = are_done(frame) & frame[metric].notna()
+    # A column with one value separates no cells, and merging by it takes time.
+    keys = [key for key in on if key in ("image", "seed") or frame[key].nunique(dropna=False) > 1]
     others = frame.loc[done & second, [*keys, metric]].drop_duplicates(keys, keep=False)
     ours = frame.loc[done & first, [*keys, metric]]
     merged = ours.merge(others, on=keys, suffixes=("_first", "_second"))
@@ -71,23 +71,23 @@ def pairs_of(frame: pd.DataFrame, first: pd.Series, second: pd.Series, on: Seque
 
 
 def effect_of(
-    differences: Sequence[float], pictures: Sequence[str], seeds: Sequence[int | NAType] | None = None
+    differences: Sequence[float], images: Sequence[str], seeds: Sequence[int | NAType] | None = None
 ) -> Effect | None:
     """Return the mean of paired differences with its 95% interval; None if there are none.
 
-    The interval is a percentile bootstrap (Efron and Tibshirani, 1993) of 10,000 draws. It draws whole pictures, since
-    the pairs of one picture resemble each other; where all are of one picture, it draws seeds, and pairs where these
-    are one as well, and speaks of that picture alone.
+    The interval is a percentile bootstrap (Efron and Tibshirani, 1993) of 10,000 draws. It draws whole images, since
+    the pairs of one image resemble each other. Where all pairs are of one image, it draws seeds, and single pairs where
+    the seed is the same too; then it holds for that image alone.
 
     Args:
         differences: One a pair.
-        pictures: The picture of each.
-        seeds: The seed of each, NA of a method that has none; None where they do not matter.
+        images: The image of each.
+        seeds: The seed of each, NA of a method without one; None where they do not matter.
     """
     values = pd.Series(list(differences), dtype=float)
     if values.empty:
         return None
-    names = pd.Series(list(pictures))
+    names = pd.Series(list(images))
     numbers = pd.Series(list(seeds or []), dtype="Int64").fillna(-1)
     candidates = [np.asarray(each) for each in (names, numbers, range(len(values)))]
     units = next((units for units in candidates if len(np.unique(units)) > 1), candidates[-1])
@@ -102,7 +102,7 @@ def effect_of(
 
 def effect_of_pairs(paired: pd.DataFrame) -> Effect | None:
     """Return the effect of :func:`pairs_of`'s pairs; None if there are none."""
-    return effect_of(paired.difference.tolist(), paired.picture.tolist(), paired.seed.tolist())
+    return effect_of(paired.difference.tolist(), paired.image.tolist(), paired.seed.tolist())
 
 
 def effects(frame: pd.DataFrame) -> pd.DataFrame:
@@ -114,13 +114,13 @@ def effects(frame: pd.DataFrame) -> pd.DataFrame:
     Returns:
         A row a protocol, axis and step from a value to the next, in their planned order: ``protocol``, ``axis``,
         ``from``, ``to``; the mean paired ``PSNR vs from`` in dB, its 95% interval, ``low`` to ``high``, and that as
-        text, ``interval``; ``p``, ``pairs``, ``pictures``; and the mean ``SSIM vs from``. An axis with one value has no
-        row, nor has a step without a pair.
+        text, ``interval``; ``p``, ``pairs``, ``images``; and the mean ``SSIM vs from``. There is no row for an axis
+        with one value, nor for a step without a pair.
     """
     rows = []
-    groups = groups_of(frame)
+    groups, shown = groups_of(frame), labelled(frame)
     for protocol in groups.unique():
-        cells = frame[groups == protocol]
+        cells = shown[groups == protocol]
         for axis in _SHOWN:
             others = [column for column in cell_keys(cells) if column != axis]
             for before, after in pairwise(cells[axis].dropna().unique()):
@@ -142,10 +142,5 @@ def _columns(effect: Effect) -> dict[str, object]:
         "interval": f"{effect.low:+.2f} to {effect.high:+.2f}",
         "p": effect.p,
         "pairs": effect.pairs,
-        "pictures": effect.pictures,
+        "images": effect.images,
     }
-
-
-def cell_keys(frame: pd.DataFrame) -> list[str]:
-    """Return all that tells a cell from another: the axes, and further settings that differ."""
-    return [*AXES, *settings_in(frame)]

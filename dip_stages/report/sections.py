@@ -1,4 +1,4 @@
-"""What a report consists of: its tables, each with a title and what there is to say of it."""
+"""The sections of a report: its tables, each with a title and notes."""
 
 from __future__ import annotations
 
@@ -17,12 +17,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Section", "sections"]
 
-_TITLES = {
-    "clean": "protocol clean – SEES THE CLEAN PICTURE: the report's own procedure, a reproduction and no denoiser",
-    "renoised": "protocol renoised – blind: stage targets are the observed picture plus extra noise",
-    "observed": "protocol observed – blind: every stage is fitted to the observed picture",
-    "recorrupted": "protocol recorrupted – blind: the input gets noise and the target loses it, anew each time",
-    "none": "without stages",
+_PROTOCOLS = {
+    "clean": "SEES THE CLEAN IMAGE: the course report's own procedure, a reproduction and no denoiser",
+    "renoised": "blind: stage targets are the observed image plus extra noise",
+    "observed": "blind: every stage is fitted to the observed image",
+    "recorrupted": "blind: noise is added to the input and subtracted from the target, drawn at each iteration",
 }
 
 
@@ -31,83 +30,97 @@ class Section:
     """A table of a report.
 
     Attributes:
-        title: Of the section.
-        file: The table's files, less their endings.
+        name: Short, for links to it.
+        file: The table's files, without their endings.
         table: As it is shown.
-        notes: What there is to say of it; may be empty.
+        about: What the name does not explain; may be empty.
+        notes: Below the table; may be empty.
+        sees_clean: Whether its cells were guided by the clean image.
     """
 
-    title: str
+    name: str
     file: str
     table: pd.DataFrame
+    about: str = ""
     notes: str = ""
+    sees_clean: bool = False
+
+    @property
+    def title(self) -> str:
+        """The name and what it is about."""
+        return f"{self.name} – {self.about}" if self.about else self.name
 
     def __str__(self) -> str:
         text = f"## {self.title}\n\n{to_markdown(self.table)}\n"
         return f"{text}\n{self.notes}" if self.notes else text
 
 
-def sections(frame: pd.DataFrame, axes: pd.DataFrame, readings: pd.DataFrame, ensembles: pd.DataFrame) -> list[Section]:
-    """Return the sections of a sweep's report, those that it has something for.
+def sections(
+    frame: pd.DataFrame, steps: pd.DataFrame, monitors: pd.DataFrame, ensembles: pd.DataFrame
+) -> list[Section]:
+    """Return the sections of a sweep's report that have something to show.
 
     Args:
         frame: From :func:`dip_stages.report.load`.
-        axes: From :func:`dip_stages.report.effects`.
-        readings: From :func:`dip_stages.report.load_readings`; may be empty.
+        steps: From :func:`dip_stages.report.effects`.
+        monitors: From :func:`dip_stages.report.load_readings`; may be empty.
         ensembles: From :func:`dip_stages.report.ensembles.load_ensembles`; may be empty.
     """
-    return [*_comparisons(frame), *_stopping(readings), *_ensembles(ensembles), *_effects(axes), *_verdicts(frame)]
+    return [*_comparisons(frame), *_stopping(monitors), *_ensembles(ensembles), *_effects(steps), *_verdicts(frame)]
 
 
 def _comparisons(frame: pd.DataFrame) -> Iterator[Section]:
     for protocol in protocols(frame):
         table = comparison(frame, protocol)
         if not table.empty:
-            yield Section(_TITLES.get(protocol, protocol), f"table_{protocol}", table)
+            name = "without stages" if protocol == "none" else f"protocol {protocol}"
+            about = _PROTOCOLS.get(protocol, "")
+            yield Section(name, f"table_{protocol}", table, about, sees_clean=protocol == "clean")
 
 
-def _stopping(readings: pd.DataFrame) -> Iterator[Section]:
-    """Yield what readers chose, where there were oracles among them."""
-    if "average_gap" in readings:
-        table = stopping_table(readings)
-        marked = table.assign(reader=table.reader + table["needs clean"].map({True: " *", False: ""}))
+def _stopping(monitors: pd.DataFrame) -> Iterator[Section]:
+    """Yield what monitors chose, where there were oracles among them."""
+    if "average_gap" in monitors:
+        table = stopping_table(monitors)
+        marked = table.assign(monitor=table.monitor + table["needs clean"].map({True: " *", False: ""}))
         shown = marked.drop(columns="needs clean")
-        yield Section("Where each rule would have stopped", "stopping", shown, _STOPPING_NOTES)
+        yield Section("Where each rule would have stopped", "stopping", shown, notes=_STOPPING_NOTES)
 
 
 _STOPPING_NOTES = """\
-Rules that read along the same fits, and the iteration that each would have chosen. gap: PSNR of the average at the best
-iteration of the same fit, found with the clean picture, less that at the iteration chosen, in dB; mean and worst over
-pictures, noise levels and seeds. PSNR and SSIM are the average's there; vs baseline: the difference to the plain
-baseline under the rule of the same name (auto is each method's own), on the same observation with the same seed. spent:
-iterations after which the rule knew.
-Rules marked * look at the clean picture: nobody who denoises has it.
+Monitors of the same fits, and the iteration that each would have chosen. gap: PSNR of the average at the best
+iteration of the same fit, found with the clean image, less that at the chosen iteration, in dB; mean and worst over
+images, noise levels and seeds. PSNR and SSIM are those of the average at the chosen iteration. vs baseline: the
+difference to the plain baseline under the rule of the same name (auto is each method's own), on the same observation
+with the same seed. spent: iterations until the rule had chosen.
+Rules marked * see the clean image: nobody who denoises has it.
 """
 
 
 def _ensembles(ensembles: pd.DataFrame) -> Iterator[Section]:
     if not ensembles.empty:
-        yield Section("Ensembles", "ensemble_gains", ensemble_table(ensembles), _ENSEMBLE_NOTES)
+        yield Section("Ensembles", "ensemble_gains", ensemble_table(ensembles), notes=_ENSEMBLE_NOTES)
 
 
 _ENSEMBLE_NOTES = """\
-The mean of independent fits of the same observation, beside the mean of its members' own figures; gain in dB.
+The mean of independent fits of the same observation, beside the mean quality of its members; gain in dB.
 """
 
 
-def _effects(axes: pd.DataFrame) -> Iterator[Section]:
-    if not axes.empty:
-        yield Section("What each axis does", "effects", axes.drop(columns=["low", "high"]), _EFFECTS_NOTES)
+def _effects(steps: pd.DataFrame) -> Iterator[Section]:
+    if not steps.empty:
+        shown = steps.drop(columns=["low", "high"])
+        yield Section("What each axis does", "effects", shown, notes=_EFFECTS_NOTES)
 
 
 _EFFECTS_NOTES = """\
 Mean difference of the raw output's PSNR (dB) and SSIM after the last iteration, over pairs of cells that differ in that
-axis alone; a 95% bootstrap interval over pictures, and p of Wilcoxon's signed-rank test.
+axis alone; a 95% bootstrap interval over images, and p of Wilcoxon's signed-rank test.
 """
 
 
 def _verdicts(frame: pd.DataFrame) -> Iterator[Section]:
-    """Yield verdicts on what is tested of the course report's claims, and name what is not."""
+    """Yield the verdicts on those of the course report's claims that are tested, and the names of the others."""
     table = verdicts(frame)
     if table.empty or (table.verdict == "untested").all():
         return
@@ -115,11 +128,12 @@ def _verdicts(frame: pd.DataFrame) -> Iterator[Section]:
     every = dict.fromkeys(zip(table.claim, table.text, strict=True))
     rest = ", ".join(f"{claim} ({text})" for claim, text in every if text not in set(tested.text))
     untested = f"Untested here: {rest}.\n" if rest else ""
-    yield Section("The course report's claims", "claims", tested, untested + _VERDICTS_NOTES)
+    yield Section("The course report's claims", "claims", tested, notes=untested + _VERDICTS_NOTES)
 
 
 _VERDICTS_NOTES = """\
-Of cells that ran all their iterations. effect: mean paired difference in PSNR, or times as long an iteration (C6), or
-dB from the best iteration (C7), with a 95% bootstrap interval over pictures and p of Wilcoxon's signed-rank test. Fewer
-than 6 pairs, or one picture, decide nothing. What sees the clean picture is a reproduction and no denoiser.
+Only of cells that ran all their iterations. effect: mean paired difference in PSNR, or ratio of the times of an
+iteration (C6), or dB from the best iteration (C7), with a 95% bootstrap interval over images and p of Wilcoxon's
+signed-rank test. Fewer than 6 pairs, or one image, decide nothing. What sees the clean image is a reproduction and no
+denoiser.
 """

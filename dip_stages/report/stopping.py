@@ -1,4 +1,4 @@
-"""What the rules that read along would have chosen: one row a cell and rule, and the table of how far off they were."""
+"""Monitors: which iteration each would have kept, a row a cell and monitor, and the table of their gaps to the peak."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from dip_stages.cells.identity import AXES
-from dip_stages.report.frame import axes_of, differs, found_in, settings_in, to_frame
+from dip_stages.report.frame import differs, settings_in, to_frame
+from dip_stages.report.labels import with_loss_labels
+from dip_stages.report.rows import found_in
 
 if TYPE_CHECKING:
     import os
@@ -15,90 +17,92 @@ if TYPE_CHECKING:
 
     from dip_stages.store.records import Record
 
-__all__ = ["kinds", "load_readings", "readings_of", "stopping_table", "to_readings"]
+__all__ = ["kinds", "load_readings", "monitors_of", "stopping_table", "to_monitors"]
 
 ORACLES = {"output": "oracle_of_output", "average": "oracle"}
-"""The readers that find the peaks, as ``conf/readers/all.yaml`` names them."""
+"""The monitors that find the peaks, as ``conf/monitors/all.yaml`` names them."""
 
 
 def load_readings(folder: str | os.PathLike[str]) -> pd.DataFrame:
-    """Load what the readers of a sweep's cells chose.
+    """Load what the monitors of a sweep's cells chose.
 
     Args:
         folder: A sweep's folder.
 
     Returns:
-        A row a cell that is done and a reader of it, empty if no cell was read. Columns: ``folder``, the axes,
-        ``reader``, ``rule``, ``needs_clean``, ``sigma``, ``sigma_source``, ``fit_sigma`` (where a recorrupted fit
-        had its own from), ``decided``, ``iteration`` (chosen),
-        ``spent``, ``output_psnr``, ``output_ssim``, ``average_psnr``, ``average_ssim`` at that iteration; and, where
-        oracles read along, ``output_gap``, ``average_gap`` to the best iteration of the same fit in dB, and
-        ``peak_iteration`` of the average; and any further setting that differs between these cells, by its key.
+        A row a cell that is done and a monitor of it, empty if no cell has monitors. Columns: ``folder``, the axes
+        with ``kind``, ``features`` and ``loss_reference``; ``monitor``, ``rule``, ``needs_clean``; ``sigma`` and
+        ``sigma_source``, the monitor's noise level and its source; ``fit_sigma``, the source of a recorrupted fit's own
+        noise level; ``decided``; ``iteration``, the chosen one; ``spent``, iterations until the choice was made;
+        ``output_psnr``, ``output_ssim``, ``average_psnr``, ``average_ssim`` at the chosen iteration. Where oracles
+        were among the monitors, also ``output_gap`` and ``average_gap`` to the best iteration of the same fit in dB,
+        and ``peak_iteration`` of the average. Then any further setting that differs between these cells, by its key.
     """
     cells: list[dict[str, Any]] = []
     rows: list[dict[str, Any]] = []
     for found in found_in(folder):
         cells.append(found.row)
-        rows += readings_of(found.record) if found.record else ()
-    return to_readings(rows, to_frame(cells))
+        rows += monitors_of(found.record) if found.record else ()
+    return to_monitors(rows, to_frame(cells))
 
 
-def to_readings(rows: Iterable[dict[str, Any]], cells: pd.DataFrame) -> pd.DataFrame:
+def to_monitors(rows: Iterable[dict[str, Any]], cells: pd.DataFrame) -> pd.DataFrame:
     """Return the frame of :func:`load_readings`, from its rows and the frame of the cells."""
-    readings = pd.DataFrame(rows)
-    if readings.empty:
-        return readings
-    read = cells[cells.folder.isin(readings.folder)]
-    settings = [setting for setting in settings_in(cells) if read[setting].nunique(dropna=False) > 1]
-    return readings.merge(read[["folder", *settings]], how="left", on="folder")
+    monitors = pd.DataFrame(rows)
+    if monitors.empty:
+        return monitors
+    monitored = cells[cells.folder.isin(monitors.folder)]
+    settings = [setting for setting in settings_in(cells) if monitored[setting].nunique(dropna=False) > 1]
+    return monitors.merge(monitored[["folder", *settings]], how="left", on="folder")
 
 
-def readings_of(record: Record) -> Iterator[dict[str, Any]]:
-    """Yield the row of each reader of a cell, but for the settings that differ."""
-    readers = (record.stopping or {}).get("readers", {})
-    for label, read in readers.items():
+def monitors_of(record: Record) -> Iterator[dict[str, Any]]:
+    """Yield the row of each monitor of a cell, without the settings that differ."""
+    monitors: dict[str, Any] = {**record.stopping["monitors"]} if record.stopping else {}
+    axes = {axis: value for axis, value in record.cell["axes"].items() if axis != "sigma_source"}  # of the cell's rule
+    for name, choice in monitors.items():
         yield {
             "folder": record.cell["folder"],
-            **axes_of(record.cell["axes"]),
-            "reader": label,
-            **{key: read[key] for key in ("rule", "needs_clean", "decided", "iteration", "spent")},
-            "sigma": (read["sigma"] or {}).get("value"),
-            "sigma_source": (read["sigma"] or {}).get("source"),
-            "fit_sigma": (record.observation.get("recorruption") or {}).get("source"),
-            **{f"{of}_{metric}": read[of][metric] for of in ORACLES for metric in ("psnr", "ssim")},
-            **_gaps(record, read),
+            **axes,
+            "monitor": name,
+            **{key: choice[key] for key in ("rule", "needs_clean", "decided", "iteration", "spent")},
+            "sigma": (choice["sigma"] or {}).get("value"),
+            "sigma_source": (choice["sigma"] or {}).get("source"),
+            "fit_sigma": record.observation["recorruption"]["source"] if "recorruption" in record.observation else None,
+            **{f"{image}_{metric}": choice[image][metric] for image in ORACLES for metric in ("psnr", "ssim")},
+            **_gaps(monitors, choice),
         }
 
 
-def _gaps(record: Record, read: dict[str, Any]) -> dict[str, Any]:
-    readers = record.stopping["readers"] if record.stopping else {}
-    found: dict[str, Any] = {}
-    for of, oracle in ORACLES.items():
-        if oracle in readers:
-            found[f"{of}_gap"] = readers[oracle][of]["psnr"] - read[of]["psnr"]
-    if ORACLES["average"] in readers:
-        found["peak_iteration"] = readers[ORACLES["average"]]["iteration"]
-    return found
+def _gaps(monitors: dict[str, Any], choice: dict[str, Any]) -> dict[str, Any]:
+    gaps: dict[str, Any] = {}
+    for image, oracle in ORACLES.items():
+        if oracle in monitors:
+            gaps[f"{image}_gap"] = monitors[oracle][image]["psnr"] - choice[image]["psnr"]
+    if ORACLES["average"] in monitors:
+        gaps["peak_iteration"] = monitors[ORACLES["average"]]["iteration"]
+    return gaps
 
 
-def stopping_table(readings: pd.DataFrame, by: Sequence[str] = ()) -> pd.DataFrame:
-    """Return how far from the peak each rule stopped, by method: means over pictures, noise levels and seeds.
+def stopping_table(monitors: pd.DataFrame, by: Sequence[str] = ()) -> pd.DataFrame:
+    """Return how far from the peak each rule stopped, by method: means over images, noise levels and seeds.
 
     Args:
-        readings: From :func:`load_readings`, with oracles.
-        by: Further axes to tell apart, such as ``beta_max``.
+        monitors: From :func:`load_readings`, with oracles.
+        by: Further axes that separate rows, such as ``beta_max``.
 
     Returns:
-        A row a method and reader, the readers of a method by their mean gap. PSNR and SSIM are the average's at the
-        iteration chosen; ``spent`` is the mean number of iterations after which the rule knew, beside that of the
-        peak; ``decided`` how many of the cells it came to a decision in. Where plain baselines that see all pixels are
-        among the cells, ``PSNR vs baseline`` is the mean difference to theirs under the reader of the same name, paired
-        by observation, seeds, network and what other settings both have, and ``better`` in how many of the pairs it is
-        positive. There is no pair where one knew sigma and the other estimated it.
+        A row a method and monitor, the monitors of a method by their mean gap. PSNR and SSIM are the average's at the
+        chosen iteration; ``spent`` is the mean number of iterations until the choice was made, ``at the peak`` the mean
+        iteration of the peak; ``decided`` the number of cells in which the rule chose by itself. Where plain baselines
+        that see all pixels are among the cells, ``PSNR vs baseline`` is the mean difference to theirs under the monitor
+        of the same name, paired by observation, seeds, network and the other settings that both have, and ``better``
+        the number of pairs in which it is positive. Two cells are no pair if one knew sigma and the other estimated it.
     """
-    keys = _kinds(readings, by)
-    readings = _against_baseline(readings)
-    groups = readings.groupby([*keys, "reader"], dropna=False, sort=False)
+    monitors = with_loss_labels(monitors)
+    keys = _kinds(monitors, by)
+    monitors = _against_baseline(monitors)
+    groups = monitors.groupby([*keys, "monitor"], dropna=False, sort=False)
     table = groups.agg(
         **{
             "gap mean": ("average_gap", "mean"),
@@ -122,41 +126,43 @@ def stopping_table(readings: pd.DataFrame, by: Sequence[str] = ()) -> pd.DataFra
     return table.sort_values([*keys, "gap mean"], kind="stable", ignore_index=True)
 
 
-def kinds(readings: pd.DataFrame, *, but: Sequence[str] = ()) -> pd.Series:
-    """Return a name for the kind of cell of each reading: its method, and what tells its kind from the method's others.
+def kinds(monitors: pd.DataFrame, *, but: Sequence[str] = ()) -> pd.Series:
+    """Return a name for the kind of cell of each row: its method, and the axes and settings that differ in a method.
 
     Args:
-        readings: From :func:`load_readings`.
+        monitors: From :func:`load_readings`.
         but: Axes and settings that are left out.
     """
-    named = readings[[key for key in _kinds(readings) if key not in but]].astype(object)
+    monitors = with_loss_labels(monitors)
+    named = monitors[[key for key in _kinds(monitors) if key not in but]].astype(object)
     return named.apply(
-        lambda row: ", ".join(_said(key, value) for key, value in row.items() if pd.notna(value)), axis="columns"
+        lambda row: ", ".join(_named(key, value) for key, value in row.items() if pd.notna(value)), axis="columns"
     )
 
 
-def _said(key: str, value: object) -> str:
-    """Return an axis's value, of another setting ``name=value``."""
-    said = f"{value:g}" if isinstance(value, float) else str(value)
-    return f"{key.rpartition('.')[2]}={said}" if "." in key else said
+def _named(key: str, value: object) -> str:
+    """Return the value of an axis, or ``name=value`` of another setting."""
+    text = f"{value:g}" if isinstance(value, float) else str(value)
+    return f"{key.rpartition('.')[2]}={text}" if "." in key else text
 
 
-def _kinds(readings: pd.DataFrame, by: Sequence[str] = ()) -> list[str]:
-    axes = [axis for axis in AXES if axis not in ("method", *by, *_REPEATS) and differs(readings, axis)]
-    return ["method", *by, *axes, *settings_in(readings)]
+def _kinds(monitors: pd.DataFrame, by: Sequence[str] = ()) -> list[str]:
+    """Return the columns that separate kinds of cells."""
+    axes = [axis for axis in AXES if axis not in ("method", *by, *_REPEATS) and differs(monitors, axis)]
+    return ["method", *by, *axes, *settings_in(monitors)]
 
 
-def _against_baseline(readings: pd.DataFrame) -> pd.DataFrame:
-    """Return the readings with the PSNR's difference to the plain baseline's of the same observation, seed and rule."""
-    is_plain = (readings.method == "baseline") & (readings.input == "fixed_noise")
-    if _HELD_OUT in readings:
-        is_plain &= readings[_HELD_OUT] == 0
-    plain = readings[is_plain]
-    shared = [setting for setting in settings_in(readings) if plain[setting].notna().any() and setting != _HELD_OUT]
-    pairing = [*_PAIRED, *shared, "reader"]
+def _against_baseline(monitors: pd.DataFrame) -> pd.DataFrame:
+    """Return the monitors with ``against``: PSNR less the plain baseline's of the same observation, seed and rule."""
+    is_plain = (monitors.method == "baseline") & (monitors.input == "fixed_noise")
+    if _HELD_OUT in monitors:
+        is_plain &= monitors[_HELD_OUT] == 0
+    plain = monitors[is_plain]
+    shared = [setting for setting in settings_in(monitors) if plain[setting].notna().any() and setting != _HELD_OUT]
+    pairing = [*_PAIRED, *shared, "monitor"]
     plain = plain.drop_duplicates(pairing, keep=False)[[*pairing, "average_psnr", "sigma_source"]]
     names = {"average_psnr": "of_baseline", "sigma_source": "baseline_sigma"}
-    merged = readings.merge(plain.rename(columns=names), how="left", on=pairing).set_index(readings.index)
+    merged = monitors.merge(plain.rename(columns=names), how="left", on=pairing).set_index(monitors.index)
     sources = merged.fit_sigma.fillna(merged.sigma_source), merged.baseline_sigma
     unlike = sources[0].notna() & sources[1].notna() & (sources[0] != sources[1])
     return merged.assign(against=(merged.average_psnr - merged.of_baseline).mask(is_plain | unlike))
@@ -168,5 +174,5 @@ def _better(differences: pd.Series) -> str | None:
 
 
 _HELD_OUT = "trainer.held_out"
-_REPEATS = ("picture", "beta_max", "seed", "noise_seed", "arch", "average", "stopping")
-_PAIRED = ("picture", "beta_max", "noise", "seed", "noise_seed", "arch", "average")
+_REPEATS = ("image", "beta_max", "seed", "noise_seed", "arch", "average", "stopping")
+_PAIRED = ("image", "beta_max", "noise", "seed", "noise_seed", "arch", "average")

@@ -1,4 +1,4 @@
-"""Tables: the reported figures beside ours, a table a protocol."""
+"""Tables: the course report's numbers beside ours, a table a protocol, and tables as text."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from dip_stages.cells.identity import AXES
-from dip_stages.report.frame import FIGURES, differs
+from dip_stages.report.frame import counted, differs, done_of, settings_in
+from dip_stages.report.labels import labelled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -38,7 +39,7 @@ def protocols(frame: pd.DataFrame) -> list[str]:
 
 
 def comparison(frame: pd.DataFrame, protocol: str) -> pd.DataFrame:
-    """Return one protocol's table, the baselines first: what was reported, ours, and the difference.
+    """Return one protocol's table, the baselines first: the reported numbers, ours, and the difference.
 
     Args:
         frame: From :func:`dip_stages.report.load`; cells that were not planned are left out.
@@ -46,27 +47,26 @@ def comparison(frame: pd.DataFrame, protocol: str) -> pd.DataFrame:
 
     Returns:
         A row a combination of axes; numbers are means over the seeds that are done, with their standard deviation
-        where there are several. A combination without any is a hole: NaN, and ``cells`` says why. The difference is
-        given only where the picture is the report's own, and nothing that was reported stands beside another noise.
+        where there are several. A combination without any is a hole: NaN, and ``cells`` shows why. The difference is
+        given only on the course report's image, and reported numbers stand only beside the noise that they are of.
     """
-    cells = frame[frame.planned & (frame.protocol.isna() | (frame.protocol == protocol))]
-    cells = cells.assign(
-        method_order=(cells.method != "baseline").astype(int),
-        reports_noise=cells.noise == "gaussian",
-    ).sort_values("method_order", kind="stable")
+    fields = frame[frame.planned & (frame.protocol.isna() | (frame.protocol == protocol))]
+    cells = labelled(fields).assign(reported_loss=fields.loss, reports_noise=fields.noise == "gaussian")
+    cells = cells.iloc[(fields.method != "baseline").to_numpy().argsort(kind="stable")]
     keys = _keys(cells)
     groups = cells.groupby(keys, dropna=False, sort=False)
     numbers = groups[list(_OUR_COLUMNS)].mean().rename(columns=_OUR_COLUMNS)
     if cells.duplicated(keys).any():
         numbers.insert(1, "± std", groups.output_psnr.std())
-    numbers["cells"] = groups.status.agg(_states)
-    numbers["reports_picture"] = groups.reports_picture.all()
+    numbers["cells"] = groups.status.agg(counted)
+    numbers["course_image"] = groups.course_image.all()
     numbers["reports_noise"] = groups.reports_noise.all()
+    numbers["reported_loss"] = groups.reported_loss.first()
     return _beside_reported(numbers.reset_index())
 
 
 def grid(frame: pd.DataFrame, protocol: str) -> pd.DataFrame:
-    """Return one protocol's cells with their repetitions as mean ± standard deviation: over seeds and pictures.
+    """Return one protocol's cells with mean ± standard deviation over seeds and images.
 
     Args:
         frame: From :func:`dip_stages.report.load`; cells that were not planned or are not done are left out.
@@ -74,11 +74,12 @@ def grid(frame: pd.DataFrame, protocol: str) -> pd.DataFrame:
 
     Returns:
         A row a combination of the other axes: ``PSNR`` and ``SSIM`` of the raw output after the last iteration and
-        ``PSNR of average``, as text; ``pictures``, ``cells``, and ``best``: whether its mean PSNR is the highest at its
+        ``PSNR of average``, as text; ``images``, ``cells``, and ``best``: whether its mean PSNR is the highest at its
         noise.
     """
-    cells = frame[frame.planned & (frame.status == "done") & (frame.protocol.isna() | (frame.protocol == protocol))]
-    keys = [key for key in _keys(cells) if key != "picture"]
+    done = done_of(frame)
+    cells = labelled(done[done.protocol.isna() | (done.protocol == protocol)])
+    keys = [key for key in _keys(cells) if key != "image"]
     groups = cells.groupby(keys, dropna=False, sort=False)
     table = pd.DataFrame(
         {
@@ -87,7 +88,7 @@ def grid(frame: pd.DataFrame, protocol: str) -> pd.DataFrame:
                 ("PSNR", "output_psnr", 2), ("SSIM", "output_ssim", 3), ("PSNR of average", "average_psnr", 2),
             )
         }
-        | {"pictures": groups.picture.nunique().to_numpy(), "cells": groups.size().to_numpy()}
+        | {"images": groups.image.nunique().to_numpy(), "cells": groups.size().to_numpy()}
     )  # fmt: skip
     table = pd.concat([groups.size().reset_index()[keys], table], axis="columns")
     means = pd.Series(groups.output_psnr.mean().to_numpy())
@@ -101,7 +102,7 @@ def _spread(values: pd.Series, digits: int) -> str:
 
 
 def formatted(table: pd.DataFrame) -> pd.DataFrame:
-    """Return a table as text: PSNR to 0.01 dB, SSIM to 0.001, holes as a dash."""
+    """Return a table with texts for numbers: PSNR to 0.01 dB, SSIM to 0.001, a dash for a hole."""
     shown = table.copy()
     for column in shown.columns[shown.dtypes == "float64"]:
         form = _form(str(column))
@@ -111,20 +112,20 @@ def formatted(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def to_markdown(table: pd.DataFrame) -> str:
-    """Return a table as Markdown; rows that are ``best`` have their PSNR in bold, without a column that says so."""
+    """Return a table as Markdown; the PSNR is bold in rows that are ``best``, and that column is left out."""
     shown = _marked(formatted(table), "**{}**".format)
     return str(shown.to_markdown(index=False, disable_numparse=True))
 
 
 def to_latex(table: pd.DataFrame) -> str:
-    r"""Return a table as LaTeX for the package ``booktabs``, likewise; what LaTeX reads as its own is escaped."""
+    r"""Return a table as LaTeX for the package ``booktabs``, in the same way; LaTeX's own characters are escaped."""
     escaped = formatted(table).map(_escaped).rename(columns=lambda name: _escaped(str(name)))
     shown = _marked(escaped, r"\textbf{{{}}}".format)
     return str(shown.to_latex(index=False, escape=False))
 
 
 def to_html(table: pd.DataFrame) -> str:
-    """Return a table as HTML, likewise."""
+    """Return a table as HTML, in the same way."""
     shown = _marked(formatted(table).map(html.escape), "<strong>{}</strong>".format)
     return str(shown.rename(columns=html.escape).to_html(index=False, escape=False, border=0))
 
@@ -158,36 +159,22 @@ def _form(column: str) -> str:
 
 
 def _keys(cells: pd.DataFrame) -> list[str]:
-    extra = [str(column) for column in cells if column not in (*AXES, *FIGURES, *_NOT_AXES)]
     axes = [axis for axis in AXES if axis not in (*_ALWAYS, *_REPEATS, "protocol") and differs(cells, axis)]
-    return [*_ALWAYS, *axes, *extra]
-
-
-_NOT_AXES = (
-    "id", "folder", "planned", "status", "sees_clean", "reports_picture", "iterations", "seconds",
-    "seconds_per_iteration", "error",
-    "method_order", "reports_noise",
-)  # fmt: skip
-
-
-def _states(states: pd.Series) -> str:
-    counts = states.value_counts()
-    return ", ".join(f"{count} {state}" for state, count in counts.items())
+    return [*_ALWAYS, *axes, *settings_in(cells)]
 
 
 def _beside_reported(table: pd.DataFrame) -> pd.DataFrame:
-    known = reported().rename(columns={"psnr": "PSNR reported", "ssim": "SSIM reported", "row": "#"})
-    on = ["arch", "method", "beta_max", "scheduler", "kind"]
-    table = table.assign(kind=table.loss.map(lambda loss: str(loss).split(" ")[0]))
-    known = known.rename(columns={"loss": "kind"})
+    names = {"psnr": "PSNR reported", "ssim": "SSIM reported", "row": "#", "loss": "reported_loss"}
+    theirs = reported().rename(columns=names)
+    on = ["arch", "method", "beta_max", "scheduler", "reported_loss"]
     # As objects: a column of nothing but holes would be numbers.
-    merged = table.astype(dict.fromkeys(on, object)).merge(known.astype(dict.fromkeys(on, object)), how="left", on=on)
+    merged = table.astype(dict.fromkeys(on, object)).merge(theirs.astype(dict.fromkeys(on, object)), how="left", on=on)
     merged["beta_max"] = merged.beta_max.astype(float)
     merged.loc[~merged.reports_noise, ["#", "PSNR reported", "SSIM reported"]] = None
     for metric in ("PSNR", "SSIM"):
         difference = merged[f"{metric} ours"] - merged[f"{metric} reported"]
-        merged[f"{metric} diff."] = difference.where(merged.reports_picture)
-    if not merged.reports_picture.any():
+        merged[f"{metric} diff."] = difference.where(merged.course_image)
+    if not merged.course_image.any():
         merged = merged.drop(columns=["PSNR diff.", "SSIM diff."])
     return merged[_column_order(list(merged.columns))]
 
@@ -197,5 +184,5 @@ def _column_order(columns: Sequence[str]) -> list[str]:
         "PSNR reported", "PSNR ours", "± std", "PSNR diff.", "SSIM reported", "SSIM ours", "SSIM diff.",
         "PSNR of average", "peak PSNR *", "cells",
     ]  # fmt: skip
-    dropped = {*tail, "#", "kind", "reports_picture", "reports_noise"}
+    dropped = {*tail, "#", "reported_loss", "course_image", "reports_noise"}
     return ["#", *(c for c in columns if c not in dropped), *(c for c in tail if c in set(columns))]

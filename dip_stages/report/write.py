@@ -1,53 +1,69 @@
-"""Writes a sweep's report, and says it in the terminal."""
+"""Writes a sweep's report, and returns its text for the terminal."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pandas as pd
 
 from dip_stages.report.axis_plots import plot_effects, plot_grid
 from dip_stages.report.curve_plots import plot_curves
 from dip_stages.report.ensembles import ensemble_of
-from dip_stages.report.frame import found_in, groups_of, to_frame, write_frame
+from dip_stages.report.frame import are_competitors, counted, to_frame, write_frame
 from dip_stages.report.image_plots import plot_details, plot_sheet
 from dip_stages.report.page import write_page
 from dip_stages.report.paired_effects import effects
+from dip_stages.report.rows import found_in
 from dip_stages.report.sections import sections
-from dip_stages.report.stopping import readings_of, to_readings
+from dip_stages.report.stopping import monitors_of, to_monitors
 from dip_stages.report.stopping_plots import plot_gaps
 from dip_stages.report.tables import grid, protocols, to_html, to_latex, to_markdown
 from dip_stages.store.files import write_text
+from dip_stages.store.statuses import CellStatus
+from dip_stages.store.text import plural
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable
 
-    from dip_stages.store.records import Record
-
-__all__ = ["describe", "report_sweep"]
+__all__ = ["report_sweep"]
 
 _NOTES = """\
-PSNR in dB and SSIM of the raw output after the last iteration, against the clean picture.
-* at the iteration that is best against the clean picture: nobody without it could have stopped there.
+PSNR in dB and SSIM of the raw output after the last iteration, against the clean image.
+* at the iteration that is best against the clean image: nobody without it could have stopped there.
 """
 
-_REFERENCES = """\
-(reference): no Deep Image Prior, on the same observation. (trained reference): it has learnt from other pictures.
+_COMPETITORS = """\
+(competitor): no Deep Image Prior, on the same observation. (trained competitor): it has learnt from other images.
 """
 
-_OTHER_PICTURE = "No difference is shown: the course report's figures are of another picture (a butterfly on white).\n"
+_OTHER_IMAGE = "No difference is shown: the course report's numbers are of another image (a butterfly on white).\n"
+
+
+class _Gathered(NamedTuple):
+    """A sweep's frames.
+
+    Attributes:
+        cells: As :func:`dip_stages.report.load` returns it.
+        monitors: As :func:`dip_stages.report.load_readings`.
+        ensembles: As :func:`dip_stages.report.ensembles.load_ensembles`.
+        steps: As :func:`dip_stages.report.effects`.
+    """
+
+    cells: pd.DataFrame
+    monitors: pd.DataFrame
+    ensembles: pd.DataFrame
+    steps: pd.DataFrame
 
 
 def report_sweep(root: str | os.PathLike[str]) -> str:
     """Gather a sweep from disk and write ``<sweep>/report/``.
 
     Written: ``index.html``, which opens from disk; ``cells.csv`` and ``.parquet`` (a row a cell), ``readings.csv`` (a
-    row a cell and rule that read along), ``ensembles.csv`` (a row an ensemble); as CSV, Markdown, LaTeX and HTML
-    ``table_<protocol>``, ``grid_<protocol>``, and what there is of :func:`dip_stages.report.sections.sections`; all of
-    it as text in ``report.md``; and as PNG and SVG ``curves``, ``pictures``, ``details``, ``grid``, ``effects`` and
-    ``gaps``.
+    row a cell and monitor), ``ensembles.csv`` (a row an ensemble); as CSV, Markdown, LaTeX and HTML ``grid_<protocol>``
+    and the tables of :func:`dip_stages.report.sections.sections`; all of it as text in ``report.md``; and as PNG and
+    SVG ``curves``, ``pictures``, ``details``, ``grid``, ``effects`` and ``gaps``.
 
     Args:
         root: The sweep's folder.
@@ -57,52 +73,46 @@ def report_sweep(root: str | os.PathLike[str]) -> str:
 
     Raises:
         RecordError: If there is nothing to report on.
+        OutdatedError: If an older version of this package wrote the sweep; its folder stays as it is.
     """
     root = Path(root)
-    frame, readings, ensembles = _gathered(root)
-    folder = root / "report"
+    gathered = _gathered(root)
+    frame, folder = gathered.cells, root / "report"
     folder.mkdir(exist_ok=True)
-    write_frame(frame, folder)
-    axes = effects(frame)
-    for name, rows in (("readings", readings), ("ensembles", ensembles)):
-        if not rows.empty:
-            write_text(folder / f"{name}.csv", rows.to_csv(index=False))
-    shown = sections(frame, axes, readings, ensembles)
+    _write_frames(gathered, folder)
+    shown = sections(frame, gathered.steps, gathered.monitors, gathered.ensembles)
     for section in shown:
         _write_table(folder / section.file, section.table)
     for protocol in protocols(frame):
         _write_table(folder / f"grid_{protocol}", grid(frame, protocol))
-    notes = _NOTES + (_REFERENCES if (groups_of(frame) == "references").any() else "")
-    notes += "" if frame.reports_picture.all() else _OTHER_PICTURE
-    text = "\n".join([f"# {root.name}: {_summary(frame)}\n", *map(str, shown), notes, _holes(frame)])
-    figures: dict[str, Callable[[Path], bool]] = {
-        "curves.png": lambda path: plot_curves(root, frame, path),
-        "pictures.png": lambda path: plot_sheet(root, frame, path),
-        "details.png": lambda path: plot_details(root, frame, path),
-        "grid.png": lambda path: plot_grid(frame, path),
-        "effects.png": lambda path: plot_effects(axes, path),
-        "gaps.png": lambda path: plot_gaps(readings, path),
-    }
-    drawn = [name for name, draw in figures.items() if draw(folder / name)]
-    write_text(folder / "report.md", text + "".join(f"\n![{name}]({name})\n" for name in drawn))
-    # Verdicts come first: whoever opens a page wants to know what came of it.
-    tables = {section.title: section.table for section in sorted(shown, key=lambda section: section.file != "claims")}
-    write_page(root, frame, folder / "index.html", tables=tables, figures=[folder / name for name in drawn])
-    return f"{text}Written to {folder}: index.html, report.md, tables, {', '.join(drawn) or 'no figures'}\n"
+    text = "\n".join([f"# {root.name}: {_summary(frame)}\n", *map(str, shown), _notes(frame), _holes(frame)])
+    plots = _draw(root, gathered, folder)
+    write_text(folder / "report.md", text + "".join(f"\n![{plot.name}]({plot.name})\n" for plot in plots))
+    verdicts_first = sorted(shown, key=lambda section: section.file != "claims")
+    write_page(root, frame, folder / "index.html", sections=verdicts_first, plots=plots)
+    names = ", ".join(plot.name for plot in plots) or "no plots"
+    return f"{text}Written to {folder}: index.html, report.md, tables, {names}\n"
 
 
-def _gathered(root: Path) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-    """Return cells, readings and ensembles of a sweep; each record is read once, and none is kept."""
+def _gathered(root: Path) -> _Gathered:
+    """Return the frames of a sweep; each record is read once, and none is kept."""
     cells: list[dict[str, Any]] = []
-    readings: list[dict[str, Any]] = []
+    monitors: list[dict[str, Any]] = []
     ensembles: list[dict[str, Any]] = []
     for found in found_in(root):
         cells.append(found.row)
         if found.record:
-            readings += readings_of(found.record)
+            monitors += monitors_of(found.record)
             ensembles += ensemble_of(found.record)
     frame = to_frame(cells)
-    return frame, to_readings(readings, frame), pd.DataFrame(ensembles)
+    return _Gathered(frame, to_monitors(monitors, frame), pd.DataFrame(ensembles), effects(frame))
+
+
+def _write_frames(gathered: _Gathered, folder: Path) -> None:
+    write_frame(gathered.cells, folder)
+    for name, rows in (("readings", gathered.monitors), ("ensembles", gathered.ensembles)):
+        if not rows.empty:
+            write_text(folder / f"{name}.csv", rows.to_csv(index=False))
 
 
 def _write_table(path: Path, table: pd.DataFrame) -> None:
@@ -112,60 +122,36 @@ def _write_table(path: Path, table: pd.DataFrame) -> None:
         write_text(path.with_suffix(ending), f"{text.rstrip()}\n")
 
 
-def describe(record: Record, folder: Path) -> str:
-    """Return a single cell's figures and folder, for the terminal."""
-    if record.metrics is None:
-        error = record.error or {}
-        return f"failed: {error.get('message')}\n{folder}\n"
-    observed, result = record.observation, record.metrics["result"]
-    lines = [f"{'observed':10} PSNR {observed['psnr']:6.2f} dB  SSIM {observed['ssim']:.4f}"]
-    if "given" in observed:
-        given = observed["given"]["sigma"]
-        level = f"sigma {given['value'] * 255:.1f}/255 {given['source']}"
-        lines.append(
-            f"{'result':10} PSNR {result['psnr']:6.2f} dB  SSIM {result['ssim']:.4f}  "
-            f"{record.cell['axes']['method']}, {level}"
-        )
-        return "\n".join([*lines, f"{record.timing['seconds']:.0f} s, {folder}", ""])
-    for picture in ("output", "average"):
-        end, peak = record.metrics[picture]["end"], record.metrics[picture]["peak"]
-        lines.append(f"{picture:10} PSNR {end['psnr']:6.2f} dB  SSIM {end['ssim']:.4f}  {_where(record, end, peak)}")
-    where = f"the {result['of']}" + ("" if record.members else f" at iteration {result['iteration']}")
-    lines.append(
-        f"{'result':10} PSNR {result['psnr']:6.2f} dB  SSIM {result['ssim']:.4f}  {where}, {_by(record.stopping or {})}"
-    )
-    if record.sees_clean:
-        lines.append("This cell was guided by the clean picture: a reproduction of the report, no denoiser.")
-    return "\n".join([*lines, f"{record.timing['seconds']:.0f} s, {folder}", ""])
+def _draw(root: Path, gathered: _Gathered, folder: Path) -> list[Path]:
+    """Draw the plots that have something to show, and return their files."""
+    frame = gathered.cells
+    plots: dict[str, Callable[[Path], bool]] = {
+        "curves.png": lambda path: plot_curves(root, frame, path),
+        "pictures.png": lambda path: plot_sheet(root, frame, path),
+        "details.png": lambda path: plot_details(root, frame, path),
+        "grid.png": lambda path: plot_grid(frame, path),
+        "effects.png": lambda path: plot_effects(gathered.steps, path),
+        "gaps.png": lambda path: plot_gaps(gathered.monitors, path),
+    }
+    return [folder / name for name, draw in plots.items() if draw(folder / name)]
 
 
-def _where(record: Record, end: dict[str, Any], peak: dict[str, Any] | None) -> str:
-    if peak is None:
-        each = ", ".join(f"{member['metrics']['result']['psnr']:.2f}" for member in record.members)
-        return f"mean of {len(record.members)} members, whose results have {each} dB"
-    found = f"(peak {peak['psnr']:.2f} dB at {peak['iteration']}, found with the clean picture)"
-    return f"after {end['iteration']} iterations  {found}"
-
-
-def _by(stopping: dict[str, Any]) -> str:
-    if stopping["rule"] == "none":
-        return "the last"
-    sigma = stopping["sigma"]
-    level = f", sigma {sigma['value'] * 255:.1f}/255 {sigma['source']}" if sigma else ""
-    end = "" if stopping["decided"] else ", which came to no decision"
-    return f"by the rule {stopping['rule']}{level}{end}"
+def _notes(frame: pd.DataFrame) -> str:
+    competitors = _COMPETITORS if are_competitors(frame).any() else ""
+    return _NOTES + competitors + ("" if frame.course_image.all() else _OTHER_IMAGE)
 
 
 def _summary(frame: pd.DataFrame) -> str:
-    planned = frame[frame.planned]
-    counts = ", ".join(f"{count} {state}" for state, count in planned.status.value_counts().items())
-    others = len(frame) - len(planned)
-    pictures = ", ".join(sorted(frame.picture.dropna().unique()))
-    return f"{counts} of {len(planned)} cells, on {pictures}" + (f"; {others} not planned, left out" if others else "")
+    planned, others = frame[frame.planned], frame[~frame.planned]
+    images = ", ".join(sorted(frame.image.dropna().unique()))
+    outdated = int((others.status == CellStatus.OUTDATED).sum())
+    left_out = {"of an older version": outdated, "not planned": len(others) - outdated}
+    further = "".join(f"; {plural(count, 'cell')} {why}, left out" for why, count in left_out.items() if count)
+    return f"{counted(planned.status)} of {len(planned)} cells, on {images}{further}"
 
 
 def _holes(frame: pd.DataFrame) -> str:
-    holes = frame[frame.planned & (frame.status != "done")]
+    holes = frame[frame.planned & (frame.status != CellStatus.DONE)]
     if holes.empty:
         return ""
     reasons = holes.error.map(lambda error: f", {error}" if pd.notna(error) else "")

@@ -1,1 +1,1 @@
-"""What lies on disk: records, states, checkpoints, leases; each file whole or not at all, and checksummed."""
+"""Files on disk: records, states, checkpoints, leases; each whole or not at all, and with a checksum."""

@@ -16,9 +16,9 @@ __all__ = ["replacing", "write_text"]
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside ``path`` to write to; it takes the place of ``path`` if nothing goes wrong.
+    """Yield a temporary path beside ``path`` to write to; the file then replaces ``path``, unless there was an error.
 
-    What was written is flushed to disk first, so that even a power cut leaves the old file or the new one.
+    It is flushed to disk before that: even after a power cut there is the old file or the new one.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
     try:

@@ -1,4 +1,4 @@
-"""Which code computes: a hash of its sources, for plans and checkpoints. Torch-free."""
+"""Identifies the code that computes by a hash of its sources, for plans and checkpoints. Torch-free."""
 
 from __future__ import annotations
 
@@ -20,10 +20,11 @@ _COMPUTES = (
     "images/reading.py",
     "images/sources.py",
     "store/checkpoints.py",
+    "store/hashing.py",
     "store/provenance.py",
     "store/records.py",
 )
-"""Packages and modules that a result depends on: what they say is the code of a plan and of a checkpoint."""
+"""Packages and modules that a result depends on; a plan or a checkpoint of other sources is not used."""
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 
@@ -35,19 +36,19 @@ def fingerprint() -> str:
 
 
 def check_code(planned: str | None = None) -> None:
-    """Check that this process computes with the code of a plan, or that what it imported late is of its own code.
+    """Check that this process has the code of a plan, or that the sources have not changed since it started.
 
     Args:
-        planned: The plan's :func:`fingerprint`; None to compare the sources that are there now with those that this
-            process started with.
+        planned: The plan's :func:`fingerprint`; None to compare the sources on disk with those that this process
+            started with, before it imports more of them.
 
     Raises:
-        DriftError: If the code is another.
+        DriftError: If the code differs.
     """
     if fingerprint() != (_hash_of_sources(_PACKAGE) if planned is None else planned):
         raise DriftError(
             "the code of dip_stages, or torch, changed between the plan and this worker's start; "
-            "the same command plans anew, with the code that is there now"
+            "the same command plans again, with the present code"
         )
 
 

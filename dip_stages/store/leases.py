@@ -1,10 +1,10 @@
-"""Claims: who computes a cell, so that several drivers can share a sweep's folder. Torch-free.
+"""Leases: which process computes a cell, so that several drivers can share a sweep's folder. Torch-free.
 
-A claim is a file ``claim.<generation>`` in the cell's folder, made with a hard link, which a file system grants to one
-process alone, on one machine and over a shared disk. It is alive as long as its process is: on the same machine that is
-looked up; from another, the claim's modification time must have moved within :data:`EXPIRY`, by the file system's own
-clock. A dead claim is taken over by making the next generation, never by removing it first, so two processes that find
-it at once cannot both have it.
+A lease is a file ``lease.<generation>`` in the cell's folder, made with a hard link, which a file system grants to one
+process alone, on one machine and over a shared disk. It is alive as long as its process is. On the same machine the
+process is looked up; on another one, the lease's modification time must have changed within :data:`EXPIRY`, by the file
+system's own clock. A dead lease is taken over by making the next generation, never by removing it first, so two
+processes that find it at once cannot both have it.
 """
 
 from __future__ import annotations
@@ -22,32 +22,32 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from dip_stages.errors import ClaimError
+from dip_stages.errors import LeaseError
 
 if TYPE_CHECKING:
     from types import TracebackType
 
-__all__ = ["EXPIRY", "Claim", "Holder", "holder", "is_running"]
+__all__ = ["EXPIRY", "Holder", "Lease", "holder"]
 
 EXPIRY = 120.0
-"""Seconds after which the claim of another machine, if it has not moved, is dead."""
+"""Seconds after which the lease of another machine is dead, if its modification time has not changed."""
 
 HEARTBEAT = 5.0
-"""Seconds between two movements of a claim."""
+"""Seconds between two updates of a lease's modification time."""
 
-_PREFIX = "claim."
+_PREFIX = "lease."
 
 
 @dataclass(frozen=True)
 class Holder:
-    """The process that has a claim.
+    """The process that has a lease.
 
     Attributes:
-        host: The machine and its process numbers' namespace, as long as it runs.
+        host: The machine since its last start, and the namespace of its process numbers.
         name: The machine's name, for people.
         pid: The process.
-        start: When the process started, by its machine's count: process numbers are used again.
-        token: Of this claim alone.
+        start: When the process started, by its machine's clock, since process numbers are reused.
+        token: Unique to this lease.
     """
 
     host: str
@@ -57,14 +57,14 @@ class Holder:
     token: str
 
 
-class Claim:
-    """A claim of this process on a cell's folder; a context manager that releases it.
+class Lease:
+    """A lease of this process on a cell's folder; a context manager that releases it.
 
     Args:
         folder: The cell's.
 
     Raises:
-        ClaimError: If another process has it.
+        LeaseError: If another process has it.
         OSError: If the folder cannot be written to.
     """
 
@@ -74,12 +74,12 @@ class Claim:
         generation = self._next()
         self._path = folder / f"{_PREFIX}{generation}"
         _create(self._path, json.dumps(vars(self._me)))
-        rivals = [path for number, path in _claims(folder) if number != generation and _alive(path)]
+        rivals = [path for number, path in _leases(folder) if number != generation and _alive(path)]
         if rivals:
             self._path.unlink(missing_ok=True)
             raise _busy(rivals[-1])
         self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._beat, name="claim", daemon=True)
+        self._thread = threading.Thread(target=self._beat, name="lease", daemon=True)
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -90,25 +90,25 @@ class Claim:
     ) -> None:
         self._ended.set()
         if self.held():
-            for _, path in _claims(self.folder):  # ours, the highest, goes last
+            for _, path in _leases(self.folder):  # ours is the highest and is removed last
                 with suppress(OSError):
                     path.unlink(missing_ok=True)
 
     def held(self) -> bool:
-        """Return whether no other process has taken the cell over, as one may after a long sleep of this one."""
-        claims = _claims(self.folder)
-        return bool(claims) and claims[-1][1] == self._path and _read(self._path) == self._me
+        """Return whether no other process has taken the cell over, as one may if this one was suspended for long."""
+        leases = _leases(self.folder)
+        return bool(leases) and leases[-1][1] == self._path and _read(self._path) == self._me
 
     def check(self) -> None:
-        """Raise :class:`ClaimError` if another process has taken the cell over."""
+        """Raise :class:`LeaseError` if another process has taken the cell over."""
         if not self.held():
-            raise ClaimError("taken over by another process; its result counts", setting=self.folder.name)
+            raise LeaseError("taken over by another process; its result counts", setting=self.folder.name)
 
     def _next(self) -> int:
-        claims = _claims(self.folder)
-        if claims and _alive(claims[-1][1]):
-            raise _busy(claims[-1][1])
-        return claims[-1][0] + 1 if claims else 1
+        leases = _leases(self.folder)
+        if leases and _alive(leases[-1][1]):
+            raise _busy(leases[-1][1])
+        return leases[-1][0] + 1 if leases else 1
 
     def _beat(self) -> None:
         while not self._ended.wait(HEARTBEAT):
@@ -117,21 +117,16 @@ class Claim:
 
 
 def holder(folder: Path) -> tuple[Holder | None, bool] | None:
-    """Return who has, or had, a cell, and whether that claim is alive; None if nobody claims it."""
-    claims = _claims(folder)
-    if not claims:
+    """Return who has, or had, a cell, and whether that lease is alive; None without a lease."""
+    leases = _leases(folder)
+    if not leases:
         return None
-    path = claims[-1][1]
+    path = leases[-1][1]
     return _read(path), _alive(path)
 
 
-def is_running(pid: int, start: str) -> bool:
-    """Return whether the process that started then still runs on this machine."""
-    return _start(pid) == start
-
-
 def _create(path: Path, text: str) -> None:
-    """Make a file with all its text, or raise ClaimError if there is one of that name."""
+    """Make a file with its whole text, or raise LeaseError if there is a file of that name."""
     draft = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
     try:
         draft.write_text(text, encoding="utf-8")
@@ -148,17 +143,17 @@ def _create(path: Path, text: str) -> None:
         draft.unlink(missing_ok=True)
 
 
-def _claims(folder: Path) -> list[tuple[int, Path]]:
-    """Return the generations of a cell's claims, ascending, and their files."""
+def _leases(folder: Path) -> list[tuple[int, Path]]:
+    """Return the generations of a cell's leases, ascending, and their files."""
     try:
-        names = os.listdir(folder)  # noqa: PTH208 - of 10,000 folders; a Path for each file takes three times as long
+        names = os.listdir(folder)  # noqa: PTH208 - there may be 10,000 folders, and a Path for each file takes three times as long
     except FileNotFoundError:
         return []
-    found = [(int(name[len(_PREFIX) :]), folder / name) for name in names if _is_claim(name)]
+    found = [(int(name[len(_PREFIX) :]), folder / name) for name in names if _is_lease(name)]
     return sorted(found)
 
 
-def _is_claim(name: str) -> bool:
+def _is_lease(name: str) -> bool:
     return name.startswith(_PREFIX) and name[len(_PREFIX) :].isdecimal()
 
 
@@ -173,7 +168,7 @@ def _read(path: Path) -> Holder | None:
 def _alive(path: Path) -> bool:
     who = _read(path)
     if who is not None and who.host == _host():
-        return is_running(who.pid, who.start)
+        return _start(who.pid) == who.start
     try:
         return _age(path) < EXPIRY
     except FileNotFoundError:
@@ -181,13 +176,13 @@ def _alive(path: Path) -> bool:
 
 
 def _age(path: Path) -> float:
-    """Return the seconds since a file was touched, by its own file system's clock: machines' clocks differ."""
+    """Return the seconds since a file was touched, by its file system's clock, since machines' clocks differ."""
     moved = path.stat().st_mtime
     probe = path.with_name(f".clock.{os.getpid()}.{threading.get_ident()}")
     try:
         probe.touch()
         return probe.stat().st_mtime - moved
-    except PermissionError:  # a reader of somebody else's sweep
+    except PermissionError:  # the sweep of another user is only watched
         return time.time() - moved
     except OSError as error:
         if error.errno != errno.EROFS:
@@ -198,15 +193,15 @@ def _age(path: Path) -> float:
             probe.unlink(missing_ok=True)
 
 
-def _busy(path: Path) -> ClaimError:
+def _busy(path: Path) -> LeaseError:
     who = _read(path)
     by = f"process {who.pid} on {who.name}" if who else "another process"
-    return ClaimError(f"being computed by {by}", setting=path.parent.name)
+    return LeaseError(f"being computed by {by}", setting=path.parent.name)
 
 
 @functools.cache
 def _host() -> str:
-    """Return what tells this machine, since it started, and its processes from all others."""
+    """Return a text that differs between machines, their starts, and the namespaces of their process numbers."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
         return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
@@ -215,7 +210,7 @@ def _host() -> str:
 
 
 def _start(pid: int) -> str | None:
-    """Return when a process started, or None if it is gone or a zombie, which holds nothing any more."""
+    """Return when a process started, or None if it has ended; a zombie has ended too."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
     except FileNotFoundError:

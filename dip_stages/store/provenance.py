@@ -1,4 +1,4 @@
-"""How a result was computed, for its record."""
+"""How a result is computed, for its record and for checkpoints."""
 
 from __future__ import annotations
 
@@ -9,14 +9,17 @@ import subprocess
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
+
+if TYPE_CHECKING:
+    from dip_stages.store.record_fields import Computed
 
 __all__ = ["computed_on", "git_commit", "provenance"]
 
 
-def provenance(accelerator: str, *, bfloat16: bool) -> dict[str, Any]:
+def provenance(accelerator: str, *, bfloat16: bool) -> Computed:
     """Return how a result is computed: device, precision, threads, versions and the checkout's commit."""
     return {
         **computed_on(accelerator, bfloat16=bfloat16),
@@ -26,7 +29,7 @@ def provenance(accelerator: str, *, bfloat16: bool) -> dict[str, Any]:
     }
 
 
-def computed_on(accelerator: str, *, bfloat16: bool) -> dict[str, Any]:
+def computed_on(accelerator: str, *, bfloat16: bool) -> Computed:
     """Return what the bits of a fit depend on besides code and versions: device, precision and threads."""
     return {
         "accelerator": accelerator,
@@ -52,7 +55,7 @@ def _versions() -> dict[str, str]:
 def git_commit() -> str | None:
     """Return the checkout's commit, marked where files differ from it, or None outside a checkout.
 
-    Git is run once a process: the code of a process is the code that it imported, whatever is committed later.
+    Git runs once a process, since a process computes with the code that it imported, not with a later commit.
     """
     root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():

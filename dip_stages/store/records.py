@@ -1,13 +1,12 @@
-"""Records: one JSON file a cell, written whole or not at all, read strictly. Torch-free.
+"""Records: one JSON file a cell, written whole or not at all, and checked when it is read. Torch-free.
 
-A record ends in a checksum of itself, so that a file which a disk has spoilt is noticed even where it is still JSON.
+A record ends in a checksum of itself, so that damage is found even where the file is still valid JSON.
 """
 
 from __future__ import annotations
 
 import csv
 import dataclasses
-import hashlib
 import json
 import math
 import re
@@ -16,12 +15,27 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from dip_stages.errors import RecordError
+from dip_stages.errors import OutdatedError, RecordError
 from dip_stages.store.files import replacing, write_text
+from dip_stages.store.hashing import content_sha256
+from dip_stages.store.statuses import RecordStatus
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
+
+    from dip_stages.store.record_fields import (
+        CellFields,
+        Computed,
+        ErrorFields,
+        Iterations,
+        MemberFields,
+        Metrics,
+        Observed,
+        StageFields,
+        Stopping,
+        Timing,
+    )
 
 __all__ = [
     "CHECKPOINT",
@@ -32,6 +46,7 @@ __all__ = [
     "SCHEMA",
     "Record",
     "digest",
+    "other_schema",
     "parse_record",
     "read_json",
     "read_record",
@@ -41,7 +56,7 @@ __all__ = [
     "write_record",
 ]
 
-SCHEMA = 3
+SCHEMA = 4
 """Version of the record's schema."""
 
 RECORD = "record.json"
@@ -55,64 +70,40 @@ _CHECKSUM = re.compile(rb',\n "checksum": "([0-9a-f]{64})"\n}\n\Z')
 
 @dataclass
 class Record:
-    """What a cell leaves, done or failed.
+    """What a cell leaves, done or failed; the types of its fields document what is in them."""
 
-    Attributes:
-        status: ``done`` or ``failed``.
-        cell: ``id``, ``folder`` and ``axes``.
-        config: The whole resolved configuration.
-        settings: The part of it that changes the result, which the id is a hash of.
-        sees_clean: Whether the fit was guided by the clean picture: a reproduction and no denoiser.
-        computed: How: versions, commit, device, precision, layout, threads, how many cells the process computed
-            ``together``, how many members of an ensemble (``members_together``), and ``notes`` on what went wrong on
-            the way and was put right. Empty where the process died that could have said.
-        timing: ``started`` and ``finished`` in ISO 8601 UTC, ``seconds``, ``seconds_per_iteration``.
-        iterations: ``planned``, ``run``, ``rollbacks``, and ``resumed_at``: where the fit went on from a checkpoint.
-        observation: Picture, whether it is the course report's, size, noise, and the observed picture's own PSNR and
-            SSIM, clipped to [0, 1]; ``unmet``, what method or rules assume of the noise that does not hold of it, in
-            words; ``recorruption``, the noise level that a recorrupted fit drew with, and whether it was known; and
-            ``given``, what a reference was: the noise level, and the trained model that it used.
-        metrics: For ``output`` and ``average``: ``end`` and ``peak``, each with iteration, PSNR and SSIM. ``peak`` was
-            chosen with the clean picture, as its ``needs_clean`` says. ``result`` is the picture that the cell comes
-            to: which, at what iteration, PSNR, SSIM, whether the clean picture chose it, and the gap to the peak. Of a
-            reference there is no ``average``, no peak and no gap.
-        stopping: The rule, whether it decided, the iteration that it chose, the iterations spent, the noise level it
-            went by and where it had that from, PSNR and SSIM of output and average there; and under ``readers`` the
-            same for each rule that read along. Of an ensemble, output and average are the means over its members. A
-            reference has none.
-        members: Of an ensemble: each member's seed, iterations, rollbacks, metrics and stopping.
-        stages: One a stage that ended.
-        error: Of a failed cell: ``type``, ``message``, ``traceback``, ``last_good`` where there is one, and ``lost``:
-            whether the cell was lost to something outside it (a killed process, a full disk). The same command then
-            runs it again, while a cell that failed by itself is run again on request.
-    """
-
-    status: str
-    cell: dict[str, Any]
+    status: RecordStatus
+    cell: CellFields
     config: dict[str, Any]
+    """The whole resolved configuration."""
     settings: dict[str, Any]
+    """The part of the configuration that changes the result; the cell's id is its hash."""
     sees_clean: bool
-    computed: dict[str, Any]
-    timing: dict[str, Any]
-    iterations: dict[str, Any]
-    observation: dict[str, Any]
-    metrics: dict[str, Any] | None
-    stopping: dict[str, Any] | None = None
-    members: list[dict[str, Any]] = field(default_factory=list)
-    stages: list[dict[str, Any]] = field(default_factory=list)
-    error: dict[str, Any] | None = None
+    """Whether the clean image guided the fit or its stopping rule: such a cell reproduces, it does not denoise."""
+    computed: Computed
+    timing: Timing
+    iterations: Iterations
+    observation: Observed
+    metrics: Metrics | None
+    """None of a failed cell."""
+    stopping: Stopping | None = None
+    """None of a competitor, and of a failed cell."""
+    members: list[MemberFields] = field(default_factory=list)
+    """Only of an ensemble."""
+    stages: list[StageFields] = field(default_factory=list)
+    """The stages that ended, of all members."""
+    error: ErrorFields | None = None
+    """Only of a failed cell."""
+    lost: bool = False
+    """Whether a failed cell was lost to something outside it (a killed process, a full disk). The same command then
+    runs it again, while a cell that failed by itself is run again on request."""
     schema: int = SCHEMA
-
-    @property
-    def lost(self) -> bool:
-        """Whether the cell failed through something outside it."""
-        return self.error is not None and bool(self.error.get("lost"))
 
 
 def write_record(folder: Path, record: Record) -> None:
     """Write ``record.json``, atomically, with its checksum."""
     text = _text(dataclasses.asdict(record)).removesuffix("\n}\n")
-    checksum = hashlib.sha256(text.encode()).hexdigest()
+    checksum = content_sha256(text.encode())
     write_text(folder / RECORD, f'{text},\n "checksum": "{checksum}"\n}}\n')
 
 
@@ -121,7 +112,8 @@ def read_record(folder: Path) -> Record:
 
     Raises:
         FileNotFoundError: If there is none: the cell has not ended.
-        RecordError: If it is truncated, altered, of another schema, or lacks a field.
+        RecordError: If it is truncated, altered, of another schema, or lacks a field; of an older schema it is an
+            :class:`~dip_stages.errors.OutdatedError`.
     """
     path = folder / RECORD
     with open(path, "rb") as file:  # noqa: PTH123 - a third less time than pathlib's, and there may be thousands
@@ -136,19 +128,26 @@ def parse_record(path: Path, content: bytes) -> Record:
     """
     values = _parsed(path, content)
     if values.get("schema") != SCHEMA:
-        raise RecordError(" as schema", setting=path, got=values.get("schema"), allowed=str(SCHEMA))
+        raise other_schema(path, values.get("schema"), SCHEMA)
     checksum = values.pop("checksum", None)
     wanted = {f.name for f in dataclasses.fields(Record)}
     if values.keys() != wanted:
         missing, unknown = sorted(wanted - values.keys()), sorted(values.keys() - wanted)
         raise RecordError(f"missing {missing}, unknown {unknown}", setting=path)
-    if values["status"] not in ("done", "failed") or (values["status"] == "done") == (values["metrics"] is None):
-        allowed = "done with metrics, or failed without"
-        raise RecordError(" as status", setting=path, got=values["status"], allowed=allowed)
+    status = values["status"]
+    if status not in list(RecordStatus) or (status == RecordStatus.DONE) == (values["metrics"] is None):
+        raise RecordError(" as status", setting=path, got=status, allowed="done with metrics, or failed without")
     end = _CHECKSUM.search(content, len(content) - 100)
-    if end is None or checksum != hashlib.sha256(content[: end.start()]).hexdigest():
+    if end is None or checksum != content_sha256(content[: end.start()]):
         raise RecordError("altered since it was written: its checksum is not that of its content", setting=path)
-    return Record(**values)
+    return Record(**values | {"status": RecordStatus(status)})
+
+
+def other_schema(path: Path, got: object, ours: int) -> RecordError:
+    """Return the error about a file of another schema: an :class:`OutdatedError` if that is an older one."""
+    if isinstance(got, int) and got < ours:
+        return OutdatedError(f"of an older version of dip_stages (schema {got}, not {ours})", setting=path)
+    return RecordError(f"of another version of dip_stages (schema {got}, not {ours})", setting=path)
 
 
 def write_json(path: Path, values: dict[str, Any]) -> None:
@@ -167,15 +166,15 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def digest(path: Path) -> str | None:
-    """Return the SHA-256 of a file, or None if there is none: a record that has been replaced has another."""
+    """Return the SHA-256 of a file's content, or None if there is no file. Never cached: records are replaced."""
     try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+        return content_sha256(path.read_bytes())
     except FileNotFoundError:
         return None
 
 
 def set_aside(path: Path) -> Path:
-    """Rename a file that cannot be trusted, in place of one set aside before, and return its new path."""
+    """Rename a file that cannot be trusted to ``*.broken``, over an earlier one, and return its new path."""
     return path.replace(path.with_name(f"{path.name}.broken"))
 
 

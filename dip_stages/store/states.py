@@ -1,44 +1,41 @@
-"""What is known of a cell from its folder alone; plan, status and report agree because all look here. Torch-free."""
+"""The state of a cell, read from its folder alone. Plan, status and report all use this, so they agree. Torch-free."""
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from dip_stages.errors import RecordError
+from dip_stages.errors import OutdatedError, RecordError
+from dip_stages.store.hashing import content_sha256
 from dip_stages.store.leases import holder
 from dip_stages.store.records import CHECKPOINT, PROGRESS, RECORD, Record, parse_record, read_json
+from dip_stages.store.statuses import CellStatus, RecordStatus
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["STATES", "Look", "look", "recorded"]
-
-STATES = ("done", "running", "queued", "failed", "lost", "resumable", "to do")
-"""What a cell can be. ``queued``: a job of a cluster has it and has not begun with it; ``lost``: it failed through
-something outside it, and the same command runs it again; ``resumable``: it was interrupted and left a checkpoint."""
+__all__ = ["Look", "look", "recorded"]
 
 _LEFT_OUT: dict[str, Any] = {"config": {}, "settings": {}, "computed": {}, "observation": {}, "stages": []}
 
 
 @dataclass(frozen=True)
 class Look:
-    """A cell, as its folder shows it.
+    """A cell as its folder shows it at one moment.
 
     Attributes:
-        state: One of :data:`STATES`.
-        record: Of a cell that is done, failed or lost; without what only a report needs, for there may be thousands.
-        progress: Of a running cell: ``iteration``, ``iterations``, ``rate`` in iterations per second,
+        state: Never ``unreadable`` or ``missing``, which only a report distinguishes.
+        record: Of a cell that is done, failed or lost; without the fields that only a report needs, to save memory.
+        progress: Of a running cell: ``started``, ``iteration``, ``iterations``, ``rate`` in iterations per second,
             ``loss``, ``psnr``.
-        left_by: Of a cell without a record whose claim is dead: who had it, for people.
-        broken: Why there is a record that cannot be trusted.
-        digest: Of the record's file, whether it can be trusted or not; None if there is none.
-        waits_for: Of a queued cell: its job, for people.
+        left_by: For people, the process that died with the lease; only of a cell without a record.
+        broken: Why the record that is there cannot be trusted.
+        digest: SHA-256 of the record's file, trusted or not; None without one.
+        waits_for: For people, the Slurm job that has a queued cell.
     """
 
-    state: str
+    state: CellStatus
     record: Record | None = None
     progress: dict[str, Any] | None = None
     left_by: str | None = None
@@ -48,13 +45,13 @@ class Look:
 
     @property
     def ended(self) -> bool:
-        """Whether there is a record that counts."""
+        """Whether there is a record that can be trusted."""
         return self.record is not None
 
     @property
     def reason(self) -> str:
-        """Why a cell failed."""
-        return str((self.record.error or {}).get("message")) if self.record else ""
+        """Why a cell failed; empty without an error."""
+        return self.record.error["message"] if self.record and self.record.error else ""
 
 
 def look(folder: Path, identity: str | None = None) -> Look:
@@ -62,38 +59,41 @@ def look(folder: Path, identity: str | None = None) -> Look:
 
     Args:
         folder: The cell's; it need not exist.
-        identity: The id that its record must have; None for any.
+        identity: The id that a record must have to count; None for any.
     """
     found = recorded(folder, identity)
-    if found.state == "done":
+    if found.state in (CellStatus.DONE, CellStatus.OUTDATED):
         return found
-    claim = holder(folder)
-    if claim and claim[1]:
-        return Look("running", progress=_progress(folder), digest=found.digest)
-    if claim and not found.ended:
-        found = recorded(folder, identity)  # it may have ended between the two looks
+    lease = holder(folder)
+    if lease and lease[1]:
+        return Look(CellStatus.RUNNING, progress=_progress(folder), digest=found.digest)
+    if lease and not found.ended:
+        found = recorded(folder, identity)  # it may have ended since the record was read
     if found.ended:
         return found
-    state = "resumable" if (folder / CHECKPOINT).exists() else "to do"
-    who = f"process {claim[0].pid} on {claim[0].name}" if claim and claim[0] else "a process" if claim else None
+    state = CellStatus.RESUMABLE if (folder / CHECKPOINT).exists() else CellStatus.TO_DO
+    who = f"process {lease[0].pid} on {lease[0].name}" if lease and lease[0] else "a process" if lease else None
     return Look(state, left_by=who, broken=found.broken, digest=found.digest)
 
 
 def recorded(folder: Path, identity: str | None = None) -> Look:
-    """Look at a cell's record alone, whoever has its claim."""
+    """Look at a cell's record alone, and not at its lease."""
     path = folder / RECORD
     try:
         content = path.read_bytes()
     except FileNotFoundError:
-        return Look("to do")
-    sha = hashlib.sha256(content).hexdigest()
+        return Look(CellStatus.TO_DO)
+    sha = content_sha256(content)
     try:
         record = parse_record(path, content)
+    except OutdatedError as error:
+        return Look(CellStatus.OUTDATED, broken=str(error), digest=sha)
     except RecordError as error:
-        return Look("to do", broken=str(error), digest=sha)
+        return Look(CellStatus.TO_DO, broken=str(error), digest=sha)
     if identity is not None and record.cell["id"] != identity:
-        return Look("to do", broken=f"{path}: of another cell", digest=sha)
-    state = "done" if record.status == "done" else "lost" if record.lost else "failed"
+        return Look(CellStatus.TO_DO, broken=f"{path}: of another cell", digest=sha)
+    failed = CellStatus.LOST if record.lost else CellStatus.FAILED
+    state = CellStatus.DONE if record.status == RecordStatus.DONE else failed
     return Look(state, record=dataclasses.replace(record, **_LEFT_OUT), digest=sha)
 
 

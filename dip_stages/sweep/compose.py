@@ -1,8 +1,8 @@
 """The configs of a sweep's points, as Hydra composes them, at a fraction of its time.
 
-Hydra takes some 50 ms a config. Here it composes what the points share once, each choice of a group once, and choices
-that meddle with each other once a combination; a point is put together from the sections of those, and plain values
-are set last, which is where Hydra sets them.
+Hydra needs some 50 ms for a config. Here it composes once what all points share, once each choice of a group, and once
+each combination of choices that change the same sections. A point is put together from the sections of these, and plain
+values are set last, as Hydra does.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Part:
     """One override of a point.
 
     Attributes:
-        kind: ``choice`` of a group's option; ``value`` that is set as it is; ``other``, which is left to Hydra.
+        kind: ``choice`` of a group's option; ``value`` that is set as given; ``other``, which is left to Hydra.
         key: The group or the path.
         value: The option's name or the value.
     """
@@ -54,7 +54,7 @@ class Part:
 
     @property
     def section(self) -> str:
-        """The section of the config that it is about."""
+        """The section of the config that it changes."""
         return re.split(r"[.\[@/]", self.key, maxsplit=1)[0]
 
 
@@ -64,7 +64,7 @@ class Composer:
     Args:
         loader: Hydra's.
         master: What Hydra composed for the sweep as a whole.
-        points: Overrides of each point that may be asked for.
+        points: Overrides of each point that may be composed.
     """
 
     def __init__(self, loader: ConfigLoader, master: DictConfig, points: Sequence[Point]) -> None:
@@ -81,7 +81,7 @@ class Composer:
         self._common = tuple(o for o in (points[0] if points else ()) if o in shared and self.part(o).kind == "choice")
 
     def __call__(self, point: Point) -> Mapping[str, Any]:
-        """Return the config of a point: plain, less ``hydra``, where that was fast, else as Hydra composed it.
+        """Return the config of a point: plain and without ``hydra`` if it was put together, else as Hydra composed it.
 
         Raises:
             HydraException: If Hydra cannot compose it.
@@ -100,7 +100,7 @@ class Composer:
         return self._parts[override]
 
     def verify(self, points: Sequence[Point]) -> None:
-        """Compare a few points with what Hydra composes, and leave all of them to Hydra if one differs.
+        """Compare a few points with what Hydra composes, and leave all points to Hydra if one differs.
 
         Raises:
             HydraException: If Hydra cannot compose one.
@@ -130,17 +130,17 @@ class Composer:
         return Part("other", key, value)
 
     def _fast(self, point: Point) -> Sections | None:
-        """Return the plain config of a point, or None where only Hydra knows."""
+        """Return the plain config of a point, or None if only Hydra can compose it."""
         parts = [self.part(override) for override in point]
-        # In what Hydra alone understands, order counts: it gets the values of the same section too.
-        touchy = {part.section for part in parts if part.kind == "other"}
+        # Among overrides that are left to Hydra order matters, so it also gets the values of their sections.
+        by_hydra = {part.section for part in parts if part.kind == "other"}
         joint, values = [], []
         for override, part in zip(point, parts, strict=True):
-            if part.kind == "value" and part.section not in touchy:
+            if part.kind == "value" and part.section not in by_hydra:
                 values.append(part)
             else:
                 joint.append(override)
-        sections = self._of_choices(tuple(joint), apart=not touchy)
+        sections = self._of_choices(tuple(joint), apart=not by_hydra)
         return None if sections is None else _with_values(sections, values)
 
     def _of_choices(self, overrides: Point, *, apart: bool) -> Sections | None:
@@ -164,7 +164,7 @@ class Composer:
         return sections
 
     def _clusters(self, choices: Sequence[str]) -> list[tuple[set[str], frozenset[str]]] | None:
-        """Return the choices in sets that touch different sections, or None if one touches all there are."""
+        """Return the choices in sets that touch different sections, or None if one touches all of them."""
         clusters: list[tuple[set[str], frozenset[str]]] = []
         for choice in choices:
             touched = self._touched(choice)
@@ -178,7 +178,7 @@ class Composer:
         return clusters
 
     def _touched(self, choice: str) -> frozenset[str] | None:
-        """Return the sections on which a choice has a say, whether it changes them or not; None for all."""
+        """Return the sections whose files a choice selects, whether it changes them or not; None for all."""
         if choice not in self._sections:
             self._sections[choice] = self._found_touched(choice)
         return self._sections[choice]
@@ -191,11 +191,11 @@ class Composer:
             return None
         own = f"{self.part(choice).key}/"
         files = (before ^ after) | {file for file in before | after if file[0].startswith(own)}
-        # What is merged at the top, as a preset is, may be about any section.
+        # A file that is merged at the top, as a preset is, may change any section.
         return frozenset(package.split(".")[0] for _, package in files) if all(p for _, p in files) else None
 
     def _files(self, overrides: Point) -> set[tuple[str, str]]:
-        """Return the config files that Hydra merges, each with the part of the config that it is merged at."""
+        """Return the config files that Hydra merges, each with its package, the place in the config."""
         job = self.master.hydra
         everything = [*map(str, job.overrides.hydra), *overrides]
         defaults = self.loader.compute_defaults_list(job.job.config_name, everything, RunMode.RUN).defaults
@@ -206,7 +206,7 @@ class Composer:
         if overrides not in self._composed:
             try:
                 composed = _plain(self.hydra(overrides))
-            except HydraException:  # the point as a whole may be all right; if not, Hydra says why
+            except HydraException:  # the whole point may be valid; if not, Hydra reports why
                 composed = None
             self._composed[overrides] = None if composed is None or "${" in _text(composed) else composed
         return self._composed[overrides]
@@ -227,7 +227,7 @@ def _plain(config: DictConfig) -> Sections:
 
 
 def _with_values(sections: Sections, values: Sequence[Part]) -> Sections | None:
-    """Return the config with values set, its other sections shared; None where Hydra would not merely set one."""
+    """Return the config with values set, its other sections shared; None where Hydra would do more than set one."""
     config = dict(sections)
     copied: dict[tuple[str, ...], Sections] = {}
     for part in values:

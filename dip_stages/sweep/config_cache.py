@@ -1,4 +1,4 @@
-"""Hydra's config files, each read once for all compositions of a plan: Hydra itself reads them anew for each."""
+"""Hydra's config files, each read once for all compositions of a plan: Hydra itself reads them for each one."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ __all__ = ["reading_once"]
 
 
 def reading_once(loader: ConfigLoader) -> ConfigLoader:
-    """Return a loader that composes what another does, and reads each file once; for as long as no file changes."""
-    if not isinstance(loader, ConfigLoaderImpl):  # somebody else's, of which nothing is known
+    """Return a loader that gives the same configs and reads each file once; not for files that change meanwhile."""
+    if not isinstance(loader, ConfigLoaderImpl):  # of another kind, whose internals are unknown
         return loader
     faster = copy.copy(loader)
     faster.repository = _ReadOnce(loader.config_search_path)
@@ -27,7 +27,7 @@ def reading_once(loader: ConfigLoader) -> ConfigLoader:
 
 
 class _ReadOnce(ConfigRepository):
-    """A repository that remembers what it read: pickled, for Hydra changes what it is given."""
+    """A repository that keeps what it has read, pickled, since Hydra changes the objects that it gets."""
 
     def __init__(self, config_search_path: ConfigSearchPath) -> None:
         super().__init__(config_search_path)
@@ -44,7 +44,7 @@ class _ReadOnce(ConfigRepository):
         return result
 
     def __deepcopy__(self, memo: dict[int, object]) -> _ReadOnce:
-        """Return a repository that may be given other sources, which Hydra asks for before each composition."""
+        """Return a copy with its own list of sources, which Hydra makes before each composition."""
         other = copy.copy(self)
         other.sources = list(self.sources)
         return other

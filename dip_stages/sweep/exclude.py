@@ -1,17 +1,18 @@
 """Combinations that a sweep leaves out: ``sweep.exclude``, and ``exclude`` in a grid.
 
 A rule maps axes to a value or a list of values, as in ``[{arch: dncnn, loss: [mse, perceptual]}]``, and leaves out the
-points that have one of its values on every axis that it names. An axis is a group, compared with the option that the
-point has chosen, by itself or by default; or a setting such as ``arch.width`` or ``seed``, compared with its value.
-``beta_max`` takes the number as well as the option. What belongs to stages matches only what has some.
+points that have one of its values on every axis that it names. An axis is a group, compared with the point's option,
+chosen or default; or a setting such as ``arch.width`` or ``seed``, compared with its value. ``beta_max`` takes the
+number as well as the option. An axis of stages matches only methods with stages.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from dip_stages.cells.identity import STAGED
+from dip_stages.cells.settings import STAGED
 from dip_stages.config.overrides import ALIASES, check_keys, is_number
+from dip_stages.config.renamed import check_renamed
 from dip_stages.errors import ConfigError, check_choice
 from dip_stages.sweep.compose import select
 from dip_stages.sweep.grids import expand
@@ -33,22 +34,22 @@ def points_left(
     excludes: Sequence[Sequence[Mapping[str, Any]]],
     composer: Composer,
 ) -> list[tuple[str, ...]]:
-    """Return the points of a sweep, as :func:`~dip_stages.sweep.grids.expand` does, less what rules leave out.
+    """Return the points of a sweep, as :func:`~dip_stages.sweep.grids.expand` does, without those that rules leave out.
 
     Args:
         grids: As for ``expand``.
         given: As for ``expand``.
         excludes: The rules of each grid.
-        composer: Of all the points.
+        composer: Composes all the points.
 
     Raises:
         ConfigError: If a rule cannot be understood, or no point is left.
     """
     rules = [[Rule(axes, composer) for axes in exclude] for exclude in excludes]
     left = expand(grids, given, lambda number, point: any(rule.matches(point) for rule in rules[number]))
-    if not left and (all_there_are := len(expand(grids, given))):
+    if not left and (in_all := len(expand(grids, given))):
         raise ConfigError(
-            f"leaves out all {all_there_are} points of the sweep",
+            f"leaves out all {in_all} points of the sweep",
             setting="sweep.exclude",
             allowed="rules that leave at least one",
         )
@@ -56,11 +57,11 @@ def points_left(
 
 
 class Rule:
-    """Says which points to leave out.
+    """A rule on which points to leave out.
 
     Args:
-        axes: Values of each axis that it names, one or a list.
-        composer: Of the sweep's points.
+        axes: For each axis that it names, a value or a list of values.
+        composer: Composes the sweep's points.
 
     Raises:
         ConfigError: If there is no such axis or option.
@@ -80,17 +81,17 @@ class Rule:
             self._axes[path] = {_comparable(self._value(str(axis), value)) for value in values}
 
     def matches(self, point: Sequence[str]) -> bool:
-        """Whether a point is to be left out; it is composed only if what it says itself does not settle that.
+        """Return whether a point is to be left out; it is composed only if its overrides do not decide that.
 
         Raises:
             HydraException: If the point has to be composed, and cannot be.
         """
         named = {part.key: part.value for part in map(self._composer.part, point) if part.kind != "other"}
         choices = dict(self._composer.master.hydra.runtime.choices) | named
-        known = {axis: choices.get(axis) for axis in self._axes if axis in self._composer.groups or axis in named}
-        if any(_comparable(value) not in self._axes[axis] for axis, value in known.items()):
+        decided = {axis: choices.get(axis) for axis in self._axes if axis in self._composer.groups or axis in named}
+        if any(_comparable(value) not in self._axes[axis] for axis, value in decided.items()):
             return False
-        open_axes = self._axes.keys() - known.keys()
+        open_axes = self._axes.keys() - decided.keys()
         staged_axes = [axis for axis in self._axes if axis.split(".")[0] in STAGED or axis in _OF_STAGES]
         if not open_axes and not staged_axes:
             return True
@@ -100,7 +101,7 @@ class Rule:
         return all(_comparable(select(config, axis)) in self._axes[axis] for axis in open_axes)
 
     def _value(self, axis: str, value: object) -> object:
-        """Return what a rule's value is compared as: an option of a group that sets one number, as that number."""
+        """Return a rule's value for comparison: an option of a group that sets one number is that number."""
         if axis not in self._composer.groups or (axis in _PATHS and is_number(str(value))):
             return value
         check_choice(f"sweep.exclude: {axis}", value, self._composer.loader.get_group_options(axis))
@@ -108,6 +109,7 @@ class Rule:
 
 
 def _check_axis(axis: str, composer: Composer) -> None:
+    check_renamed(axis)
     groups = composer.groups - {"sweep"}
     if axis in groups or axis in ("seed", "noise_seed"):
         return
@@ -126,7 +128,7 @@ def _check_axis(axis: str, composer: Composer) -> None:
 
 
 def _comparable(value: object) -> object:
-    """Return numbers as numbers, however they are written, and anything else as text."""
+    """Return numbers as floats, in any notation, and everything else as text."""
     if isinstance(value, bool) or value is None:
         return str(value).lower()
     return float(str(value)) if is_number(str(value)) else str(value)

@@ -1,20 +1,20 @@
-"""A single cell, in this process, under the eyes of whoever typed it."""
+"""A single cell, computed in this process, with a progress bar."""
 
 from __future__ import annotations
 
-import signal
 import sys
 from typing import TYPE_CHECKING
 
 from dip_stages.cells.allocator import keep_freed_memory
 from dip_stages.cells.runner import run_cell
-from dip_stages.errors import ClaimError, Interrupted
+from dip_stages.errors import Interrupted, LeaseError
 from dip_stages.store.fingerprint import fingerprint
-from dip_stages.store.leases import Claim
+from dip_stages.store.leases import Lease
 from dip_stages.store.records import RECORD, set_aside
 from dip_stages.store.states import recorded
+from dip_stages.store.statuses import CellStatus
+from dip_stages.sweep.interrupts import Interrupts
 from dip_stages.sweep.progress import CellProgress
-from dip_stages.workers.main import Stopper
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,30 +26,29 @@ __all__ = ["run_single"]
 
 
 def run_single(cell: Cell, folder: Path) -> Record:
-    """Compute a cell with a progress bar; leaves the program when interrupted, or when nothing can be written."""
+    """Compute a cell with a progress bar; ends the program after an interruption, or if nothing can be written."""
     keep_freed_memory()
-    stopper = Stopper()
-
-    def hear(*_: object) -> None:
-        if stopper.asked:
-            raise KeyboardInterrupt
-        stopper.asked = True
-
-    before = {number: signal.signal(number, hear) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with Claim(folder), CellProgress(cell.folder) as progress:
-            found = recorded(folder, cell.id)
-            if found.broken:
-                sys.stderr.write(f"{found.broken}; set aside as {set_aside(folder / RECORD).name}\n")
-            threads = cell.config.runtime.threads
-            return run_cell(cell, folder, threads=threads, listener=progress, stopping=stopper, code=fingerprint())
-    except (Interrupted, KeyboardInterrupt) as stop:
-        sys.stderr.write(f"{str(stop) or 'interrupted twice'}; the same command goes on\n")
-        sys.exit(130)
-    except (ClaimError, OSError) as error:
-        sys.stderr.write(f"{folder}: {error}\n")
-        sys.exit(1)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    with Interrupts("the cell writes a checkpoint and stops") as interrupts:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with Lease(folder), CellProgress(cell.folder) as progress:
+                found = recorded(folder, cell.id)
+                if found.state == CellStatus.OUTDATED:
+                    sys.stderr.write(f"{found.broken}; allowed: another hydra.run.dir\n")
+                    sys.exit(2)
+                if found.broken:
+                    sys.stderr.write(f"{found.broken}; set aside as {set_aside(folder / RECORD).name}\n")
+                return run_cell(
+                    cell,
+                    folder,
+                    threads=cell.config.runtime.threads,
+                    on_progress=progress,
+                    should_stop=interrupts.should_stop,
+                    code=fingerprint(),
+                )
+        except (Interrupted, KeyboardInterrupt) as error:
+            sys.stderr.write(f"{str(error) or 'interrupted twice'}; the same command resumes\n")
+            sys.exit(130)
+        except (LeaseError, OSError) as error:
+            sys.stderr.write(f"{folder}: {error}\n")
+            sys.exit(1)

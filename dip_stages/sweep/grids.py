@@ -1,4 +1,4 @@
-"""Grids to points: pure functions on override strings such as ``arch=unet``."""
+"""From grids to points: pure functions on override strings such as ``arch=unet``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-__all__ = ["expand", "with_references"]
+__all__ = ["expand", "with_competitors"]
 
 
 def expand(
@@ -20,13 +20,12 @@ def expand(
     """Return the points of a sweep: the union of its grids, in order, without duplicates.
 
     Args:
-        grids: Each maps an axis to its overrides, one a value.
-        given: The command line's axes, likewise: they replace the axis in a grid that has it and are added to one
-            that has not.
-        left_out: Says of a grid's number and a point of it whether it is left out; another grid may still have it.
+        grids: Each maps an axis to its overrides, one for each value.
+        given: The command line's axes, likewise: each replaces the axis of a grid, or is added if the grid lacks it.
+        left_out: Returns, for a grid's number and a point, whether the grid leaves it out; another may still have it.
 
     Returns:
-        A tuple of overrides a point.
+        The points, each a tuple of overrides.
 
     Example:
         >>> grids = [{"arch": ["arch=unet", "arch=dncnn"]}, {"loss": ["loss=mse"]}]
@@ -41,22 +40,24 @@ def expand(
 
 
 _OF_OBSERVATION = ("data", "noise", "beta_max", "noise_seed", "seed", "preset", "runtime", "outputs", "sweep", "hydra")
-"""What a reference heeds besides its own settings."""
+"""The sections that change a competitor's result, besides its own settings."""
 
 
-def with_references(points: Sequence[tuple[str, ...]], references: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:
-    """Return the points of a sweep, and after them those of references on the same observations.
+def with_competitors(
+    points: Sequence[tuple[str, ...]], competitors: Sequence[tuple[str, ...]]
+) -> list[tuple[str, ...]]:
+    """Return the points of a sweep, followed by those of competitors on the same observations.
 
     Args:
         points: From :func:`expand`.
-        references: The overrides of each.
+        competitors: The overrides of each.
 
     Example:
-        >>> with_references([("arch=unet", "seed=0"), ("arch=dncnn", "seed=0")], [("method=tv",)])
+        >>> with_competitors([("arch=unet", "seed=0"), ("arch=dncnn", "seed=0")], [("method=tv",)])
         [('arch=unet', 'seed=0'), ('arch=dncnn', 'seed=0'), ('seed=0', 'method=tv')]
     """
-    heeded = dict.fromkeys(tuple(part for part in point if _section(part) in _OF_OBSERVATION) for point in points)
-    return [*points, *((*point, *reference) for reference in references for point in heeded)]
+    observations = dict.fromkeys(tuple(part for part in point if _section(part) in _OF_OBSERVATION) for point in points)
+    return [*points, *((*point, *competitor) for competitor in competitors for point in observations)]
 
 
 def _section(override: str) -> str:

@@ -1,4 +1,4 @@
-"""What the driver does when it is interrupted: the first time it asks all to stop, the second it leaves at once."""
+"""Ctrl-C in two steps: the first one asks to stop, with a checkpoint; a second one does not wait for that."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import os
 import signal
 import sys
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from dip_stages.workers.main import GRACE
+from dip_stages.workers.protocol import GRACE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,30 +16,79 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-__all__ = ["Interrupts", "LaunchAbandoned"]
+__all__ = ["Interrupts", "SweepInterrupts"]
 
-
-class LaunchAbandoned(BaseException):
-    """Raised in the main thread when a launcher does not return in time after an interruption."""
+_SHOW_CURSOR = b"\x1b[?25h"
 
 
 class Interrupts:
-    """Hears SIGINT and SIGTERM while a sweep runs; a context manager.
+    """Handles SIGINT and SIGTERM in two steps; a context manager, for the main thread.
+
+    The first signal sets :attr:`signal`; a second one raises :class:`KeyboardInterrupt`.
 
     Args:
-        stop_file: What makes every cell stop, wherever it runs.
-        leave: Whether jobs on a cluster are left alone; the driver then only stops waiting.
+        message: What happens after the first signal.
+
+    Attributes:
+        signal: The first signal; None before it.
     """
 
-    def __init__(self, stop_file: Path, *, leave: bool = False) -> None:
+    def __init__(self, message: str) -> None:
         self.signal: signal.Signals | None = None
-        self._stop_file, self._leave = stop_file, leave
-        self._launching = False
+        self._message = message
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Self:
         for number in (signal.SIGINT, signal.SIGTERM):
-            self._before[number] = signal.signal(number, self._hear)
+            self._before[number] = signal.signal(number, self._on_signal)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def should_stop(self) -> bool:
+        """Return whether there was a signal."""
+        return self.signal is not None
+
+    def _on_signal(self, number: int, _: object) -> None:
+        if self.signal is not None:
+            self._on_second(number)
+        self.signal = signal.Signals(number)
+        sys.stderr.write(f"\ninterrupted: {self._message} (again: out at once)\n")
+        self._on_first()
+
+    def _on_first(self) -> None:
+        """React to the first signal, in the handler."""
+
+    def _on_second(self, number: int) -> NoReturn:
+        """React to a second signal, in the handler."""
+        del number
+        raise KeyboardInterrupt
+
+
+class _LaunchAbandoned(BaseException):
+    """Raised in the main thread when a launcher does not return in time after an interruption."""
+
+
+class SweepInterrupts(Interrupts):
+    """The interrupts of a driver, which stop the cells of its sweep.
+
+    Args:
+        stop_file: The file that asks every cell to stop, on whichever machine it runs.
+        leave: Whether jobs on a cluster keep running; the driver then only stops waiting.
+    """
+
+    def __init__(self, stop_file: Path, *, leave: bool = False) -> None:
+        message = "jobs on the cluster keep running" if leave else "cells write a checkpoint and stop"
+        super().__init__(message)
+        self._stop_file, self._leave = stop_file, leave
+        self._launching = False
+
+    def __enter__(self) -> Self:
+        super().__enter__()
         self._before[signal.SIGALRM] = signal.signal(signal.SIGALRM, self._abandon)
         return self
 
@@ -47,40 +96,34 @@ class Interrupts:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         signal.alarm(0)
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def asked(self) -> bool:
-        """Whether to stop."""
-        return self.signal is not None
+        super().__exit__(kind, error, trace)
 
     @contextmanager
     def launching(self) -> Iterator[None]:
-        """Break out of what is done here if it takes too long after an interruption."""
+        """Leave the block early if it takes too long after an interruption."""
         self._launching = True
         try:
             yield
-        except LaunchAbandoned:
+        except _LaunchAbandoned:
             pass
         finally:
             self._launching = False
 
-    def _hear(self, number: int, _: object) -> None:
-        if self.signal is not None:
-            os.write(2, b"\ninterrupted again: out at once; workers stop by themselves\n")
-            os._exit(128 + number)
-        self.signal = signal.Signals(number)
+    def _on_first(self) -> None:
         if self._leave:
-            sys.stderr.write("\ninterrupted: jobs on the cluster go on\n")
             self._abandon()
             return
-        sys.stderr.write("\ninterrupted: cells leave a checkpoint and stop (again: out at once)\n")
         try:
             self._stop_file.touch()
         except OSError as error:
             sys.stderr.write(f"{error}: only cells of this machine can be stopped\n")
         signal.alarm(int(GRACE) + 1)
 
+    def _on_second(self, number: int) -> NoReturn:
+        cursor = _SHOW_CURSOR if os.isatty(2) else b""  # a progress bar has hidden it
+        os.write(2, cursor + b"\ninterrupted again: out at once; workers stop by themselves\n")
+        os._exit(128 + number)
+
     def _abandon(self, *_: object) -> None:
         if self._launching:
-            raise LaunchAbandoned
+            raise _LaunchAbandoned

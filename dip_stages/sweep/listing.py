@@ -1,14 +1,15 @@
-"""A plan as text, before anything runs: which cells, what is known of each, and a rough cost. Torch-free."""
+"""A plan as text, before anything runs: its cells, their states, and a rough cost. Torch-free."""
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import TYPE_CHECKING
 
 from dip_stages.cells.flops import flops
 from dip_stages.cells.identity import AXES
-from dip_stages.store.states import STATES
-from dip_stages.sweep.progress import duration
+from dip_stages.report.labels import axis_labels
+from dip_stages.store.statuses import CellStatus
+from dip_stages.store.text import plural
+from dip_stages.sweep.formatting import counts, duration
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -21,28 +22,29 @@ if TYPE_CHECKING:
 __all__ = ["listing", "pace"]
 
 _UNITS = {"GFLOP": 1e9, "TFLOP": 1e12, "PFLOP": 1e15}
+_ENDED = (CellStatus.DONE, CellStatus.FAILED)
 _AXIS_OF = {
     "noise.beta_max": "beta_max",
     "method.input": "input",
-    "data": "picture",
-    "data.name": "picture",
-    "data.path": "picture",
-    "data.index": "picture",
+    "data": "image",
+    "data.name": "image",
+    "data.path": "image",
+    "data.index": "image",
 }
-"""What else an axis is called in overrides."""
+"""Other names of an axis in overrides."""
 
 
 def listing(cells: Sequence[tuple[PlannedCell, str]], seconds_per_flop: float | None = None) -> str:
-    """Return a line a cell, and what is left in all.
+    """Return a line for each cell, and the cost of all that are left.
 
-    What all cells share is said once, above; a column is a thing in which they differ.
+    Values that all cells share are listed above the table, whose columns are those in which cells differ.
 
     Args:
-        cells: The planned cells, each with its state, one of :data:`~dip_stages.store.states.STATES`.
-        seconds_per_flop: How long an operation took in cells that are done, for a rough time; None if there is none.
+        cells: The planned cells, each with its :class:`~dip_stages.store.statuses.CellStatus`.
+        seconds_per_flop: How long an operation took in cells that are done, for a rough time; None if none is done.
 
     Raises:
-        PictureError: If a picture, whose size counts, cannot be used.
+        ImageError: If an image, whose size counts, cannot be used.
     """
     planned = [cell for cell, _ in cells]
     costs = [flops(cell.cell.config) for cell in planned]
@@ -56,28 +58,29 @@ def listing(cells: Sequence[tuple[PlannedCell, str]], seconds_per_flop: float | 
         ("folder", [cell.folder.name for cell in planned]),
     ]
     shared = [f"{name} {values[0]}" for name, values in axes if len(set(values)) == 1 and values[0] != "–"]
-    left = sum(cost for cost, (_, state) in zip(costs, cells, strict=True) if state not in ("done", "failed"))
+    left = sum(cost for cost, (_, state) in zip(costs, cells, strict=True) if state not in _ENDED)
     above = [f"in every cell: {', '.join(shared)}"] if shared else []
-    counts = Counter(state for _, state in cells)
-    return "\n".join([*above, *_table(columns), _counts(counts), _left(left, seconds_per_flop), ""])
+    total = f"{plural(len(cells), 'cell')}: {counts(state for _, state in cells)}"
+    return "\n".join([*above, *_table(columns), total, _left(left, seconds_per_flop), ""])
 
 
 def pace(cells: Sequence[tuple[PlannedCell, Look]]) -> float | None:
     """Return the seconds that an operation took in the cells that are done; None if none is."""
-    done = [(planned, found.record) for planned, found in cells if found.state == "done" and found.record]
-    costs = [(flops(planned.cell.config), record.timing["seconds"]) for planned, record in done]
-    costs = [(cost, seconds) for cost, seconds in costs if cost]  # a reference has none, whatever time it takes
+    done = [(planned, found.record) for planned, found in cells if found.state == CellStatus.DONE and found.record]
+    costs = [(flops(planned.cell.config), record.timing["seconds"] or 0.0) for planned, record in done]
+    costs = [(cost, seconds) for cost, seconds in costs if cost]  # competitors have no cost
     return sum(seconds for _, seconds in costs) / sum(cost for cost, _ in costs) if costs else None
 
 
 def _axes(planned: Sequence[PlannedCell]) -> list[Column]:
-    """Return the cells' axes, then what else their overrides tell them apart by."""
-    columns = [(axis, [_text(cell.cell.axes[axis]) for cell in planned]) for axis in AXES]
+    """Return the cells' axes, then other overrides in which cells differ."""
+    labels = [axis_labels(cell.cell.axes) for cell in planned]
+    columns = [(axis, [_text(label[axis]) for label in labels]) for axis in AXES]
     rows = list(zip(*(values for _, values in columns), strict=True))
     for key, values in _overrides(planned):
         if len(set(values)) == 1:
             continue
-        # An axis of another name says nothing new, but where two options have one name: unet and unet_published.
+        # Another name of an axis is left out, unless it separates cells that the axis does not: unet, unet_published.
         named = _AXIS_OF.get(key, key.removesuffix(".name"))
         finer = list(zip(rows, values, strict=True))
         if named not in AXES or len(set(finer)) > len(set(rows)):
@@ -105,20 +108,15 @@ def _table(columns: Sequence[Column]) -> list[str]:
     return ["  ".join(row).rstrip() for row in zip(*padded, strict=True)]
 
 
-def _counts(counts: Counter[str]) -> str:
-    said = [f"{counts[state]} {state}" for state in STATES if counts[state]]
-    return f"{counts.total()} {'cell' if counts.total() == 1 else 'cells'}: {', '.join(said)}"
-
-
 def _left(cost: float, seconds_per_flop: float | None) -> str:
     unit, size = _unit(cost)
-    # Failed cells are left alone, and a checkpoint saves a part that the plan does not know.
-    said = f"left to compute: at most {cost / size:,.2f} {unit}"
+    # At most: what checkpoints save is not known here.
+    text = f"left to compute: at most {cost / size:,.2f} {unit}"
     if seconds_per_flop is None or not cost:
-        return said
-    return f"{said}, about {duration(cost * seconds_per_flop)} for one worker at the rate of the cells that are done"
+        return text
+    return f"{text}, about {duration(cost * seconds_per_flop)} for one worker at the rate of the cells that are done"
 
 
 def _unit(largest: float) -> tuple[str, float]:
-    """Return the largest unit that leaves something before the point."""
+    """Return the largest unit in which the number is at least 1."""
     return next(((name, size) for name, size in reversed(_UNITS.items()) if largest >= size), ("GFLOP", 1e9))

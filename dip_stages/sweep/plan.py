@@ -1,4 +1,4 @@
-"""The plan of a sweep: its cells, checked before any runs, and what is known of each from disk."""
+"""The plan of a sweep: its cells, checked before any of them runs."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dip_stages.cells.identity import Cell, cell_of, check_inputs
-from dip_stages.config import DDPMConfig, parse
+from dip_stages.config import DDPMConfig, file_of, parse
 from dip_stages.errors import ConfigError
 from dip_stages.images.reading import sha256
+from dip_stages.store.plans import PLAN_SCHEMA
 from dip_stages.store.records import PLAN, write_json
 from dip_stages.store.states import Look, look
 
@@ -21,7 +22,7 @@ __all__ = ["Plan", "PlannedCell", "make_plan"]
 
 @dataclass(frozen=True)
 class PlannedCell:
-    """A cell of a sweep, the overrides that make it, and where it lands."""
+    """A cell of a sweep, its overrides, and its folder."""
 
     cell: Cell
     overrides: tuple[str, ...]
@@ -45,7 +46,7 @@ class Plan:
         name: The sweep's.
         root: Its folder.
         cells: Its cells.
-        made_from: What :func:`dip_stages.sweep.plan_cache.made_from` says of it.
+        made_from: The hash from :func:`dip_stages.sweep.plan_cache.made_from`.
     """
 
     name: str
@@ -54,24 +55,30 @@ class Plan:
     made_from: str | None = None
 
     def write(self, command: str) -> None:
-        """Write ``plan.json``: what report and status count as planned, and the command that goes on with it."""
+        """Write ``plan.json``: the cells, for report and status, and the command that resumes the sweep."""
         self.root.mkdir(parents=True, exist_ok=True)
         cells = [
-            {"id": p.cell.id, "folder": p.folder.name, "axes": p.cell.axes, "iterations": p.iterations}
+            {
+                "id": p.cell.id,
+                "folder": p.folder.name,
+                "axes": p.cell.axes,
+                "iterations": p.iterations,
+                "sees_clean": p.cell.config.sees_clean,
+            }
             for p in self.cells
         ]
-        plan = {"schema": 2, "name": self.name, "command": command, **self._known_by(), "cells": cells}
+        plan = {"schema": PLAN_SCHEMA, "name": self.name, "command": command, **self._cached_by(), "cells": cells}
         write_json(self.root / PLAN, plan)
 
-    def _known_by(self) -> dict[str, Any]:
-        """Return what :func:`dip_stages.sweep.plan_cache.known_plan` knows it again by, where files alone decide."""
+    def _cached_by(self) -> dict[str, Any]:
+        """Return what :func:`dip_stages.sweep.plan_cache.cached_plan` compares, if the plan depends on files alone."""
         configs = [planned.cell.config for planned in self.cells]
         if self.made_from is None or any(config.data.source not in ("bundled", "file") for config in configs):
             return {}
-        if any(isinstance(config.method, DDPMConfig) for config in configs):  # pictures that it learns from count too
+        if any(isinstance(config.method, DDPMConfig) for config in configs):  # it depends on training images too
             return {}
-        pictures = {p.cell.config.data.file for p in self.cells}
-        return {"made_from": self.made_from, "pictures": {str(path): sha256(path) for path in sorted(pictures)}}
+        images = {file_of(p.cell.config.data) for p in self.cells}
+        return {"made_from": self.made_from, "images": {str(path): sha256(path) for path in sorted(images)}}
 
 
 def make_plan(
@@ -88,21 +95,21 @@ def make_plan(
         root: Its folder.
         points: Overrides of each point.
         compose: Returns the whole config of a point.
-        made_from: What the plan is to be known again by.
+        made_from: The hash from :func:`dip_stages.sweep.plan_cache.made_from`.
 
     Raises:
         ConfigError: If a point is invalid; its overrides are in the message.
-        PictureError: If a picture cannot be used.
-        WeightsError: If published weights cannot be had.
+        ImageError: If an image cannot be used.
+        WeightsError: If published weights cannot be loaded.
     """
     cells: dict[str, PlannedCell] = {}
     for overrides in points:
         try:
             cell = cell_of(parse(compose(overrides)))
+            check_inputs(cell)
         except ConfigError as error:
             error.cell = " ".join(overrides)
             raise
-        check_inputs(cell)
         cells.setdefault(cell.id, PlannedCell(cell, overrides, root / cell.folder))
     if not cells:
         raise ConfigError(", which has no cell", setting="sweep", got=name, allowed="grids with at least one")

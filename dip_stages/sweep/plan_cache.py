@@ -1,4 +1,4 @@
-"""Knows a plan again, so that a sweep with nothing to do says so without planning every cell anew."""
+"""Plans that are still valid on disk, so that a sweep with nothing to do need not plan every cell again."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from omegaconf import OmegaConf
 
 from dip_stages.config.paths import SWEEPS_DIR
-from dip_stages.errors import PictureError, RecordError
-from dip_stages.images.reading import sha256
+from dip_stages.errors import RecordError
+from dip_stages.store.hashing import file_sha256
 from dip_stages.store.records import PLAN, read_json
 
 if TYPE_CHECKING:
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
     from hydra.core.config_loader import ConfigLoader
     from omegaconf import DictConfig
 
-__all__ = ["KnownPlan", "known_plan", "made_from"]
+__all__ = ["CachedPlan", "cached_plan", "made_from"]
 
 _RESOLVER = re.compile(rb"\$\{(?!cell_folder:|hydra:)[\w.]+:")
 
 
 @dataclass(frozen=True)
-class KnownPlan:
-    """The cells of a plan on disk that planning anew would give again.
+class CachedPlan:
+    """The cells of a plan on disk that planning again would give too.
 
     Attributes:
         name: The sweep's.
@@ -43,7 +43,7 @@ class KnownPlan:
 
 
 def made_from(arguments: Sequence[str], master: DictConfig, loader: ConfigLoader) -> str | None:
-    """Return a hash of all that cells are planned from but their pictures: what was typed, configs, and sources.
+    """Return a hash of what cells are planned from, except their images: arguments, configs, and sources.
 
     Args:
         arguments: The sweep's overrides.
@@ -51,8 +51,8 @@ def made_from(arguments: Sequence[str], master: DictConfig, loader: ConfigLoader
         loader: Hydra's.
 
     Returns:
-        None where configs come from somewhere else than files, or ask a resolver, such as ``oc.env``, for what no file
-        says.
+        The hash; None if configs do not come from files alone, or use a resolver, such as ``oc.env``, whose value is in
+        no file.
     """
     sha = hashlib.sha256()
     for part in (*arguments, OmegaConf.to_yaml(master), *map(version, ("hydra-core", "omegaconf"))):
@@ -70,8 +70,8 @@ def made_from(arguments: Sequence[str], master: DictConfig, loader: ConfigLoader
     return sha.hexdigest()
 
 
-def known_plan(root: Path, made: str | None) -> KnownPlan | None:
-    """Return the plan in a sweep's folder, if planning now would give it again; None if not, or if that is unknown.
+def cached_plan(root: Path, made: str | None) -> CachedPlan | None:
+    """Return the plan in a sweep's folder if planning now would give the same one; None if not, or if that is unknown.
 
     Args:
         root: The sweep's folder.
@@ -81,15 +81,15 @@ def known_plan(root: Path, made: str | None) -> KnownPlan | None:
         plan = read_json(root / PLAN)
         if made is None or plan.get("made_from") != made:
             return None
-        if any(sha256(path) != known for path, known in plan["pictures"].items()):
+        if any(file_sha256(path) != planned for path, planned in plan["images"].items()):
             return None
-        return KnownPlan(plan["name"], root, tuple((cell["folder"], cell["id"]) for cell in plan["cells"]))
-    except (FileNotFoundError, RecordError, PictureError, KeyError):
+        return CachedPlan(plan["name"], root, tuple((cell["folder"], cell["id"]) for cell in plan["cells"]))
+    except (OSError, RecordError, KeyError):
         return None
 
 
 def _config_folders(loader: ConfigLoader) -> Iterator[Path | None]:
-    """Yield the folders that configs are read from; None for what is no folder, nor comes with Hydra or a plugin."""
+    """Yield the folders that configs are read from; None for a source that is neither a folder nor Hydra's own."""
     for element in loader.get_search_path().get_path():
         if element.path.startswith("file://") or "://" not in element.path:
             yield Path(element.path.removeprefix("file://"))

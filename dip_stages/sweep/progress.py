@@ -1,4 +1,4 @@
-"""How far a cell or a sweep is: bars in a terminal, quiet plain lines elsewhere. Torch-free.
+"""How far a cell or a sweep is: bars in a terminal, plain lines elsewhere. Torch-free.
 
 A sweep's progress is read from disk, so it is the same under every launcher, and ``python -m dip_stages.status`` shows
 the same from any other terminal.
@@ -6,7 +6,6 @@ the same from any other terminal.
 
 from __future__ import annotations
 
-import math
 import sys
 import threading
 import time
@@ -16,7 +15,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Column
 
+from dip_stages.clock import Every
 from dip_stages.store.states import Look, look
+from dip_stages.store.statuses import CellStatus
+from dip_stages.store.text import plural
+from dip_stages.sweep.formatting import duration, progress_metrics, result_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -25,45 +28,35 @@ if TYPE_CHECKING:
 
     from rich.progress import TaskID
 
-__all__ = ["CellProgress", "Speed", "SweepProgress", "duration", "figures", "outcome"]
+__all__ = ["CellProgress", "Speed", "SweepProgress"]
 
 
 def _bars(console: Console) -> Progress:
     return Progress(
-        # The name gives way in a narrow terminal, the figures do not.
+        # In a narrow terminal the name is cut, the metrics are not.
         TextColumn("{task.description}", table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")),
         BarColumn(bar_width=12, table_column=Column(min_width=12)),
         MofNCompleteColumn(table_column=Column(no_wrap=True)),
-        TextColumn("{task.fields[figures]}", table_column=Column(no_wrap=True)),
+        TextColumn("{task.fields[metrics]}", table_column=Column(no_wrap=True)),
         console=console,
         expand=True,
         transient=True,
     )
 
 
-def figures(loss: float | None, psnr: float | None, rate: float | None = None) -> str:
-    """Return what is said of a running cell: iterations per second, loss, and PSNR in dB."""
-    parts = [f"{rate:.1f} it/s"] if rate else []
-    if loss is not None:
-        parts.append(f"loss {loss:.4f}")
-    if psnr is not None and not math.isnan(psnr):  # the training of a reference's model has none
-        parts.append(f"PSNR {psnr:.2f} dB")
-    return "  ".join(parts)
-
-
 class CellProgress:
-    """A single cell: call it with iteration, iterations in all, loss and PSNR in dB.
+    """The progress of a single cell; call it with iteration, iterations in all, loss and PSNR in dB.
 
     Args:
-        name: What the bar is called.
+        name: The label of the bar.
         every: Seconds between two plain lines, where there is no terminal.
     """
 
     def __init__(self, name: str, every: float = 10.0) -> None:
         self._console = Console(file=sys.stderr)
-        self._every, self._last = every, time.monotonic()
+        self._line = Every(every)
         self._progress = _bars(self._console) if self._console.is_terminal else None
-        self._task = self._progress.add_task(name, total=None, figures="") if self._progress else None
+        self._task = self._progress.add_task(name, total=None, metrics="") if self._progress else None
 
     def __enter__(self) -> Self:
         if self._progress:
@@ -79,16 +72,15 @@ class CellProgress:
     def __call__(self, iteration: int, total: int, loss: float, psnr: float) -> None:
         """Show how far the fit is."""
         if self._progress and self._task is not None:
-            self._progress.update(self._task, completed=iteration, total=total, figures=figures(loss, psnr))
-        elif time.monotonic() - self._last >= self._every:
-            self._last = time.monotonic()
+            self._progress.update(self._task, completed=iteration, total=total, metrics=progress_metrics(loss, psnr))
+        elif self._line.due():
             self._console.print(
-                f"iteration {iteration}/{total}  {figures(loss, psnr)}", soft_wrap=True, highlight=False
+                f"iteration {iteration}/{total}  {progress_metrics(loss, psnr)}", soft_wrap=True, highlight=False
             )
 
 
 class Speed:
-    """What is left of a sweep, in iterations and, once cells have shown how fast they run, in seconds."""
+    """What is left of a sweep, in iterations and, once the speed of some cell is known, in seconds."""
 
     def __init__(self) -> None:
         self.left = 0
@@ -96,28 +88,29 @@ class Speed:
         self._pace: list[float] = []
 
     def add(self, found: Look, iterations: int) -> None:
-        """Count in a cell of so many iterations."""
+        """Add a cell with this number of iterations."""
         if found.record is not None:
             self._pace += filter(None, [found.record.timing["seconds_per_iteration"]])
             return
         progress = found.progress or {}
-        self.left += max(0, iterations - progress.get("iteration", 0))  # a reference's model may have some of its own
-        self.running += found.state == "running"
+        # The training of a competitor's model may have done more iterations than the cell plans.
+        self.left += max(0, iterations - progress.get("iteration", 0))
+        self.running += found.state == CellStatus.RUNNING
         self._pace += [1 / rate for rate in filter(None, [progress.get("rate")])]
 
     def seconds(self) -> float | None:
-        """Return the seconds left, with as many cells side by side as now; None if nothing shows how fast they run."""
+        """Return the seconds left, with as many cells at once as now; None while no cell's speed is known."""
         if not self._pace:
             return None
         return self.left * sum(self._pace) / len(self._pace) / max(self.running, 1)
 
 
 class SweepProgress:
-    """A sweep: a count with the time left and a bar for each running cell, from what the cells write to disk.
+    """The progress of a sweep, from what the cells write to disk: a count, the time left, a bar for each running cell.
 
     Args:
-        cells: Folder, id, iterations and the digest of the record that does not count of each cell still to run.
-        already: Cells that were done before.
+        cells: Of each cell still to run: folder, id, iterations, and the digest of the record that is to be replaced.
+        already: Number of cells that were done before.
         every: Seconds between two looks.
     """
 
@@ -135,11 +128,11 @@ class SweepProgress:
         self._thread = threading.Thread(target=self._watch, name="sweep-progress", daemon=True)
 
     def __enter__(self) -> Self:
-        noun = "cell" if self._total == 1 else "cells"
-        self._say(f"{self._total} {noun} to run" + (f", {self._already} done before" if self._already else ""))
+        done_before = f", {self._already} done before" if self._already else ""
+        self._print(f"{plural(self._total, 'cell')} to run{done_before}")
         if self._progress:
             self._progress.start()
-            self._all = self._progress.add_task("sweep", total=self._total, figures="")
+            self._all = self._progress.add_task("sweep", total=self._total, metrics="")
         self._thread.start()
         return self
 
@@ -157,7 +150,7 @@ class SweepProgress:
         while not self._stop.wait(pause):
             begun = time.monotonic()
             self._look()
-            # Of thousands of folders on a shared disk a look takes long: it may not take more than a fifth of the time.
+            # With thousands of folders on a shared disk a look takes long: limit it to a fifth of the time.
             pause = max(self._every, 4 * (time.monotonic() - begun))
 
     def _look(self) -> None:
@@ -180,7 +173,7 @@ class SweepProgress:
         if self._progress and folder in self._tasks:
             self._progress.remove_task(self._tasks.pop(folder))
         done = self._total - len(self._waiting)
-        self._say(f"[{done}/{self._total}] {folder.name}  {outcome(found)}{left}")
+        self._print(f"[{done}/{self._total}] {folder.name}  {result_of(found)}{left}")
 
     def _left(self, speed: Speed) -> str:
         seconds = speed.seconds() if speed.left else None
@@ -188,35 +181,19 @@ class SweepProgress:
 
     def _show(self, running: Mapping[Path, dict[str, Any]], left: str) -> None:
         assert self._progress is not None  # noqa: S101 - the caller asked
-        self._progress.update(self._all, completed=self._total - len(self._waiting), figures=left)
+        self._progress.update(self._all, completed=self._total - len(self._waiting), metrics=left)
         for folder in [folder for folder in self._tasks if folder not in running]:
             self._progress.remove_task(self._tasks.pop(folder))
         for folder, state in running.items():
             task = self._tasks.get(folder)
             if task is None:
-                task = self._tasks[folder] = self._progress.add_task(folder.name, total=None, figures="")
+                task = self._tasks[folder] = self._progress.add_task(folder.name, total=None, metrics="")
             self._progress.update(
                 task,
                 completed=state["iteration"],
                 total=state["iterations"],
-                figures=figures(state["loss"], state["psnr"], state.get("rate")),
+                metrics=progress_metrics(state["loss"], state["psnr"], state.get("rate")),
             )
 
-    def _say(self, line: str) -> None:
+    def _print(self, line: str) -> None:
         self._console.print(line, soft_wrap=True, highlight=False, markup=False)
-
-
-def outcome(found: Look) -> str:
-    """Return a line's worth of what came of a cell that ended: of its result, where it has one."""
-    record = found.record
-    if record is None or record.metrics is None:
-        return f"failed: {found.reason.splitlines()[0] if found.reason else 'for an unknown reason'}"
-    result = record.metrics["result"]
-    return f"PSNR {result['psnr']:.2f} dB, SSIM {result['ssim']:.3f}, {duration(record.timing['seconds'])}"
-
-
-def duration(seconds: float) -> str:
-    """Return seconds as people say them."""
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {seconds} s" if minutes else f"{seconds} s"

@@ -1,4 +1,4 @@
-"""Worker processes, forked where the system allows it from one that has imported what they need. Torch-free.
+"""Starts worker processes: where the system allows it, as forks of a process with all imports done. Torch-free.
 
 .. code-block:: text
 
@@ -6,7 +6,7 @@
            ◄── pid and handle, later the exit code, on a socket of each worker ──┘
 
 The standard library's fork server cannot be used here: it runs the caller's ``__main__`` again in each child, and gives
-all children the environment that it started with itself.
+all children its own environment.
 """
 
 from __future__ import annotations
@@ -15,27 +15,21 @@ import atexit
 import functools
 import json
 import os
-import select
-import signal
 import socket
 import subprocess
 import sys
 import threading
-import time
-import weakref
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dip_stages.workers.fork_server import NUMBER, cold_worker
+from dip_stages.workers.fork_server import cold_worker
+from dip_stages.workers.forked_process import ForkedProcess, readable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["UNKNOWN", "ForkServer", "ForkedProcess", "import_ahead", "start_worker"]
-
-UNKNOWN = 256
-"""Exit code of a process whose fork server was gone before it ended."""
+__all__ = ["ForkServer", "import_ahead", "start_worker"]
 
 
 def start_worker(
@@ -64,7 +58,7 @@ def start_worker(
 
 
 def import_ahead(threads: int | None) -> None:
-    """Let what workers with a number of threads need be imported, seconds, while the caller does something else."""
+    """Start the imports of workers with a number of threads, which take seconds, while the caller does other work."""
     if _can_fork():
         _server(threads)
 
@@ -76,7 +70,7 @@ def _environment(threads: int | None) -> dict[str, str]:
 
 @functools.cache
 def _can_fork() -> bool:
-    """Return whether the system gives a process a handle that no other can get: Linux from 5.3 on."""
+    """Return whether the system has pidfds, handles that name one process for good: Linux from 5.3."""
     try:
         os.close(os.pidfd_open(os.getpid()))
     except (AttributeError, OSError):
@@ -89,7 +83,7 @@ _starting = threading.Lock()
 
 
 def _server(threads: int | None) -> ForkServer:
-    """Return this process's fork server for a number of threads, which OpenMP reads when torch is imported."""
+    """Return this process's fork server for a number of threads: OpenMP reads it when torch is imported."""
     with _starting:
         server = _servers.get(threads)
         if server is None or server.ended:
@@ -109,7 +103,7 @@ class ForkServer:
     """A fork server, as the driver sees it; thread-safe. It is started at once and imports in the background.
 
     Args:
-        environment: Its own.
+        environment: The server's environment.
     """
 
     def __init__(self, environment: Mapping[str, str]) -> None:
@@ -121,7 +115,7 @@ class ForkServer:
             self._process = subprocess.Popen(  # noqa: S603 - this Python, and a number
                 [sys.executable, "-m", "dip_stages.workers.fork_server", str(theirs.fileno())],
                 stdin=subprocess.DEVNULL,
-                stdout=2,  # what a library prints is no part of the driver's output
+                stdout=2,  # output of libraries must not reach the driver's standard output
                 env=self._environment,
                 pass_fds=[theirs.fileno()],
                 start_new_session=True,  # Ctrl-C in a terminal is the driver's alone
@@ -134,11 +128,12 @@ class ForkServer:
 
     @property
     def ended(self) -> bool:
-        """Whether it can start nothing any more."""
-        return _readable(self._control.fileno(), 0) or self._process.poll() is not None  # it never says anything
+        """Whether it cannot start workers any more."""
+        # It sends nothing on this socket, which is therefore readable only once the server has closed it.
+        return readable(self._control.fileno(), 0) or self._process.poll() is not None
 
     def start(self, environment: Mapping[str, str], together: int) -> ForkedProcess:
-        """Ask for a worker; return before it is there, which it is once the server has imported what cells need."""
+        """Ask for a worker; return at once, though the worker starts only when the server's imports are done."""
         before = self._environment
         changed = {name: environment.get(name) for name in before.keys() | environment.keys()}
         changed = {name: value for name, value in changed.items() if value != before.get(name)}
@@ -147,7 +142,7 @@ class ForkServer:
         stdin, stdout = os.pipe(), os.pipe()
         process = ForkedProcess(self, stdin[1], stdout[0], ours)
         with theirs:
-            try:  # of a server that is gone, the ends of the pipes say so
+            try:  # that the server is gone shows when the pipes are used
                 with suppress(ConnectionError):
                     given = [stdin[0], stdout[1], 2, theirs.fileno()]
                     socket.send_fds(self._control, [json.dumps(request).encode()], given)
@@ -157,105 +152,11 @@ class ForkServer:
         return process
 
     def kill(self) -> None:
-        """End it at once, and with it the requests that it has not met; workers that run go on."""
+        """End it at once, and with it the requests that it has not served; running workers keep running."""
         self._process.kill()
         self._process.wait()
 
     def close(self) -> None:
-        """End it; workers that run go on."""
+        """End it; running workers keep running."""
         self._control.close()
         self.kill()
-
-
-class ForkedProcess:
-    """A process that a fork server starts, with the part of :class:`subprocess.Popen` that a parent needs.
-
-    Args:
-        server: The fork server.
-        stdin: Descriptor of the pipe to the process's standard input.
-        stdout: Descriptor of the pipe from its standard output.
-        status: Where the server says the pid, with a handle, and later the exit code.
-
-    Attributes:
-        returncode: None while it runs, or has not started; then its exit code, the negative number of the signal that
-            killed it, or :data:`UNKNOWN`.
-    """
-
-    def __init__(self, server: ForkServer, stdin: int, stdout: int, status: socket.socket) -> None:
-        self.stdin = os.fdopen(stdin, "w", encoding="utf-8")
-        self.stdout = os.fdopen(stdout, encoding="utf-8")
-        self.returncode: int | None = None
-        self._server, self._status = server, status
-        self._pid: int | None = None
-        self._handle: int | None = None  # names the process, where a pid may have become another's
-        self._lock = threading.Lock()
-        weakref.finalize(self, status.close).atexit = False
-
-    @property
-    def pid(self) -> int:
-        """The process; 0 as long as it has not started."""
-        self._starts_within(0)
-        return self._pid or 0
-
-    def poll(self) -> int | None:
-        """Return the exit code, or None."""
-        with suppress(subprocess.TimeoutExpired):
-            self.wait(0)
-        return self.returncode
-
-    def wait(self, timeout: float | None = None) -> int:
-        """Wait for the process to end and return its exit code.
-
-        Raises:
-            subprocess.TimeoutExpired: If it does not end within ``timeout`` seconds.
-        """
-        end = None if timeout is None else time.monotonic() + timeout
-        if not self._starts_within(timeout) or not (self._handle is None or _readable(self._handle, _left(end))):
-            raise subprocess.TimeoutExpired("dip_stages.workers.main", timeout or 0)
-        with self._lock:
-            if self.returncode is None:
-                code, _ = self._read()
-                self.returncode = UNKNOWN if code is None else code
-            return self.returncode
-
-    def send_signal(self, number: int) -> None:
-        """Send a signal, if the process runs."""
-        if self.pid and self._handle is not None:
-            with suppress(ProcessLookupError):
-                signal.pidfd_send_signal(self._handle, number)
-
-    def kill(self) -> None:
-        """End the process at once. One that has not started takes its server along, which is still importing."""
-        if not self.pid and self.returncode is None:
-            self._server.kill()
-            with suppress(OSError):  # should it have been forked in that instant
-                self.stdin.close()
-        self.send_signal(signal.SIGKILL)
-
-    def _starts_within(self, timeout: float | None) -> bool:
-        """Wait until the server has started the process, or ended before; return whether either is so."""
-        if self._pid is None and self.returncode is None and not _readable(self._status.fileno(), timeout):
-            return False
-        with self._lock:
-            if self._pid is None and self.returncode is None:
-                self._pid, self._handle = self._read()
-                if self._pid is None:
-                    self.returncode = UNKNOWN
-            return True
-
-    def _read(self) -> tuple[int | None, int | None]:
-        """Read what the server says next: a number, and the handle that comes with the first; nothing if it is gone."""
-        content, handles, _, _ = socket.recv_fds(self._status, NUMBER.size, 1)
-        for handle in handles:
-            weakref.finalize(self, os.close, handle).atexit = False
-        return (NUMBER.unpack(content)[0], handles[0] if handles else None) if content else (None, None)
-
-
-def _left(end: float | None) -> float | None:
-    return None if end is None else max(0.0, end - time.monotonic())
-
-
-def _readable(descriptor: int, timeout: float | None) -> bool:
-    poller = select.poll()
-    poller.register(descriptor, select.POLLIN)
-    return bool(poller.poll(None if timeout is None else 1000 * timeout))

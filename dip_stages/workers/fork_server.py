@@ -1,7 +1,7 @@
 """A process that imports torch and Lightning once and forks workers: ``python -m dip_stages.workers.fork_server``.
 
-It forks while it has one thread and has not touched a GPU, which is what makes a fork safe. It ends when the process
-that started it does (:mod:`dip_stages.workers.fork_client`); workers do not need it once they run.
+It forks while it has one thread and has not used a GPU, which makes the fork safe. It ends when the process
+that started it does (:mod:`dip_stages.workers.fork_client`); running workers do not need it.
 """
 
 from __future__ import annotations
@@ -20,34 +20,35 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from dip_stages.workers.main import HEARD, import_all
-from dip_stages.workers.main import main as compute
+from dip_stages.workers.main import import_all
+from dip_stages.workers.main import main as run_worker
+from dip_stages.workers.protocol import STOP_SIGNALS
 
 __all__ = ["NUMBER", "cold_worker"]
 
 NUMBER = struct.Struct("i")
-"""How a pid or an exit code is sent."""
+"""Format in which a pid or an exit code is sent."""
 
-_REQUEST = 1 << 20
+_REQUEST_BYTES = 1 << 20
 
 
 def cold_worker(together: int) -> list[str]:
-    """Return the command of a worker that imports what it needs by itself."""
+    """Return the command of a worker that is not forked and does its own imports."""
     return [sys.executable, "-m", "dip_stages.workers.main", str(together)]
 
 
 def main() -> None:
-    """Be a fork server for whoever holds the other end of the socket whose descriptor is the argument."""
+    """Serve the parent that has the other end of the socket whose descriptor is the argument."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # how children end is wanted, whatever the caller ignores
-    signal.pthread_sigmask(signal.SIG_BLOCK, HEARD)  # a worker hears them once it can leave a checkpoint
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # the parent may ignore it, but exit codes are needed here
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)  # a worker unblocks them once it can write a checkpoint
     import_all()
-    gc.freeze()  # so that workers share with this process what it has made
-    _Serving(socket.socket(fileno=int(sys.argv[1]))).run()
+    gc.freeze()  # so that workers share the memory of what is imported
+    _Server(socket.socket(fileno=int(sys.argv[1]))).run()
 
 
-class _Serving:
-    """Starts the workers that are asked for and says how they end, until nobody is there to ask."""
+class _Server:
+    """Starts the workers that the parent asks for and reports how they end, until the parent is gone."""
 
     def __init__(self, control: socket.socket) -> None:
         self._control = control
@@ -59,12 +60,12 @@ class _Serving:
             for key, _ in self._selector.select():
                 if key.data is not None:
                     self._report_end(key.fd, *key.data)
-                elif not self._answer():
+                elif not self._start_next():
                     os._exit(0)
 
-    def _answer(self) -> bool:
-        """Start the next worker; return False if there will be no further one."""
-        content, descriptors, _, _ = socket.recv_fds(self._control, _REQUEST, 4)
+    def _start_next(self) -> bool:
+        """Start the next worker that is asked for; return False if the parent is gone."""
+        content, descriptors, _, _ = socket.recv_fds(self._control, _REQUEST_BYTES, 4)
         if not content:
             return False
         try:
@@ -75,21 +76,22 @@ class _Serving:
             for descriptor in descriptors:
                 os.close(descriptor)
             return True
-        for number in signal.sigpending() & set(HEARD):  # they were for it too
+        # Those that were sent to all processes of the cluster's job before this fork.
+        for number in signal.sigpending() & set(STOP_SIGNALS):
             os.kill(pid, number)
         *streams, status = descriptors
         for descriptor in streams:
             os.close(descriptor)
-        said = socket.socket(fileno=status)
-        with suppress(ConnectionError):  # nobody is there who wants to know
-            socket.send_fds(said, [NUMBER.pack(pid)], [handle])
-        self._selector.register(handle, selectors.EVENT_READ, (pid, said))
+        channel = socket.socket(fileno=status)
+        with suppress(ConnectionError):  # the parent is gone
+            socket.send_fds(channel, [NUMBER.pack(pid)], [handle])
+        self._selector.register(handle, selectors.EVENT_READ, (pid, channel))
         return True
 
     def _start(self, request: dict[str, Any], stdin: int, stdout: int, stderr: int, status: int) -> int:
         given = {**os.environ, **request["changed"]}
         environment = {name: value for name, value in given.items() if value is not None}
-        if len(list(Path("/proc/self/task").iterdir())) > 1:  # which a fork would not survive
+        if len(list(Path("/proc/self/task").iterdir())) > 1:  # a fork would keep only one of them
             process = subprocess.Popen(  # noqa: S603 - this Python, and a number
                 cold_worker(request["together"]),
                 cwd=request["folder"],
@@ -99,7 +101,7 @@ class _Serving:
                 stderr=stderr,
                 start_new_session=True,
             )
-            process.returncode = 0  # it is waited for by its pid, like those that are forked
+            process.returncode = 0  # it is waited for by its pid, like the forked ones
             return process.pid
         pid = os.fork()
         if pid:
@@ -126,12 +128,12 @@ class _Serving:
         os.environ.update(environment)
         os.chdir(folder)
         sys.argv = ["dip_stages.workers.main", str(together)]
-        compute()
+        run_worker()
 
-    def _report_end(self, handle: int, pid: int, said: socket.socket) -> None:
+    def _report_end(self, handle: int, pid: int, channel: socket.socket) -> None:
         _, code = os.waitpid(pid, 0)
-        with said, suppress(ConnectionError):
-            said.send(NUMBER.pack(os.waitstatus_to_exitcode(code)))
+        with channel, suppress(ConnectionError):
+            channel.send(NUMBER.pack(os.waitstatus_to_exitcode(code)))
         self._selector.unregister(handle)
         os.close(handle)
 

@@ -1,4 +1,4 @@
-"""Orders: the planned cell, as a worker gets it, whatever happens to ``conf/`` meanwhile. Torch-free."""
+"""Jobs: planned cells as workers get them, with the whole configuration: later edits of ``conf/`` change nothing."""
 
 from __future__ import annotations
 
@@ -10,29 +10,31 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dip_stages.cells.identity import Cell, cell_of, check_inputs
-from dip_stages.config import REFERENCES, parse
+from dip_stages.config import parse
 from dip_stages.errors import DipStagesError, DriftError
 from dip_stages.store.fingerprint import check_code, fingerprint
 from dip_stages.store.records import Record, read_json
+from dip_stages.store.statuses import RecordStatus
 
 if TYPE_CHECKING:
     from dip_stages.config import Config
 
-__all__ = ["Order", "plain", "read_order"]
+__all__ = ["Job", "plain", "read_job"]
 
 
 @dataclass(frozen=True)
-class Order:
-    """A cell to compute, where, and what it was planned with.
+class Job:
+    """A cell that is handed to a worker.
 
     Attributes:
         id: The cell's.
-        folder: Where it lands.
+        folder: The cell's folder.
         axes: Its axes.
-        config: The whole planned configuration, plain.
+        config: The whole planned configuration, as plain values.
         code: The planner's :func:`~dip_stages.store.fingerprint.fingerprint`.
-        stale: Digest of the record that is there and does not count any more, or None.
+        stale: Digest of the record on disk that is to be replaced, or None.
         stop: A file whose appearance asks the fit to stop.
+        sees_clean: Whether the fit is guided by the clean image.
     """
 
     id: str
@@ -42,20 +44,28 @@ class Order:
     code: str
     stale: str | None = None
     stop: str | None = None
+    sees_clean: bool = False
 
     @classmethod
-    def of(cls, cell: Cell, folder: Path, *, stale: str | None = None, stop: Path | None = None) -> Order:
-        """Return the order of a planned cell."""
+    def of(cls, cell: Cell, folder: Path, *, stale: str | None = None, stop: Path | None = None) -> Job:
+        """Return the job of a planned cell."""
         return cls(
-            cell.id, str(folder), cell.axes, plain(cell.config), fingerprint(), stale, str(stop) if stop else None
+            cell.id,
+            str(folder),
+            cell.axes,
+            plain(cell.config),
+            fingerprint(),
+            stale,
+            str(stop) if stop else None,
+            cell.config.sees_clean,
         )
 
     def write(self, path: Path) -> None:
-        """Write the order as JSON; not flushed to disk, since what a power cut loses is planned anew."""
+        """Write the job as JSON; not flushed to disk, since the next run writes it again."""
         path.write_text(json.dumps(vars(self)), encoding="utf-8")
 
     def cell(self) -> Cell:
-        """Return the ordered cell.
+        """Return the planned cell.
 
         Raises:
             DriftError: If code or inputs are not those of the plan.
@@ -65,45 +75,44 @@ class Order:
             cell = cell_of(parse(self.config))
             check_inputs(cell)
         except DipStagesError as error:
-            raise DriftError(f"an input changed since it was planned: {error}") from error
+            raise DriftError(f"an input, or what is installed, changed since it was planned: {error}") from error
         if cell.id != self.id:
-            raise DriftError(f"the picture changed since it was planned: this would be cell {cell.id}, not {self.id}")
+            raise DriftError(f"the image changed since it was planned: this would be cell {cell.id}, not {self.id}")
         return cell
 
     def failure(self, kind: str, message: str, *, lost: bool) -> Record:
-        """Return the record of a cell that could not write its own: its worker died, or never began.
+        """Return the record of a cell that could not write its own: its worker died, or did not begin.
 
         Args:
-            kind: What happened: an exception's name or a signal's.
-            message: The same for people.
+            kind: Name of the exception or the signal.
+            message: The cause, for people.
             lost: Whether the same command runs the cell again.
         """
-        method = self.config["method"]["name"]
         now = datetime.now(UTC).isoformat(timespec="seconds")
         return Record(
-            status="failed",
+            status=RecordStatus.FAILED,
             cell={"id": self.id, "folder": Path(self.folder).name, "axes": self.axes},
             config=self.config,
             settings={},
-            sees_clean=(method == "staged" and self.config["protocol"]["name"] == "clean")
-            or (method not in REFERENCES and self.config["stopping"]["name"] == "oracle"),
+            sees_clean=self.sees_clean,
             computed={},
             timing={"started": None, "finished": now, "seconds": None, "seconds_per_iteration": None},
             iterations={"planned": None, "run": None, "rollbacks": None, "resumed_at": []},
             observation={},
             metrics=None,
-            error={"type": kind, "message": message, "traceback": None, "last_good": None, "lost": lost},
+            error={"type": kind, "message": message, "traceback": None, "last_good": None},
+            lost=lost,
         )
 
 
-def read_order(path: Path) -> Order:
-    """Read an order.
+def read_job(path: Path) -> Job:
+    """Read a job.
 
     Raises:
         FileNotFoundError: If there is none.
         RecordError: If it is not JSON.
     """
-    return Order(**read_json(path))
+    return Job(**read_json(path))
 
 
 def plain(config: Config) -> dict[str, Any]:

@@ -1,164 +1,139 @@
-"""The worker: a process that computes one cell after another for whoever started it. Torch-free until the first cell.
+"""The worker: a process that computes one cell after another for its parent. Torch-free until the first cell.
 
-``python -m dip_stages.workers.main`` reads orders from its standard input, a JSON object a line, and answers each on
-its standard output with an :class:`Outcome`. It is a process of its own under every launcher but Hydra's ``basic``,
-because that is what a killed cell, one that runs out of memory or one that leaves the process may take with it, and no
-more. When its input ends, whoever started it is gone: it leaves a checkpoint and ends too.
-:mod:`dip_stages.workers.fork_client` starts it where it can, already with all that a cell needs.
+``python -m dip_stages.workers.main`` reads jobs from its standard input and writes their outcomes to its standard
+output (:mod:`dip_stages.workers.protocol`). It is a process of its own under every launcher but Hydra's ``basic``, so
+that a cell that is killed, runs out of memory or leaves the process takes no more with it. When its input ends, its
+parent is gone: it writes a checkpoint and ends too. :mod:`dip_stages.workers.fork_client` starts it where it can,
+with all imports that a cell needs already done.
 """
 
 from __future__ import annotations
 
 import gc
-import json
 import logging
 import os
 import signal
 import sys
 import threading
-import time
 import traceback
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from dip_stages.cells.allocator import keep_freed_memory
-from dip_stages.errors import ClaimError, DipStagesError, Interrupted
-from dip_stages.store.leases import Claim
+from dip_stages.errors import DipStagesError, Interrupted, LeaseError
+from dip_stages.store.leases import Lease
 from dip_stages.store.records import CHECKPOINT, RECORD, set_aside, write_record
 from dip_stages.store.states import recorded
-from dip_stages.workers.jobs import Order
+from dip_stages.store.statuses import OutcomeStatus
+from dip_stages.store.text import os_reason
+from dip_stages.workers.pipes import JobReader, OutcomeWriter
+from dip_stages.workers.protocol import STOP_SIGNALS, Outcome, StopFlag
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from concurrent.futures import Future
 
     from dip_stages.store.records import Record
+    from dip_stages.workers.jobs import Job
 
-__all__ = ["GRACE", "HEARD", "Outcome", "Stopper", "compute", "import_all", "main"]
-
-GRACE = 5.0
-"""Seconds that a worker has to leave a checkpoint, once it was asked to stop."""
-
-HEARD = (signal.SIGTERM, signal.SIGUSR2)
-"""What asks a worker to stop: SIGUSR2 is how a cluster tells that a job's time is nearly up."""
+__all__ = ["compute", "import_all", "main"]
 
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What came of an order.
-
-    Attributes:
-        status: ``done``, ``failed``; ``interrupted``, when it was asked to stop; ``busy``, when another process has the
-            cell; ``unwritten``, when nothing could be written, as on a full disk.
-        message: Why, for all but ``done``.
-        spoilt: Whether the process may not be sound any more: something unforeseen happened in it.
-    """
-
-    status: str
-    message: str = ""
-    spoilt: bool = False
-
-
-class Stopper:
-    """Whether to stop: asked for by a signal, by the end of the input, or by a file. Cheap to ask.
-
-    Args:
-        every: Seconds between two looks for the file.
-    """
-
-    def __init__(self, every: float = 0.5) -> None:
-        self.asked = False
-        self.file: str | None = None
-        self._every, self._looked = every, 0.0
-
-    def __call__(self) -> bool:
-        """Return whether to stop."""
-        now = time.monotonic()
-        if not self.asked and self.file and now - self._looked >= self._every:
-            self._looked = now
-            self.asked = Path(self.file).exists()
-        return self.asked
+def main() -> None:
+    """Compute the jobs of the standard input, one in this thread, or several at once, each in one of its own."""
+    outcomes = OutcomeWriter()
+    keep_freed_memory()
+    stop_flag = StopFlag()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the driver, which then asks its workers to stop
+    for stop_signal in STOP_SIGNALS:
+        signal.signal(stop_signal, lambda *_: setattr(stop_flag, "asked", True))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)  # the parent may have blocked them
+    logging.getLogger().setLevel(logging.INFO)  # for the cell's own log; the driver reports failures
+    jobs = JobReader(stop_flag)
+    threading.Thread(target=import_all, name="imports", daemon=True).start()
+    together = int(sys.argv[1]) if len(sys.argv) > 1 else 1
+    threads = ThreadPoolExecutor(together, "cell")
+    while outcomes.usable and (given := jobs.next()) is not None and outcomes.usable:
+        number, job = given
+        if together == 1:  # in the main thread, where Lightning can install its signal handlers
+            outcomes.write(number, compute(job, stop_flag, in_worker=True))
+        else:
+            computed = threads.submit(compute, job, stop_flag, together, in_worker=True)
+            computed.add_done_callback(outcomes.callback(number))
+    threads.shutdown()
+    sys.stderr.flush()
+    os._exit(0)  # what a cell left behind (threads, handlers) must not keep the process
 
 
-def compute(order: Order, stopper: Stopper, together: int = 1, *, in_worker: bool = False) -> Outcome:
-    """Compute an ordered cell under a claim, unless it is done or another process has it; never raises an Exception.
+def compute(job: Job, stop_flag: StopFlag, together: int = 1, *, in_worker: bool = False) -> Outcome:
+    """Compute a planned cell under a lease, unless it is done or another process has it.
 
     Args:
-        order: What to compute.
-        stopper: Whether to stop.
+        job: What to compute.
+        stop_flag: Whether to stop.
         together: How many cells this process computes at once, this one among them.
-        in_worker: Whether this is a worker's process: it logs to the cell's folder, and not even an interruption from
-            the keyboard leaves this function. In the driver, Hydra sees to both.
+        in_worker: Whether this is a worker's process. It then logs to the cell's folder, which Hydra does in the
+            driver, and raises nothing, not even KeyboardInterrupt.
     """
-    folder = Path(order.folder)
-    stopper.file = order.stop
-    if stopper():
-        return Outcome("interrupted", "asked to stop before it began")
+    folder = Path(job.folder)
+    stop_flag.file = job.stop
+    if stop_flag():
+        return Outcome(OutcomeStatus.INTERRUPTED, "asked to stop before it began")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with _logged_to(folder) if in_worker else nullcontext(), Claim(folder) as claim:
-            if ended := _ended_before(order, folder):
+        with _logged_to(folder) if in_worker else nullcontext(), Lease(folder) as lease:
+            if ended := _ended_before(job, folder):
                 return ended
-            write = _writer_under(claim)
+            write = _writer_under(lease)
             try:
-                cell = order.cell()
+                cell = job.cell()
             except DipStagesError as error:
-                write(folder, order.failure(type(error).__name__, str(error), lost=True))
-                return Outcome("failed", str(error), spoilt=True)
+                write(folder, job.failure(type(error).__name__, str(error), lost=True))
+                return Outcome(OutcomeStatus.FAILED, str(error), worker_usable=False)
             from dip_stages.cells.runner import run_cell
 
+            threads = cell.config.runtime.threads
             record = run_cell(
-                cell,
-                folder,
-                threads=cell.config.runtime.threads,
-                stopping=stopper,
-                code=order.code,
-                write=write,
-                together=together,
+                cell, folder, threads=threads, should_stop=stop_flag, code=job.code, write=write, together=together
             )
             return _outcome_of(record)
-    except ClaimError as error:
-        return Outcome("busy", str(error))
-    except Interrupted as error:
-        return Outcome("interrupted", str(error))
-    except OSError as error:
-        return Outcome("unwritten", f"{folder}: {error.strerror or error}")
+    except (LeaseError, Interrupted, OSError) as error:
+        return _outcome_without_record(error, folder)
     except BaseException as error:
         if not in_worker:
             raise
-        return Outcome("failed", f"{type(error).__name__}: {error}\n{traceback.format_exc()}", spoilt=True)
+        message = f"{type(error).__name__}: {error}\n{traceback.format_exc()}"
+        return Outcome(OutcomeStatus.FAILED, message, worker_usable=False)
 
 
-def _ended_before(order: Order, folder: Path) -> Outcome | None:
+def _ended_before(job: Job, folder: Path) -> Outcome | None:
     """Return the outcome of a record that another process wrote after the plan was made."""
-    found = recorded(folder, order.id)
+    found = recorded(folder, job.id)
     if found.broken:
         log.warning("%s; set aside as %s", found.broken, set_aside(folder / RECORD).name)
     if found.record is None:
         return None
-    if found.digest == order.stale:
+    if found.digest == job.stale:
         _drop_checkpoint_of(found.record, folder)
         return None
-    return Outcome(found.record.status, found.reason)
+    return Outcome(OutcomeStatus(found.record.status), found.reason)
 
 
 def _drop_checkpoint_of(record: Record, folder: Path) -> None:
-    """Remove a kept checkpoint, so that a cell that is computed anew starts anew; one that was lost goes on."""
+    """Remove a kept checkpoint, so that a cell that is computed again starts from nothing; a lost one resumes."""
     with suppress(FileNotFoundError):
         if not record.lost and (folder / CHECKPOINT).stat().st_mtime <= (folder / RECORD).stat().st_mtime:
             (folder / CHECKPOINT).unlink()
 
 
-def _writer_under(claim: Claim) -> Callable[[Path, Record], None]:
-    """Return what writes a record, unless another process has taken the cell over."""
+def _writer_under(lease: Lease) -> Callable[[Path, Record], None]:
+    """Return a function that writes a record, unless another process has taken the cell over."""
 
     def write(folder: Path, record: Record) -> None:
-        claim.check()
+        lease.check()
         write_record(folder, record)
 
     return write
@@ -166,71 +141,25 @@ def _writer_under(claim: Claim) -> Callable[[Path, Record], None]:
 
 def _outcome_of(record: Record) -> Outcome:
     if record.error is None:
-        return Outcome("done")
-    return Outcome("failed", str(record.error["message"]), spoilt=record.error["type"] not in _FORESEEN)
+        return Outcome(OutcomeStatus.DONE)
+    usable = record.error["type"] in _FORESEEN
+    return Outcome(OutcomeStatus.FAILED, str(record.error["message"]), worker_usable=usable)
 
 
-_FORESEEN = {"DivergenceError", "ConfigError", "ModelError", "PictureError", "WeightsError"}
+_FORESEEN = {"DivergenceError", "ConfigError", "ModelError", "ImageError", "WeightsError"}
 
 
-def main() -> None:
-    """Compute the orders of the standard input, one in this thread, or several at once, each in one of its own."""
-    answers = _Answers()
-    keep_freed_memory()
-    stopper = Stopper()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the driver hears it and says what to do
-    for heard in HEARD:
-        signal.signal(heard, lambda *_: setattr(stopper, "asked", True))
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, HEARD)  # whoever started this may have held them back
-    logging.getLogger().setLevel(logging.INFO)  # to the cell's own log; what failed, the driver says
-    orders = _Orders(stopper)
-    threading.Thread(target=import_all, name="imports", daemon=True).start()
-    together = int(sys.argv[1]) if len(sys.argv) > 1 else 1
-    lanes = ThreadPoolExecutor(together, "cell")
-    while answers.sound and (given := orders.next()) is not None and answers.sound:
-        number, order = given
-        if together == 1:  # in the main thread, which hears what Lightning listens for
-            answers.write(number, compute(order, stopper, in_worker=True))
-        else:
-            computed = lanes.submit(compute, order, stopper, together, in_worker=True)
-            computed.add_done_callback(answers.writer(number))
-    lanes.shutdown()
-    sys.stderr.flush()
-    os._exit(0)  # what a cell left behind (threads, handlers) must not keep the process
-
-
-class _Answers:
-    """The standard output, for outcomes alone, a line each: what a library prints goes to the standard error.
-
-    Attributes:
-        sound: Whether this process can take further orders.
-    """
-
-    def __init__(self) -> None:
-        self._file = os.fdopen(os.dup(1), "w", encoding="utf-8")
-        os.dup2(2, 1)
-        self._writing = threading.Lock()
-        self.sound = True
-
-    def writer(self, number: int) -> Callable[[Future[Outcome]], None]:
-        """Return what answers the order of a number when its outcome is there."""
-        return lambda computed: self.write(number, computed.result())
-
-    def write(self, number: int, outcome: Outcome) -> None:
-        """Answer the order of a number."""
-        try:
-            with self._writing:
-                self._file.write(json.dumps({"number": number, "outcome": vars(outcome)}) + "\n")
-                self._file.flush()
-        except BrokenPipeError:  # whoever started this is gone
-            self.sound = False
-        if outcome.spoilt:
-            self.sound = False
+def _outcome_without_record(error: LeaseError | Interrupted | OSError, folder: Path) -> Outcome:
+    if isinstance(error, LeaseError):
+        return Outcome(OutcomeStatus.BUSY, str(error))
+    if isinstance(error, Interrupted):
+        return Outcome(OutcomeStatus.INTERRUPTED, str(error))
+    return Outcome(OutcomeStatus.UNWRITTEN, f"{folder}: {os_reason(error)}")
 
 
 def import_all() -> None:
-    """Import what a cell needs, seconds, and note which code that is."""
-    gc.disable()  # nothing of what imports make is garbage, and looking for it takes a fifth of their time
+    """Import what a cell needs, which takes seconds, and note which code that is."""
+    gc.disable()  # imports leave no garbage, and collecting takes a fifth of their time
     try:
         from dip_stages.cells.runner import note_code
 
@@ -241,14 +170,14 @@ def import_all() -> None:
 
 @contextmanager
 def _logged_to(folder: Path) -> Iterator[None]:
-    """Let what this thread and those below it log go to a cell's folder, if that can be written to."""
+    """Log what this thread and the threads of its fits log to a cell's folder, if that can be written to."""
     try:
         handler = logging.FileHandler(folder / "dip_stages.log", encoding="utf-8")
     except OSError:
         yield
         return
     handler.setFormatter(logging.Formatter("[%(asctime)s][%(levelname)s] %(message)s"))
-    own = threading.current_thread().name  # other cells have theirs, and the fits of this one theirs under it
+    own = threading.current_thread().name  # the threads of its fits are named <own>/<fit>
     handler.addFilter(lambda record: (record.threadName or "").partition("/")[0] == own)
     logging.getLogger().addHandler(handler)
     try:
@@ -256,41 +185,6 @@ def _logged_to(folder: Path) -> Iterator[None]:
     finally:
         logging.getLogger().removeHandler(handler)
         handler.close()
-
-
-class _Orders:
-    """The standard input, read in a thread, so that its end is noticed in the middle of a cell."""
-
-    def __init__(self, stopper: Stopper) -> None:
-        self._stopper = stopper
-        self._lines: list[str] = []
-        self._ended = False
-        self._news = threading.Condition()
-        threading.Thread(target=self._read, name="orders", daemon=True).start()
-
-    def next(self) -> tuple[int, Order] | None:
-        """Return the number of the next order and the order, or None when there are no more."""
-        with self._news:
-            while not self._lines and not self._ended:
-                self._news.wait(1.0)  # so that signals are heard
-                if self._stopper.asked:
-                    return None
-            if self._ended or self._stopper.asked:
-                return None
-            values: dict[str, Any] = json.loads(self._lines.pop(0))
-        return values["number"], Order(**values["order"])
-
-    def _read(self) -> None:
-        for line in sys.stdin:
-            with self._news:
-                self._lines.append(line)
-                self._news.notify()
-        with self._news:
-            self._ended = True
-            self._stopper.asked = True
-            self._news.notify()
-        time.sleep(GRACE)
-        os._exit(1)
 
 
 if __name__ == "__main__":

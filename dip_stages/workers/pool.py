@@ -13,71 +13,73 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dip_stages.workers.main import GRACE, HEARD, Outcome
-from dip_stages.workers.process import Workplace
+from dip_stages.store.statuses import OutcomeStatus
+from dip_stages.workers.protocol import GRACE, STOP_SIGNALS, Outcome
+from dip_stages.workers.slot import WorkerSlot
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from dip_stages.workers.jobs import Order
+    from dip_stages.workers.jobs import Job
 
 __all__ = ["Pool", "cores", "visible_gpus"]
 
-_LOOK = 0.2
+_POLL_SECONDS = 0.2
 
 
 class Pool:
-    """Computes ordered cells, several at a time.
+    """Computes planned cells, several at a time.
 
     Args:
-        orders: The cells; where one asks to stop, all do.
+        jobs: The cells; the stop file of the first one stops all.
         workers: Processes; None for one a GPU, or one a core where there is none.
-        gpus: What each worker sees, in rotation, as in ``CUDA_VISIBLE_DEVICES``; None for all that there are.
+        gpus: The GPUs, as in ``CUDA_VISIBLE_DEVICES``, of which each worker sees one, in rotation; None for all.
         together: Cells that each worker computes at once, each in a thread and, on a GPU, on a stream of its own.
-        shared_fate: Whether all stop when somebody else asks one worker to, as a cluster does that ends a job.
+        stop_together: Whether all stop when another process asks one worker to, as a cluster does that ends a job.
     """
 
     def __init__(
         self,
-        orders: Sequence[Order],
+        jobs: Sequence[Job],
         *,
         workers: int | None = None,
         gpus: Sequence[str] | None = None,
         together: int = 1,
-        shared_fate: bool = False,
+        stop_together: bool = False,
     ) -> None:
         if gpus is None:
-            cuda = any(order.config["runtime"]["accelerator"] in ("auto", "cuda") for order in orders)
+            cuda = any(job.config["runtime"]["accelerator"] in ("auto", "cuda") for job in jobs)
             gpus = visible_gpus() if cuda else []
-        size = min(workers or len(gpus) or cores(), -(-len(orders) // together))
-        self._shared_fate = shared_fate
-        self._stop_file = Path(orders[0].stop) if orders and orders[0].stop else None
-        self._outcomes: list[Outcome | None] = [None] * len(orders)
-        self._left: queue.SimpleQueue[tuple[int, Order]] = queue.SimpleQueue()
-        for item in enumerate(orders):
-            self._left.put(item)
+        size = min(workers or len(gpus) or cores(), -(-len(jobs) // together))
+        self._stop_together = stop_together
+        self._stop_file = Path(jobs[0].stop) if jobs and jobs[0].stop else None
+        self._outcomes: list[Outcome | None] = [None] * len(jobs)
+        self._waiting: queue.SimpleQueue[tuple[int, Job]] = queue.SimpleQueue()
+        for item in enumerate(jobs):
+            self._waiting.put(item)
         self._stopped_at: float | None = None
-        self._places = [
-            Workplace(
-                threads=orders[0].config["runtime"]["threads"],
-                gpu=gpus[slot % len(gpus)] if gpus else None,
+        self._slots = [
+            WorkerSlot(
+                threads=jobs[0].config["runtime"]["threads"],
+                gpu=gpus[number % len(gpus)] if gpus else None,
                 together=together,
             )
-            for slot in range(size)
+            for number in range(size)
         ]
-        lanes = self._places * together  # the first cells go to different places
-        self._lanes, self._lock = Counter(lanes), threading.Lock()
-        self._threads = [threading.Thread(target=self._serve, args=(place,), daemon=True) for place in lanes]
+        served = self._slots * together  # in this order the first cells go to different slots
+        self._serving, self._lock = Counter(served), threading.Lock()
+        self._threads = [threading.Thread(target=self._serve, args=(slot,), daemon=True) for slot in served]
 
     def run(self) -> list[Outcome]:
-        """Compute all and return what came of each."""
+        """Compute all and return the outcome of each."""
         for thread in self._threads:
             thread.start()
         while self._busy:
-            time.sleep(_LOOK)
+            time.sleep(_POLL_SECONDS)
             if self._stop_file and self._stop_file.exists():
                 self.stop()
-        return [outcome or Outcome("interrupted", "asked to stop before it began") for outcome in self._outcomes]
+        not_begun = Outcome(OutcomeStatus.INTERRUPTED, "asked to stop before it began")
+        return [outcome or not_begun for outcome in self._outcomes]
 
     @property
     def stopped(self) -> bool:
@@ -85,48 +87,48 @@ class Pool:
         return self._stopped_at is not None
 
     def stop(self, grace: float = GRACE) -> None:
-        """Ask the workers to stop, and, when asked again, end those that took longer than ``grace`` seconds."""
+        """Ask the workers to stop; when called again, kill those that have taken longer than ``grace`` seconds."""
         now = time.monotonic()
         if self._stopped_at is None:
             self._stopped_at = now
-            for place in self._places:
-                place.begin_nothing()  # all of them first: the end of one may be seen by another
-            for place in self._places:
-                place.ask_to_stop()
+            for slot in self._slots:
+                slot.begin_nothing()  # all of them first: a thread whose worker ends must not start another
+            for slot in self._slots:
+                slot.ask_to_stop()
         elif now - self._stopped_at > grace:
-            for place in self._places:
-                place.kill()
+            for slot in self._slots:
+                slot.kill()
 
     def stop_and_wait(self, grace: float) -> None:
         """Stop and return when the last worker is gone."""
         while self._busy:
             self.stop(grace)
-            time.sleep(_LOOK)
+            time.sleep(_POLL_SECONDS)
 
     @property
     def _busy(self) -> bool:
         return any(thread.is_alive() for thread in self._threads)
 
-    def _serve(self, place: Workplace) -> None:
-        # What starts a worker inherits this; a worker hears them as soon as it can leave a checkpoint.
-        signal.pthread_sigmask(signal.SIG_BLOCK, HEARD)
+    def _serve(self, slot: WorkerSlot) -> None:
+        # Inherited by the worker, which unblocks them as soon as it can write a checkpoint.
+        signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
         while self._stopped_at is None:
             try:
-                number, order = self._left.get_nowait()
+                number, job = self._waiting.get_nowait()
             except queue.Empty:
                 break
             try:
-                outcome = place.run(order)
+                outcome = slot.run(job)
             except OSError as error:
-                outcome = Outcome("unwritten", f"no worker could be started: {error}")
+                outcome = Outcome(OutcomeStatus.UNWRITTEN, f"no worker could be started: {error}")
             self._outcomes[number] = outcome
-            if outcome.status == "interrupted" and self._shared_fate:
+            if outcome.status == OutcomeStatus.INTERRUPTED and self._stop_together:
                 self.stop()
         with self._lock:
-            self._lanes[place] -= 1
-            last = not self._lanes[place]
+            self._serving[slot] -= 1
+            last = not self._serving[slot]
         if last:
-            place.close()
+            slot.close()
 
 
 def cores() -> int:
@@ -135,7 +137,7 @@ def cores() -> int:
 
 
 def visible_gpus() -> list[str]:
-    """Return the NVIDIA GPUs that a worker may see, asked without torch: the environment's, else the driver's."""
+    """Return the NVIDIA GPUs that workers may see, without torch: from the environment, else from nvidia-smi."""
     given = os.environ.get("CUDA_VISIBLE_DEVICES")
     if given is not None:
         return [name for name in given.split(",") if name.strip() not in ("", "-1")]

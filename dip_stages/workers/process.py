@@ -1,41 +1,40 @@
-"""Workers as their parent sees them: started, given orders, replaced when they die. Torch-free.
+"""A worker as its parent sees it: started, given jobs, and a failure record when it dies. Torch-free.
 
-None of the libraries looked at does this: ``concurrent.futures`` and loky give up the whole pool when one process dies
-and say neither which task it had nor by which signal it went; submitit's local executor starts all jobs at once; Ray
-does it, with a cluster's weight.
+No common library does this: ``concurrent.futures`` and loky end the whole pool when one process dies and report neither
+which task it had nor which signal killed it; submitit's local executor starts all jobs at once; Ray does it, but needs
+a cluster's services.
 """
 
 from __future__ import annotations
 
-import atexit
-import functools
 import itertools
-import json
 import queue
 import signal
 import subprocess
 import threading
-from collections import Counter
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dip_stages.errors import ClaimError
-from dip_stages.store.leases import Claim, holder
+from dip_stages.errors import LeaseError
+from dip_stages.store.leases import Lease, holder
 from dip_stages.store.records import PROGRESS, write_record
 from dip_stages.store.states import recorded
-from dip_stages.workers.fork_client import UNKNOWN, start_worker
-from dip_stages.workers.main import GRACE, Outcome
+from dip_stages.store.statuses import OutcomeStatus
+from dip_stages.store.text import os_reason
+from dip_stages.workers.fork_client import start_worker
+from dip_stages.workers.forked_process import UNKNOWN
+from dip_stages.workers.protocol import GRACE, Outcome, job_line, parse_outcome
 
 if TYPE_CHECKING:
-    from dip_stages.workers.jobs import Order
+    from dip_stages.workers.jobs import Job
 
-__all__ = ["Worker", "Workplace", "note_failure", "own_workplace"]
+__all__ = ["Worker", "note_failure"]
 
 
 class Worker:
-    """A worker process of our own, which may be given several cells at once; thread-safe.
+    """A worker process, which may be given several cells at once; thread-safe.
 
     Args:
         threads: CPU threads of a cell; None for PyTorch's choice.
@@ -49,21 +48,22 @@ class Worker:
         self._numbers = itertools.count()
         self._given: dict[int, tuple[Path, queue.SimpleQueue[Outcome | None]]] = {}
         self._lock = threading.Lock()
-        threading.Thread(target=self._hear, name="answers", daemon=True).start()
+        threading.Thread(target=self._read_outcomes, name="outcomes", daemon=True).start()
 
     @property
     def pid(self) -> int:
         """The process; 0 as long as it has not started."""
         return self._process.pid
 
-    def run(self, order: Order) -> Outcome | None:
-        """Give an order and wait for what comes of it.
+    def run(self, job: Job) -> Outcome | None:
+        """Give it a job and wait for the outcome.
 
         Returns:
-            The outcome; a worker that died on the cell leaves a failure record. None if it died before it began.
+            The outcome; if the worker died while it computed the cell, of a failure record, which is written here. None
+            if the worker died before it began the cell.
         """
         assert self._process.stdin is not None  # noqa: S101 - asked for
-        folder = Path(order.folder)
+        folder = Path(job.folder)
         answer: queue.SimpleQueue[Outcome | None] = queue.SimpleQueue()
         with self._lock:
             if self._ended:
@@ -72,48 +72,48 @@ class Worker:
                 number = next(self._numbers)
                 self._given[number] = (folder, answer)
                 with suppress(BrokenPipeError, ValueError):
-                    self._process.stdin.write(json.dumps({"number": number, "order": vars(order)}) + "\n")
+                    self._process.stdin.write(job_line(number, job))
                     self._process.stdin.flush()
         outcome = answer.get()
         if outcome is None:
-            return self._died_on(order)
-        if outcome.status == "failed" and recorded(folder).digest == order.stale:
-            return replace(note_failure(order, "WorkerError", outcome.message), spoilt=outcome.spoilt)
+            return self._died_on(job)
+        if outcome.status == OutcomeStatus.FAILED and recorded(folder).digest == job.stale:
+            return replace(note_failure(job, "WorkerError", outcome.message), worker_usable=outcome.worker_usable)
         return outcome
 
-    def _died_on(self, order: Order) -> Outcome | None:
+    def _died_on(self, job: Job) -> Outcome | None:
         kind, message = _cause_of_death(self._process.wait())
         if self._killed:
-            return Outcome("interrupted", "did not stop in time and was killed")
-        return note_failure(order, kind, message) if self._has_begun(Path(order.folder)) else None
+            return Outcome(OutcomeStatus.INTERRUPTED, "did not stop in time and was killed")
+        return note_failure(job, kind, message) if self._has_begun(Path(job.folder)) else None
 
-    def _hear(self) -> None:
-        """Hand on the answers, until there are no more."""
+    def _read_outcomes(self) -> None:
+        """Pass each outcome to the caller that waits for it, until the worker's output ends."""
         assert self._process.stdout is not None  # noqa: S101 - asked for
         with suppress(ValueError):  # closed
             for line in self._process.stdout:
                 if line.endswith("\n"):
-                    values = json.loads(line)
+                    number, outcome = parse_outcome(line)
                     with self._lock:
-                        _, answer = self._given.pop(values["number"])
-                    answer.put(Outcome(**values["outcome"]))
+                        _, answer = self._given.pop(number)
+                    answer.put(outcome)
         with self._lock:
             self._ended = True
             for _, answer in self._given.values():
                 answer.put(None)
 
     @property
-    def sound(self) -> bool:
-        """Whether it can be given another order."""
+    def usable(self) -> bool:
+        """Whether it can be given another job."""
         return self._process.poll() is None
 
     def _has_begun(self, folder: Path) -> bool:
-        """Return whether it has, or died with, the claim of a cell that it was given."""
-        claim = holder(folder)
-        return claim is not None and claim[0] is not None and claim[0].pid == self._process.pid
+        """Return whether it has the lease of a cell, or had it when it died."""
+        lease = holder(folder)
+        return lease is not None and lease[0] is not None and lease[0].pid == self._process.pid
 
     def ask_to_stop(self) -> None:
-        """Ask it to leave a checkpoint and end; one that is still importing has nothing to leave."""
+        """Ask it to write a checkpoint and end; one that has begun no cell is killed."""
         with self._lock:
             folders = [folder for folder, _ in self._given.values()]
         if not any(map(self._has_begun, folders)):
@@ -128,7 +128,7 @@ class Worker:
             self._process.kill()
 
     def close(self) -> None:
-        """End it, in good order if it lets that happen."""
+        """Close its input, so that it ends; kill it if it does not end in time."""
         with suppress(OSError, ValueError):
             if self._process.stdin is not None:
                 self._process.stdin.close()
@@ -141,116 +141,28 @@ class Worker:
             self._process.stdout.close()
 
 
-class Workplace:
-    """Where one worker at a time computes, and the next one when it has died or may not be sound; thread-safe.
-
-    Args:
-        threads: CPU threads of a cell.
-        gpu: The GPU of the place.
-        together: The most cells that its worker is given at once.
-    """
-
-    def __init__(self, *, threads: int | None = 1, gpu: str | None = None, together: int = 1) -> None:
-        self._threads, self._gpu, self._together = threads, gpu, together
-        self._worker: Worker | None = None
-        self._busy: Counter[Worker] = Counter()
-        self._lock = threading.Lock()
-        self._closing = False
-
-    def run(self, order: Order) -> Outcome:
-        """Compute a cell, on a new worker if need be."""
-        for _ in range(2):
-            worker = self._take()
-            outcome = worker.run(order)
-            self._give_back(worker, spoilt=outcome is None or outcome.spoilt)
-            if outcome is not None:
-                return outcome
-            if self._closing:
-                return Outcome("interrupted", "asked to stop before it began")
-        return note_failure(
-            order, "WorkerError", "two workers in a row died before they began; see their standard error"
-        )
-
-    def begin_nothing(self) -> None:
-        """Give no further cell to a worker."""
-        self._closing = True
-
-    def ask_to_stop(self) -> None:
-        """Ask the worker to leave a checkpoint and end."""
-        self.begin_nothing()
-        for worker in self._workers:
-            worker.ask_to_stop()
-
-    def kill(self) -> None:
-        """End the worker at once."""
-        self.begin_nothing()
-        for worker in self._workers:
-            worker.kill()
-
-    def close(self) -> None:
-        """End the worker in good order; it must have no cell."""
-        if self._worker:
-            self._worker.close()
-            self._worker = None
-
-    @property
-    def _workers(self) -> set[Worker]:
-        """The one that takes orders, and those that end with the cells that they have."""
-        with self._lock:
-            return {*self._busy, *([self._worker] if self._worker else [])}
-
-    def _take(self) -> Worker:
-        with self._lock:
-            if self._worker is None or not self._worker.sound:
-                if self._worker is not None and not self._busy[self._worker]:
-                    self._worker.close()
-                    del self._busy[self._worker]
-                self._worker = Worker(threads=self._threads, gpu=self._gpu, together=self._together)
-            self._busy[self._worker] += 1
-            return self._worker
-
-    def _give_back(self, worker: Worker, *, spoilt: bool) -> None:
-        """Note that a worker has a cell less; one that is to be replaced ends when it has none."""
-        with self._lock:
-            self._busy[worker] -= 1
-            if spoilt and worker is self._worker:
-                self._worker = None
-            ends = worker is not self._worker and not self._busy[worker]
-            if ends:
-                del self._busy[worker]
-        if ends:
-            worker.close()
-
-
-@functools.cache
-def own_workplace(threads: int | None) -> Workplace:
-    """Return this process's one workplace: jobs that a launcher runs in the same process share its worker."""
-    place = Workplace(threads=threads)
-    atexit.register(place.close)
-    return place
-
-
-def note_failure(order: Order, kind: str, message: str) -> Outcome:
-    """Write the record of a cell that was lost with its process, unless somebody else has it by now."""
-    folder = Path(order.folder)
+def note_failure(job: Job, kind: str, message: str) -> Outcome:
+    """Write the failure record of a cell that was lost with its process, unless another process has the cell now."""
+    folder = Path(job.folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with Claim(folder):
-            found = recorded(folder, order.id)
-            if found.record is not None and found.digest != order.stale:
-                return Outcome(found.record.status, found.reason)
+        with Lease(folder):
+            found = recorded(folder, job.id)
+            if found.record is not None and found.digest != job.stale:
+                return Outcome(OutcomeStatus(found.record.status), found.reason)
             (folder / PROGRESS).unlink(missing_ok=True)
-            write_record(folder, order.failure(kind, message, lost=True))
-    except ClaimError as error:
-        return Outcome("busy", str(error))
+            write_record(folder, job.failure(kind, message, lost=True))
+    except LeaseError as error:
+        return Outcome(OutcomeStatus.BUSY, str(error))
     except OSError as error:
-        return Outcome("unwritten", f"{message}; and no record of it: {folder}: {error.strerror or error}")
-    return Outcome("failed", message)
+        unwritten = f"{message}; and no record of it: {folder}: {os_reason(error)}"
+        return Outcome(OutcomeStatus.UNWRITTEN, unwritten)
+    return Outcome(OutcomeStatus.FAILED, message)
 
 
 def _cause_of_death(code: int) -> tuple[str, str]:
     if code == UNKNOWN:
-        return "ExitedError", "the worker ended in the middle of the cell, and the process that had started it before"
+        return "ExitedError", "the worker ended in the middle of the cell, after the process that had started it"
     if code >= 0:
         return "ExitedError", f"the worker left with exit code {code} in the middle of the cell"
     name = signal.Signals(-code).name

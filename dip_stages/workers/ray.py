@@ -1,4 +1,4 @@
-"""Packs of cells as Ray tasks. Torch-free."""
+"""Batches of cells as Ray tasks. Torch-free."""
 
 from __future__ import annotations
 
@@ -7,25 +7,27 @@ import socket
 from typing import TYPE_CHECKING, Any
 
 from dip_stages.errors import LaunchError
-from dip_stages.workers.batches import packed
-from dip_stages.workers.main import Outcome
+from dip_stages.store.statuses import OutcomeStatus
+from dip_stages.store.text import first_line
+from dip_stages.workers.batches import batches_of
+from dip_stages.workers.protocol import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from dip_stages.workers.batches import Pack
+    from dip_stages.workers.batches import Batch
 
     Outcomes = dict[str, dict[str, Any]]
 
 __all__ = ["run_on_ray"]
 
-_LOOK = 1.0
-_ANSWER = 10.0
+_POLL_SECONDS = 1.0
+_CONNECT_SECONDS = 10.0
 _ADDRESS = "hydra.launcher.address"
 
 
 def run_on_ray(
-    orders: Sequence[str],
+    jobs: Sequence[str],
     *,
     init: Mapping[str, Any],
     options: Mapping[str, Any],
@@ -33,10 +35,10 @@ def run_on_ray(
     workers: int,
     together: int,
 ) -> Outcomes:
-    """Run orders as tasks of a Ray cluster, which runs a task again elsewhere when its process or machine dies.
+    """Run jobs as tasks of a Ray cluster, which runs a task again elsewhere when its process or machine dies.
 
     Args:
-        orders: Where the orders are, absolute, on a disk that all machines share.
+        jobs: Absolute paths of the jobs, on a disk that all machines share.
         init: Arguments of ``ray.init``.
         options: Of a task, such as ``num_cpus``, ``num_gpus``, ``max_retries``.
         cells_per_task: Cells of a task.
@@ -44,32 +46,39 @@ def run_on_ray(
         together: How many cells each process computes at once.
 
     Returns:
-        The fields of an :class:`Outcome` for each cell, by its folder's name: ``lost`` where Ray gave its task up.
+        Each cell's :class:`Outcome` as plain values, by its folder's name: ``lost`` where Ray gave up its task.
 
     Raises:
-        LaunchError: If there is no such cluster, or it has no machine that fits a task.
+        LaunchError: If there is no such cluster, or a task fits none of its machines.
     """
     import ray
 
     _connect(init)
     _check_fits(options)
     task = ray.remote(_compute).options(**options)
-    left = {task.remote(pack): pack for pack in packed(orders, cells_per_task, workers, together=together)}
+    left = {task.remote(batch): batch for batch in batches_of(jobs, cells_per_task, workers, together=together)}
     outcomes: Outcomes = {}
     while left:
-        ended, _ = ray.wait(list(left), num_returns=1, timeout=_LOOK)
-        for reference in ended:
-            pack = left.pop(reference)
-            try:
-                outcomes |= ray.get(reference)
-            except ray.exceptions.RayError as error:
-                reason = f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"
-                outcomes |= {cell: vars(Outcome("lost", f"Ray gave its task up: {reason}")) for cell in pack.cells}
+        ended, _ = ray.wait(list(left), num_returns=1, timeout=_POLL_SECONDS)
+        for result in ended:
+            outcomes |= _outcomes(result, left.pop(result))
     return outcomes
 
 
-def _compute(pack: Pack) -> Outcomes:
-    return pack()
+def _compute(batch: Batch) -> Outcomes:
+    return batch()
+
+
+def _outcomes(result: Any, batch: Batch) -> Outcomes:
+    import ray
+
+    try:
+        outcomes: Outcomes = ray.get(result)
+    except ray.exceptions.RayError as error:
+        reason = f"{type(error).__name__}: {first_line(error)}"
+        lost = Outcome(OutcomeStatus.LOST, f"Ray gave up its task: {reason}")
+        return {cell: lost.plain() for cell in batch.cells}
+    return outcomes
 
 
 def _connect(init: Mapping[str, Any]) -> None:
@@ -85,17 +94,17 @@ def _connect(init: Mapping[str, Any]) -> None:
         problem = f", which does not start with {dict(init)}: {error}"
         raise LaunchError(problem, setting="hydra/launcher", got="ray") from error
     finally:
-        for number, handler in before.items():  # Ray takes SIGTERM, which is the driver's
+        for number, handler in before.items():  # Ray replaces the driver's handler of SIGTERM
             signal.signal(number, handler)
 
 
 def _check_answers(address: str) -> None:
-    """Refuse an address where nobody listens: Ray would try for minutes."""
+    """Refuse an address where no process listens: Ray would try for minutes."""
     host, colon, port = address.removeprefix("ray://").rpartition(":")
     if not colon:
         return
     try:
-        socket.create_connection((host, int(port)), timeout=_ANSWER).close()
+        socket.create_connection((host, int(port)), timeout=_CONNECT_SECONDS).close()
     except (OSError, ValueError) as error:
         raise LaunchError(
             f", where no cluster is: {error}",
@@ -106,7 +115,7 @@ def _check_answers(address: str) -> None:
 
 
 def _check_fits(options: Mapping[str, Any]) -> None:
-    """Refuse a task that no machine of the cluster has room for: Ray would wait for ever."""
+    """Refuse a task that fits no machine of the cluster: Ray would wait for ever."""
     import ray
 
     machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]

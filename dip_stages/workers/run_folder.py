@@ -1,4 +1,4 @@
-"""A run: what one driver orders, in a folder of its own, ``<sweep>/runs/<token>``, which jobs anywhere can read."""
+"""A run: the jobs of one driver, in the folder ``<sweep>/runs/<token>``, which all machines can read."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dip_stages.store.leases import Claim, holder
+from dip_stages.store.leases import Lease, holder
 from dip_stages.workers.slurm_queue import RUNS, STOP, Queue
 
 if TYPE_CHECKING:
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from dip_stages.workers.jobs import Order
+    from dip_stages.workers.jobs import Job
 
-__all__ = ["Run", "order_path"]
+__all__ = ["Run", "job_path"]
 
 
 class Run:
-    """The folder of a driver's run, claimed as long as the driver lives.
+    """The folder of a driver's run, leased as long as the driver lives.
 
     Args:
         root: The sweep's folder.
@@ -33,36 +33,36 @@ class Run:
         self.token = f"{os.getpid()}-{uuid.uuid4().hex[:8]}"
         self.folder = root / RUNS / self.token
         self.folder.mkdir(parents=True)
-        self._claim = Claim(self.folder)
+        self._lease = Lease(self.folder)
 
     def __enter__(self) -> Self:
-        self._claim.__enter__()
+        self._lease.__enter__()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._claim.__exit__(kind, error, trace)
+        self._lease.__exit__(kind, error, trace)
 
     @property
     def stop_file(self) -> Path:
         """The file whose appearance asks every cell of this run to stop."""
         return self.folder / STOP
 
-    def order(self, orders: Iterable[Order]) -> None:
-        """Write orders where jobs find them."""
-        for order in orders:
-            order.write(order_path(self.root, self.token, Path(order.folder).name))
+    def write(self, jobs: Iterable[Job]) -> None:
+        """Write jobs into the folder, where the processes of all machines read them."""
+        for job in jobs:
+            job.write(job_path(self.root, self.token, Path(job.folder).name))
 
     def clean(self) -> None:
-        """Remove the folders of the runs whose driver and jobs are gone, and this one's: all they ordered has ended."""
+        """Remove this run's folder, and those of runs whose driver and Slurm jobs have ended."""
         live = Queue(self.root).runs
         for folder in (self.root / RUNS).iterdir():
-            claim = holder(folder)
-            if folder == self.folder or not (folder.name in live or (claim and claim[1])):
+            lease = holder(folder)
+            if folder == self.folder or not (folder.name in live or (lease and lease[1])):
                 shutil.rmtree(folder, ignore_errors=True)
 
 
-def order_path(root: Path, token: str, cell_folder: str) -> Path:
-    """Return where the order of a cell is."""
+def job_path(root: Path, token: str, cell_folder: str) -> Path:
+    """Return the file of a cell's job."""
     return root / RUNS / token / f"{cell_folder}.json"

@@ -1,4 +1,4 @@
-"""Packs of cells as Slurm jobs, through submitit, which also runs them as processes of this machine. Torch-free."""
+"""Batches of cells as Slurm jobs, through submitit, which can also run them as local processes. Torch-free."""
 
 from __future__ import annotations
 
@@ -7,39 +7,44 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from dip_stages.clock import Every
 from dip_stages.errors import LaunchError
-from dip_stages.workers.batches import packed
-from dip_stages.workers.main import Outcome
-from dip_stages.workers.slurm_queue import STOP, end_of, live_jobs, note_jobs
+from dip_stages.store.statuses import OutcomeStatus
+from dip_stages.workers.batches import batches_of
+from dip_stages.workers.protocol import Outcome
+from dip_stages.workers.slurm_queue import STOP, end_of, live_slurm_jobs, note_slurm_jobs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from submitit import AutoExecutor, Job
+    from submitit import AutoExecutor
+    from submitit import Job as SlurmJob
 
-    from dip_stages.workers.batches import Pack
+    from dip_stages.workers.batches import Batch
 
     Outcomes = dict[str, dict[str, Any]]
+    Submitted = dict[SlurmJob[Any], Batch]
 
 __all__ = ["Submission", "run_on_slurm"]
 
-_LOOK = 1.0
-_ASK = 5.0
-_VANISHED = 15.0
+_POLL_SECONDS = 1.0
+_SQUEUE_SECONDS = 5.0
+_GONE_SECONDS = 15.0
 
 
 @dataclass(frozen=True)
 class Submission:
-    """How cells become jobs.
+    """How cells are submitted as Slurm jobs.
 
     Attributes:
         cluster: ``slurm``; ``local`` for processes of this machine.
-        cells_per_job: Cells of a job.
+        cells_per_job: Cells of a Slurm job.
         workers: Processes that compute them.
         together: How many cells each process computes at once.
-        array_size: Jobs of an array at most; Slurm allows ``MaxArraySize`` - 1. The next follows when all ended.
-        timeouts: How often a job that meets its time limit is put into the queue again.
+        array_size: The most Slurm jobs of an array; Slurm allows ``MaxArraySize`` - 1. The next array is submitted
+            when all of one have ended.
+        timeouts: How often a Slurm job that meets its time limit is put into the queue again.
         parameters: submitit's, such as ``partition``; those that are None are left to the cluster.
     """
 
@@ -52,17 +57,17 @@ class Submission:
     parameters: Mapping[str, Any] = field(default_factory=dict)
 
 
-def run_on_slurm(orders: Sequence[str], run: Path, submission: Submission, *, detach: bool = False) -> Outcomes:
-    """Submit orders as jobs and wait for them.
+def run_on_slurm(jobs: Sequence[str], run: Path, submission: Submission, *, detach: bool = False) -> Outcomes:
+    """Submit jobs, in batches, as Slurm jobs, and wait for them.
 
     Args:
-        orders: Where the orders are, absolute.
-        run: The folder of the run; which job has which cell is written down there, and submitit keeps its files in it.
-        submission: How.
+        jobs: Absolute paths of the jobs.
+        run: The run's folder, which gets the files of submitit and a list of which Slurm job has which cell.
+        submission: How they are submitted.
         detach: Whether to leave them to the cluster; all arrays are then submitted at once.
 
     Returns:
-        The fields of an :class:`Outcome` for each cell, by its folder's name: ``lost`` where the job left none, and
+        Each cell's :class:`Outcome` as plain values, by its folder's name: ``lost`` where the Slurm job left none,
         ``submitted`` for all if they are left to the cluster.
 
     Raises:
@@ -70,27 +75,32 @@ def run_on_slurm(orders: Sequence[str], run: Path, submission: Submission, *, de
     """
     executor = _executor(run, submission)
     slurm = submission.cluster == "slurm"
-    packs = packed(
-        orders, submission.cells_per_job, submission.workers, together=submission.together, ends_with_job=slurm
+    batches = batches_of(
+        jobs, submission.cells_per_job, submission.workers, together=submission.together, preemptible=slurm
     )
     outcomes: Outcomes = {}
-    for first in range(0, len(packs), submission.array_size):
-        array = packs[first : first + submission.array_size]
-        jobs = _submit(executor, array)
+    for first in range(0, len(batches), submission.array_size):
+        submitted = _submit(executor, batches[first : first + submission.array_size])
         if slurm:
-            note_jobs(run, {cell: job.job_id for job, pack in zip(jobs, array, strict=True) for cell in pack.cells})
+            note_slurm_jobs(run, {cell: each.job_id for each, batch in submitted.items() for cell in batch.cells})
         if detach:
-            for job, pack in zip(jobs, array, strict=True):
-                outcomes |= _all(pack, "submitted", f"Slurm job {job.job_id}")
-            continue
-        try:
-            for job, pack in _as_they_end(dict(zip(jobs, array, strict=True)), slurm=slurm):
-                outcomes |= _outcomes(job, pack, slurm=slurm)
-        except BaseException:
-            if slurm and (run / STOP).exists():  # what has not begun need not; what runs has been asked to stop
-                ids = sorted({job.job_id.partition("_")[0] for job in jobs})
-                subprocess.run(["scancel", "--state=PENDING", *ids], check=False, timeout=30)  # noqa: S603, S607
-            raise
+            for slurm_job, batch in submitted.items():
+                outcomes |= _all(batch, OutcomeStatus.SUBMITTED, f"Slurm job {slurm_job.job_id}")
+        else:
+            outcomes |= _wait_for(submitted, run, slurm=slurm)
+    return outcomes
+
+
+def _wait_for(submitted: Submitted, run: Path, *, slurm: bool) -> Outcomes:
+    outcomes: Outcomes = {}
+    try:
+        for slurm_job, batch in _as_they_end(submitted, slurm=slurm):
+            outcomes |= _outcomes(slurm_job, batch, slurm=slurm)
+    except BaseException:
+        if slurm and (run / STOP).exists():  # running ones end by themselves, since the file asks them to stop
+            ids = sorted({slurm_job.job_id.partition("_")[0] for slurm_job in submitted})
+            subprocess.run(["scancel", "--state=PENDING", *ids], check=False, timeout=30)  # noqa: S603, S607
+        raise
     return outcomes
 
 
@@ -109,57 +119,57 @@ def _executor(run: Path, submission: Submission) -> AutoExecutor:
     return executor
 
 
-def _submit(executor: AutoExecutor, packs: Sequence[Pack]) -> list[Job[Any]]:
+def _submit(executor: AutoExecutor, batches: Sequence[Batch]) -> Submitted:
     try:
         with executor.batch():
-            return [executor.submit(pack) for pack in packs]
+            slurm_jobs = [executor.submit(batch) for batch in batches]
     except (RuntimeError, OSError) as error:
         raise LaunchError(f"the cluster does not take the jobs: {error}") from error
+    return dict(zip(slurm_jobs, batches, strict=True))
 
 
-def _as_they_end(jobs: dict[Job[Any], Pack], *, slurm: bool) -> Iterator[tuple[Job[Any], Pack]]:
-    """Yield jobs when they have left a result, or ended without one: Slurm itself is asked every few seconds."""
-    left = dict(jobs)
-    missed: dict[Job[Any], float] = {}
-    asked = time.monotonic()
+def _as_they_end(submitted: Submitted, *, slurm: bool) -> Iterator[tuple[SlurmJob[Any], Batch]]:
+    """Yield Slurm jobs when they have left a result or ended without one; squeue is called every few seconds."""
+    left = dict(submitted)
+    missing_since: dict[SlurmJob[Any], float] = {}
+    squeue = Every(_SQUEUE_SECONDS)
     while left:
-        states: Mapping[str, str] | None = None
-        if slurm and time.monotonic() - asked >= _ASK:
-            asked, states = time.monotonic(), live_jobs()
-        for job in list(left):
+        states = live_slurm_jobs() if slurm and squeue.due() else None
+        for slurm_job in list(left):
             if not slurm:
-                ended = job.done()
-            elif job.paths.result_pickle.exists():
+                ended = slurm_job.done()
+            elif slurm_job.paths.result_pickle.exists():
                 ended = True
             else:
-                ended = states is not None and _gone(job, states, missed)
+                ended = states is not None and _gone(slurm_job, states, missing_since)
             if ended:
-                yield job, left.pop(job)
-        time.sleep(_LOOK)
+                yield slurm_job, left.pop(slurm_job)
+        time.sleep(_POLL_SECONDS)
 
 
-def _gone(job: Job[Any], states: Mapping[str, str], missed: dict[Job[Any], float]) -> bool:
-    """Return whether Slurm has not known a job for so long that its result would be seen, on a shared disk too."""
-    if job.job_id in states:
-        missed.pop(job, None)
+def _gone(slurm_job: SlurmJob[Any], states: Mapping[str, str], missing_since: dict[SlurmJob[Any], float]) -> bool:
+    """Return whether a Slurm job has been missing for so long that a shared disk would show its result."""
+    if slurm_job.job_id in states:
+        missing_since.pop(slurm_job, None)
         return False
-    return time.monotonic() - missed.setdefault(job, time.monotonic()) >= _VANISHED
+    return time.monotonic() - missing_since.setdefault(slurm_job, time.monotonic()) >= _GONE_SECONDS
 
 
-def _outcomes(job: Job[Any], pack: Pack, *, slurm: bool) -> Outcomes:
+def _outcomes(slurm_job: SlurmJob[Any], batch: Batch, *, slurm: bool) -> Outcomes:
     why = ""
-    if job.paths.result_pickle.exists():
+    if slurm_job.paths.result_pickle.exists():
         try:
-            outcomes: Outcomes = job.result()
-        except RuntimeError as error:  # what submitit makes of an exception in a job: a trace, and where the logs are
+            outcomes: Outcomes = slurm_job.result()
+        except RuntimeError as error:
+            # submitit adds lines on where the logs are to a traceback, whose last line is the exception.
             lines = [line.strip() for line in str(error).splitlines()]
-            said = [line for line in lines if line and not line.startswith(("---", "You can"))]
-            why = f": {said[-1]}" if said else ""
+            trace = [line for line in lines if line and not line.startswith(("---", "You can"))]
+            why = f": {trace[-1]}" if trace else ""
         else:
             return outcomes
-    ended = end_of(job.job_id) if slurm else f"its job, process {job.job_id}, ended"
-    return _all(pack, "lost", f"{ended}{why}; its log: {job.paths.stderr}")
+    ended = end_of(slurm_job.job_id) if slurm else f"its job, process {slurm_job.job_id}, ended"
+    return _all(batch, OutcomeStatus.LOST, f"{ended}{why}; its log: {slurm_job.paths.stderr}")
 
 
-def _all(pack: Pack, status: str, message: str) -> Outcomes:
-    return {cell: vars(Outcome(status, message)) for cell in pack.cells}
+def _all(batch: Batch, status: OutcomeStatus, message: str) -> Outcomes:
+    return {cell: Outcome(status, message).plain() for cell in batch.cells}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hydra_plugins.dip_stages import _orders
+from hydra_plugins.dip_stages import _jobs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,26 +15,26 @@ if TYPE_CHECKING:
     from hydra.core.utils import JobReturn
 
 
-class LocalLauncher(_orders.OrdersLauncher):
-    """Runs what the sweeper ``grids`` ordered; ``conf/hydra/launcher/local.yaml`` says what the settings are."""
+class LocalLauncher(_jobs.JobsLauncher):
+    """Runs what the sweeper ``grids`` planned; ``conf/hydra/launcher/local.yaml`` describes the settings."""
 
     def __init__(self, workers: int | None = None, together: int = 1, gpus: Sequence[int | str] | None = None) -> None:
-        self.workers = None if workers is None else _orders.whole("workers", workers)
-        self.together = _orders.whole("together", together)
+        self.workers = None if workers is None else _jobs.whole("workers", workers)
+        self.together = _jobs.whole("together", together)
         self.gpus = None if gpus is None else [str(gpu) for gpu in gpus]
 
     def import_ahead(self, threads: int) -> None:
-        """Let what workers with a number of threads need be imported while their cells are planned."""
+        """Start the imports of workers with a number of threads while their cells are planned."""
         from dip_stages.workers.fork_client import import_ahead
 
         import_ahead(threads)
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """Compute the cells of these jobs and return what came of each."""
+        """Compute the cells of these jobs and return their outcomes."""
         del initial_job_idx
-        from dip_stages.workers.jobs import read_order
+        from dip_stages.workers.jobs import read_job
         from dip_stages.workers.pool import Pool
 
-        orders = [read_order(path) for path in _orders.ordered(self.config, job_overrides)]
-        outcomes = Pool(orders, workers=self.workers, gpus=self.gpus, together=self.together).run()
-        return _orders.returned([vars(outcome) for outcome in outcomes])
+        jobs = [read_job(path) for path in _jobs.planned_jobs(self.config, job_overrides)]
+        outcomes = Pool(jobs, workers=self.workers, gpus=self.gpus, together=self.together).run()
+        return _jobs.returned([outcome.plain() for outcome in outcomes])

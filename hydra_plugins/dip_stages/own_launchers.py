@@ -1,6 +1,6 @@
-"""Lets the launchers of ``conf/hydra/launcher`` stand in for Hydra's of the same names.
+"""Lets the launchers of ``conf/hydra/launcher`` replace Hydra's of the same names.
 
-Hydra would merge a file with whatever an installed package registers under its name, and warn; our settings of
+Hydra would merge a file with what an installed package registers under its name, and warn; our settings of
 ``submitit_slurm`` and ``ray`` are not those of Hydra's packages. Thin and torch-free: Hydra imports this module at
 every start of every Hydra application, of which none but ours has our folder of configs.
 """
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 
 class OwnLaunchers(SearchPathPlugin):
-    """Takes what is registered under the names of our launchers out of Hydra's store, in our application."""
+    """Removes what is registered under the names of our launchers from Hydra's store, in our application alone."""
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
-        """Look whether the application is ours; Hydra asks when all plugins have registered, before it composes."""
+        """Remove them; Hydra calls this when all plugins have registered, before it composes."""
         folders = [Path(element.path.removeprefix("file://")) for element in search_path.get_path() if element.path]
         stored = ConfigStore.instance().repo.get("hydra", {}).get("launcher", {})
         for folder in folders:

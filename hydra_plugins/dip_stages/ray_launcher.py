@@ -1,6 +1,6 @@
-"""``hydra/launcher=ray``: cells as tasks of a Ray cluster, one of this machine or one that is there.
+"""``hydra/launcher=ray``: cells as tasks of a Ray cluster, a local one or one that runs.
 
-Hydra's own launcher of that name loses all results when one task fails, and holds cloudpickle back. Thin and
+Hydra's own launcher of that name loses all results when one task fails, and needs an old cloudpickle. Thin and
 torch-free: Hydra imports this module at every start of every Hydra application.
 """
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import OmegaConf
 
-from hydra_plugins.dip_stages import _orders
+from hydra_plugins.dip_stages import _jobs
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from hydra.core.utils import JobReturn
 
 
-class RayLauncher(_orders.OrdersLauncher):
-    """Runs what the sweeper ``grids`` ordered; ``conf/hydra/launcher/ray.yaml`` says what the settings are."""
+class RayLauncher(_jobs.JobsLauncher):
+    """Runs what the sweeper ``grids`` planned; ``conf/hydra/launcher/ray.yaml`` describes the settings."""
 
     def __init__(
         self,
@@ -33,23 +33,23 @@ class RayLauncher(_orders.OrdersLauncher):
         init: Mapping[str, Any] | None = None,
         options: Mapping[str, Any] | None = None,
     ) -> None:
-        self.cells_per_task = _orders.whole("cells_per_task", cells_per_task)
-        self.workers = _orders.whole("workers", workers)
-        self.together = _orders.whole("together", together)
+        self.cells_per_task = _jobs.whole("cells_per_task", cells_per_task)
+        self.workers = _jobs.whole("workers", workers)
+        self.together = _jobs.whole("together", together)
         self.init = {"address": address or "local", **_plain(init)}
         self.options = {
             "num_cpus": num_cpus,
             "num_gpus": num_gpus,
-            "max_retries": _orders.whole("max_retries", max_retries, least=-1),
+            "max_retries": _jobs.whole("max_retries", max_retries, least=-1),
             **_plain(options),
         }
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """Run the cells of these jobs and return what came of each."""
+        """Run the cells of these jobs and return their outcomes."""
         del initial_job_idx
         from dip_stages.workers.ray import run_on_ray
 
-        paths = _orders.ordered(self.config, job_overrides)
+        paths = _jobs.planned_jobs(self.config, job_overrides)
         outcomes = run_on_ray(
             list(map(str, paths)),
             init=self.init,
@@ -58,7 +58,7 @@ class RayLauncher(_orders.OrdersLauncher):
             workers=self.workers,
             together=self.together,
         )
-        return _orders.returned([outcomes[path.stem] for path in paths])
+        return _jobs.returned([outcomes[path.stem] for path in paths])
 
 
 def _plain(values: Mapping[str, Any] | None) -> dict[str, Any]:

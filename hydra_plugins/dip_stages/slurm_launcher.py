@@ -1,7 +1,7 @@
-"""``hydra/launcher=submitit_slurm`` and its kin: cells as Slurm jobs, through submitit.
+"""``hydra/launcher=submitit_slurm``, ``submitit_slurm_gpu``, ``submitit_local``: cells as Slurm jobs, with submitit.
 
 Hydra's own launcher of that name stops waiting at the first job that fails, cannot leave jobs to the cluster, and makes
-a job of every cell; the settings that both have are called alike. Thin and torch-free: Hydra imports this module at
+a Slurm job of every cell; settings that both have are named alike. Thin and torch-free: Hydra imports this module at
 every start of every Hydra application.
 """
 
@@ -11,22 +11,21 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import OmegaConf
 
-from hydra_plugins.dip_stages import _orders
+from hydra_plugins.dip_stages import _jobs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from hydra.core.utils import JobReturn
 
-_OF_SLURM = (
-    "partition", "qos", "account", "constraint", "nodelist", "exclude", "gres", "gpus_per_task", "cpus_per_gpu",
-    "mem_per_cpu", "mem_per_gpu", "comment", "signal_delay_s", "array_parallelism", "additional_parameters", "setup",
-    "use_srun", "srun_args",
-)  # fmt: skip
+_OF_ALL_CLUSTERS = {
+    "name", "nodes", "tasks_per_node", "cpus_per_task", "gpus_per_node", "mem_gb", "timeout_min", "stderr_to_stdout",
+}  # fmt: skip
+"""Parameters that submitit has for every cluster; all others are Slurm's."""
 
 
-class SlurmLauncher(_orders.OrdersLauncher):
-    """Runs what the sweeper ``grids`` ordered; ``conf/hydra/launcher/submitit_slurm.yaml`` has the settings."""
+class SlurmLauncher(_jobs.JobsLauncher):
+    """Runs what the sweeper ``grids`` planned; ``conf/hydra/launcher/submitit_slurm.yaml`` describes the settings."""
 
     def __init__(
         self,
@@ -39,13 +38,13 @@ class SlurmLauncher(_orders.OrdersLauncher):
         **parameters: Any,
     ) -> None:
         self.cluster = cluster
-        self.cells_per_job = _orders.whole("cells_per_job", cells_per_job)
-        self.workers = _orders.whole("workers", workers)
-        self.together = _orders.whole("together", together)
-        self.array_size = _orders.whole("max_batch_size", max_batch_size)
-        self.timeouts = _orders.whole("max_num_timeout", max_num_timeout, least=0)
+        self.cells_per_job = _jobs.whole("cells_per_job", cells_per_job)
+        self.workers = _jobs.whole("workers", workers)
+        self.together = _jobs.whole("together", together)
+        self.array_size = _jobs.whole("max_batch_size", max_batch_size)
+        self.timeouts = _jobs.whole("max_num_timeout", max_num_timeout, least=0)
         self.parameters = {
-            f"slurm_{name}" if name in _OF_SLURM else name: OmegaConf.to_container(value)
+            name if name in _OF_ALL_CLUSTERS else f"slurm_{name}": OmegaConf.to_container(value)
             if OmegaConf.is_config(value)
             else value
             for name, value in parameters.items()
@@ -53,15 +52,15 @@ class SlurmLauncher(_orders.OrdersLauncher):
 
     @property
     def outlives_driver(self) -> bool:
-        """Whether jobs go on when the driver is gone."""
+        """Whether jobs keep running when the driver has ended."""
         return self.cluster == "slurm"
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """Submit the cells of these jobs and, unless they are left to the cluster, return what came of each."""
+        """Submit the cells of these jobs and return their outcomes, unless they are left to the cluster."""
         del initial_job_idx
         from dip_stages.workers.slurm import Submission, run_on_slurm
 
-        paths = _orders.ordered(self.config, job_overrides)
+        paths = _jobs.planned_jobs(self.config, job_overrides)
         submission = Submission(
             self.cluster,
             self.cells_per_job,
@@ -74,4 +73,4 @@ class SlurmLauncher(_orders.OrdersLauncher):
         outcomes = run_on_slurm(
             list(map(str, paths)), paths[0].parent, submission, detach=bool(self.config.sweep.detach)
         )
-        return _orders.returned([outcomes[path.stem] for path in paths])
+        return _jobs.returned([outcomes[path.stem] for path in paths])

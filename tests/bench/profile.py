@@ -1,8 +1,8 @@
-"""Where an iteration's time goes, in the published loop and in ours: ``python -m tests.bench.profile``.
+"""Time of an iteration by operator, in the published loop and in ours: ``python -m tests.bench.profile``.
 
-Operators of torch, on one core, in milliseconds an iteration: the least of several rounds of both in turn, since other
-work only ever adds to them. What Python does between them, and what a cell does before and after its iterations, is in
-the last line of the table alone; so is what the profiler costs. Below it: how much of a fit is Lightning's.
+Operators of torch, on one core, in milliseconds an iteration. Rounds of both alternate, and the shortest counts, since
+other work only adds time. The last line of the table also includes Python between the operators, what a cell does
+before and after its iterations, and the profiler. Below the table: Lightning's share of a fit.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from hydra import compose, initialize_config_dir
 from torch.profiler import ProfilerActivity, profile
 
 import dip_stages.cli  # noqa: F401 - registers the sweeps and the resolver
-from dip_stages.cells.identity import cell_of
+from dip_stages.cells.identity import Cell, cell_of
 from dip_stages.cells.runner import run_cell
 from dip_stages.config import CONF_DIR, parse
 from dip_stages.dip.callbacks import Checkpointer, QualityCurve, Steps, Ticker
@@ -43,15 +43,16 @@ KINDS = {
     "draws of the jitter": ("normal_",),
     "optimiser": ("adam", "addcdiv", "addcmul", "lerp", "_foreach"),
 }
-"""Which operators belong to what, by parts of their names; the first that fits counts."""
+"""Kinds of operators, by parts of their names; the first that fits counts."""
 
 
 def of_kind(name: str) -> str:
+    """Return the kind of an operator."""
     return next((kind for kind, parts in KINDS.items() if any(part in name.lower() for part in parts)), "the rest")
 
 
 def profiled(work: Callable[[], object], iterations: int) -> dict[str, float]:
-    """Return milliseconds an iteration by kind, and of all that happened."""
+    """Return milliseconds an iteration by kind of operator, and in all."""
     with profile(activities=[ProfilerActivity.CPU]) as profiler:
         begun = time.perf_counter()
         work()
@@ -70,11 +71,11 @@ OURS = {
     Ticker: ("on_train_batch_end",),
     Checkpointer: ("on_fit_start", "on_train_batch_end"),
 }
-"""What Lightning calls in a fit, none of it from within another."""
+"""Our methods that Lightning calls in a fit; none of them calls another."""
 
 
 def lightnings_share(work: Callable[[], object]) -> float:
-    """Return how much of the time of the fits within is Lightning's trainer's, and not of what it calls of ours."""
+    """Return Lightning's share of the time of the fits in ``work``: without our methods that it calls."""
     seconds: defaultdict[str, float] = defaultdict(float)
 
     def timed(whose: str, call: Callable[..., object]) -> Callable[..., object]:
@@ -96,7 +97,26 @@ def lightnings_share(work: Callable[[], object]) -> float:
     return 1 - seconds["ours"] / seconds["fit"]
 
 
+def bench_cell(size: int, width: int, iterations: int) -> Cell:
+    settings = [
+        "method=baseline", "stopping=none", "logger=none", f"arch.width={width}", f"data.size={size}",
+        f"trainer.iterations={iterations}",
+    ]  # fmt: skip
+    with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+        return cell_of(parse(compose("config", settings)))
+
+
+def table(rounds: dict[str, list[dict[str, float]]]) -> list[str]:
+    """Return the lines of the table: the shortest time of each kind."""
+    lines = [f"| milliseconds an iteration | {' | '.join(rounds)} |", "|:--|--:|--:|"]
+    for kind in [*KINDS, "the rest", "in all, by the clock"]:
+        least = [min(each[kind] for each in columns) for columns in rounds.values()]
+        lines.append(f"| {kind} | {' | '.join(f'{value:.1f}' for value in least)} |")
+    return lines
+
+
 def main() -> None:
+    """Profile both loops in turn, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--size", type=int, default=128)
     parser.add_argument("--width", type=int, default=64)
@@ -104,12 +124,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=4)
     given = parser.parse_args()
     torch.set_num_threads(1)
-    settings = [
-        "method=baseline", "stopping=none", "logger=none", f"arch.width={given.width}", f"data.size={given.size}",
-        f"trainer.iterations={given.iterations}",
-    ]  # fmt: skip
-    with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
-        cell = cell_of(parse(compose("config", settings)))
+    cell = bench_cell(given.size, given.width, given.iterations)
 
     def ours() -> None:
         with tempfile.TemporaryDirectory() as folder:
@@ -122,16 +137,9 @@ def main() -> None:
     for _ in range(given.rounds):
         rounds["published"].append(profiled(published, given.iterations))
         rounds["ours"].append(profiled(ours, given.iterations))
-    lines = [f"| milliseconds an iteration | {' | '.join(rounds)} |", "|:--|--:|--:|"]
-    for kind in [*KINDS, "the rest", "in all, by the clock"]:
-        least = [min(each[kind] for each in columns) for columns in rounds.values()]
-        lines.append(f"| {kind} | {' | '.join(f'{value:.1f}' for value in least)} |")
     shares = [lightnings_share(ours) for _ in range(given.rounds)]
-    lines += [
-        "",
-        f"Lightning's share of a fit of {given.iterations} iterations: {min(shares):.1%} to {max(shares):.1%}",
-    ]
-    sys.stdout.write("\n".join(lines) + "\n")
+    share = f"Lightning's share of a fit of {given.iterations} iterations: {min(shares):.1%} to {max(shares):.1%}"
+    sys.stdout.write("\n".join([*table(rounds), "", share]) + "\n")
 
 
 if __name__ == "__main__":

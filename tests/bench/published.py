@@ -1,8 +1,8 @@
-"""The published loop, written plainly from its paper's settings, for :mod:`tests.bench.speed` to compare with.
+"""The published loop, written from its paper's settings, which :mod:`tests.bench.speed` compares ours with.
 
-Ulyanov, Vedaldi and Lempitsky, 2018: float32, the default layout, eager; at each iteration the output and its average
-are copied to the host and compared there with the noisy and the clean picture; every hundred iterations the weights are
-kept, or put back if the loss has jumped by 5 dB. It prints what it measured as JSON.
+Ulyanov, Vedaldi and Lempitsky, 2018: float32, the default layout, eager. At each iteration the output and its average
+are copied to the host and compared there with the noisy and the clean image. Every hundred iterations the weights are
+saved, or restored if the PSNR against the noisy image has fallen by 5 dB. The results are printed as JSON.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ import numpy as np
 import torch
 
 from dip_stages.dip.archs.registry import seeded
-from dip_stages.dip.noise import generator
+from dip_stages.dip.noise import FitStream, generator
 from dip_stages.dip.observation import observe
-from dip_stages.images.reading import bundled_path, fit_to, read_picture
+from dip_stages.images.reading import bundled_path, fit_to, read_image
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-JITTER, LR, AVERAGE, SHOWN_EVERY, JUMP = 1 / 30, 0.01, 0.99, 100, -5.0
+JITTER, LR, AVERAGE, CHECK_EVERY, FALL = 1 / 30, 0.01, 0.99, 100, -5.0
 
 
 def psnr(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
@@ -32,40 +32,46 @@ def psnr(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
 
 
 def fit(*, size: int, width: int, iterations: int, seed: int, device: str) -> dict[str, Any]:
-    """Fit a network as published, and return iterations per second and the output's PSNR at the end."""
-    picture = fit_to(read_picture(bundled_path("rocket")), size, "cover")
-    observation = observe(picture, beta_max=0.01, noise_seed=0)
+    """Fit a network as published, and return iterations a second and the PSNR of the last output in dB."""
+    image = fit_to(read_image(bundled_path("rocket")), size, "cover")
+    observation = observe(image, beta_max=0.01, noise_seed=0)
     clean, noisy = observation.clean[0].numpy(), observation.observed[0].numpy()
     target = observation.observed.to(device)
     network = seeded(
-        "unet", generator(seed, 0), in_channels=32, out_channels=clean.shape[0], size=(size, size), width=width
+        "unet",
+        generator(seed, FitStream.NETWORK),
+        in_channels=32,
+        out_channels=clean.shape[0],
+        size=(size, size),
+        width=width,
     ).to(device)
-    saved_input = (torch.rand(1, 32, size, size, generator=generator(seed, 1)) * 0.1).to(device)
+    saved_input = (torch.rand(1, 32, size, size, generator=generator(seed, FitStream.INPUT)) * 0.1).to(device)
     noise = saved_input.detach().clone()
     optimiser = torch.optim.Adam(network.parameters(), lr=LR)
     loss_of = torch.nn.MSELoss()
     average: torch.Tensor | None = None
-    last, kept = 0.0, [parameter.detach().cpu() for parameter in network.parameters()]
+    last, saved = 0.0, [parameter.detach().cpu() for parameter in network.parameters()]
     begun = time.perf_counter()
     for iteration in range(iterations):
         optimiser.zero_grad()
         output = network(saved_input + noise.normal_() * JITTER)
         average = output.detach() if average is None else average * AVERAGE + output.detach() * (1 - AVERAGE)
         loss_of(output, target).backward()
-        shown = output.detach().cpu().numpy()[0]
-        of_noisy, of_clean = psnr(noisy, shown), psnr(clean, shown)
+        on_host = output.detach().cpu().numpy()[0]
+        of_noisy, of_clean = psnr(noisy, on_host), psnr(clean, on_host)
         psnr(clean, average.cpu().numpy()[0])
-        if iteration % SHOWN_EVERY == 0:
-            if of_noisy - last < JUMP:
-                for parameter, good in zip(network.parameters(), kept, strict=True):
+        if iteration % CHECK_EVERY == 0:
+            if of_noisy - last < FALL:
+                for parameter, good in zip(network.parameters(), saved, strict=True):
                     parameter.data.copy_(good)
             else:
-                kept, last = [parameter.detach().cpu() for parameter in network.parameters()], of_noisy
+                saved, last = [parameter.detach().cpu() for parameter in network.parameters()], of_noisy
         optimiser.step()
     return {"rate": iterations / (time.perf_counter() - begun), "psnr": of_clean}
 
 
 def main() -> None:
+    """Fit with the settings on the command line, and print rate and PSNR."""
     parser = argparse.ArgumentParser(description=__doc__)
     for name in ("size", "width", "iterations", "seed", "threads"):
         parser.add_argument(f"--{name}", type=int, required=True)

@@ -1,7 +1,7 @@
-"""How planning, doing nothing, status and gathering grow with a sweep: ``python -m tests.bench.sweep 96 992 10000``.
+"""Time and memory of planning, status and reports by a sweep's size: ``python -m tests.bench.sweep 96 992 10000``.
 
-The cells are planned by the real command line; their records are those of one cell that was really computed, under the
-names and ids of all the others.
+The real command line plans the cells. Their records are copies of the record of one computed cell, with the name and id
+of each.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from pathlib import Path
 
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
-from hydra.types import HydraContext, RunMode
+from hydra.types import RunMode
 
 import dip_stages.cli  # noqa: F401 - registers the sweeps and the resolver
 from dip_stages.config import CONF_DIR
 from dip_stages.store.records import read_record, write_record
+from dip_stages.sweep.planning import plan_sweep
 from dip_stages.workers.jobs import plain
-from hydra_plugins.dip_stages.grid_sweeper import GridSweeper
 
 OVERRIDES = (
     "sweep=custom", "sweep.name=bench", "arch=unet,dncnn", "loss=mse,perceptual",
@@ -39,18 +39,18 @@ MEMORY = 1024.0
 """MiB."""
 
 
-def measured(folder: Path, *arguments: str, says: str = "") -> tuple[float, float]:
-    """Run a module, which must say something, and return its seconds and its peak memory in MiB."""
+def measured(folder: Path, *arguments: str, output: str = "") -> tuple[float, float]:
+    """Run a module, whose output must contain a text, and return its seconds and its peak memory in MiB."""
     begun = time.monotonic()
     process = subprocess.Popen(
         [sys.executable, "-m", *arguments], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
     assert process.stdout is not None
-    said = process.stdout.read()
+    printed = process.stdout.read()
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode or says not in said:
-        sys.exit(f"{arguments}: exit code {process.returncode}\n{said[-3000:]}")
+    if process.returncode or output not in printed:
+        sys.exit(f"{arguments}: exit code {process.returncode}\n{printed[-3000:]}")
     return time.monotonic() - begun, usage.ru_maxrss / 1024
 
 
@@ -66,10 +66,8 @@ def synthetic(folder: Path, cells: int) -> None:
     with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
         hydra = GlobalHydra.instance().hydra
         assert hydra is not None
-        sweeper = GridSweeper()
-        sweeper.config = hydra.compose_config("config", arguments, RunMode.MULTIRUN, with_log_configuration=False)
-        sweeper.hydra_context = HydraContext(config_loader=hydra.config_loader, callbacks=None)  # type: ignore[arg-type]
-        plan = sweeper._plan(arguments)
+        config = hydra.compose_config("config", arguments, RunMode.MULTIRUN, with_log_configuration=False)
+        plan = plan_sweep(config, hydra.config_loader, arguments)
     plan.write("python -m dip_stages -m")
     for planned in plan.cells:
         made = copy.copy(record)
@@ -80,25 +78,28 @@ def synthetic(folder: Path, cells: int) -> None:
 
 
 def bench(cells: int) -> dict[str, tuple[float, float]]:
-    """Return seconds and MiB of each command."""
+    """Return seconds and MiB of each command, in a sweep of so many cells."""
     found = {}
     sweep = ["dip_stages", "-m", *overrides(cells)]
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         measured(folder, "dip_stages", "preset=smoke", "runtime.threads=1")
-        found["plan"] = measured(folder, *sweep, "sweep.plan_only=true", says=f"\n{cells} cells: {cells} to do")
+        found["plan"] = measured(folder, *sweep, "sweep.plan_only=true", output=f"\n{cells} cells: {cells} to do")
         synthetic(folder, cells)
-        found["status"] = measured(folder, "dip_stages.status", "outputs/bench", says=f"{cells} done of {cells} cells")
-        one_frame = measured(folder, "dip_stages.report", "outputs/bench", "--cells", says=f"{cells} cells written")
+        found["status"] = measured(
+            folder, "dip_stages.status", "outputs/bench", output=f"{cells} done of {cells} cells"
+        )
+        one_frame = measured(folder, "dip_stages.report", "outputs/bench", "--cells", output=f"{cells} cells written")
         found["records in one frame"] = one_frame
-        found["gathering"] = measured(folder, "dip_stages.report", "outputs/bench", says=f"{cells} done of {cells}")
+        found["gathering"] = measured(folder, "dip_stages.report", "outputs/bench", output=f"{cells} done of {cells}")
         nothing = f"nothing to do: all {cells} cells"
-        found["nothing to do, report gathered"] = measured(folder, *sweep, says=nothing)
-        found["nothing to do"] = measured(folder, *sweep, says=nothing)
+        found["nothing to do, report gathered"] = measured(folder, *sweep, output=nothing)
+        found["nothing to do"] = measured(folder, *sweep, output=nothing)
     return found
 
 
 def table(sizes: list[int], found: dict[int, dict[str, tuple[float, float]]]) -> str:
+    """Return the results of all sizes as Markdown, with the limits."""
     heads = "".join(f" {size:,} cells |" for size in sizes)
     growth = f" growth, for {sizes[-1] / sizes[0]:g} times the cells |" if len(sizes) > 1 else ""
     lines = [f"| command |{heads}{growth} allowed |", "|:--|" + "--:|" * (len(sizes) + 1 + bool(growth))]
@@ -111,6 +112,7 @@ def table(sizes: list[int], found: dict[int, dict[str, tuple[float, float]]]) ->
 
 
 def main() -> None:
+    """Print the table, write it into a document if one is given, and exit with a message if a limit is exceeded."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("cells", type=int, nargs="*", help=f"multiples of {PER_SEED}; by default 96 992 10000")
     parser.add_argument("--table", type=Path, help="a Markdown file, in which the table is replaced")

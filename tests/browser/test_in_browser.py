@@ -111,7 +111,7 @@ def test_the_fields_below_the_heads_filter(browser: webdriver.Chrome) -> None:
     assert len(rows(browser)) == 4
 
 
-def test_a_cell_opens_by_the_keyboard_with_pictures_curve_and_configuration(browser: webdriver.Chrome) -> None:
+def test_a_cell_opens_by_the_keyboard_with_images_curve_and_configuration(browser: webdriver.Chrome) -> None:
     link = next(a for a in browser.find_elements(By.CSS_SELECTOR, "#cells tbody a") if "staged-clean" in a.text)
     name = link.get_attribute("title")
     link.send_keys(Keys.ENTER)
@@ -128,7 +128,7 @@ def test_a_cell_opens_by_the_keyboard_with_pictures_curve_and_configuration(brow
     assert not browser.get_log("browser")
 
 
-def test_the_slider_moves_the_edge_between_two_pictures(browser: webdriver.Chrome) -> None:
+def test_the_slider_moves_the_edge_between_two_images(browser: webdriver.Chrome) -> None:
     click(browser, browser.find_element(By.CSS_SELECTOR, "#cells tbody a"))
     slider = browser.find_element(By.ID, "slider")
     left = browser.find_element(By.CSS_SELECTOR, ".compare .left")

@@ -24,8 +24,10 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
     root = tmp_path_factory.getbasetemp()
     folder = (root.parent if "PYTEST_XDIST_WORKER" in os.environ else root) / "undisturbed"
     folder.mkdir(exist_ok=True)
-    code, said = sweep(folder, *LONG, "seed=0,1")  # of two that run it at once, each waits for the other's cells
-    assert code == 0, said
+    code, output = sweep(
+        folder, *LONG, "seed=0,1"
+    )  # two processes may run it at once: each waits for the other's cells
+    assert code == 0, output
     return metrics_in(folder)
 
 

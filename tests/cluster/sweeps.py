@@ -1,4 +1,4 @@
-"""The real command line, as the cluster tests use it."""
+"""The real command line, for the cluster tests."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["LONG", "checkpointed", "metrics_in", "module", "running", "start", "
 # Ray asks for a token once a local cluster has left one in the home folder, and only some of its commands read it.
 RAY_ALONE = {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
 LONG = ("sweep=custom", "preset=smoke", "method=baseline", "trainer.iterations=2000", "runtime.checkpoint_every=1")
-"""Some 10 seconds a cell: it is still running when a test has found it to be."""
+"""Some 10 seconds a cell: it is still running when a test has found it."""
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", **RAY_ALONE}
 
 
@@ -39,13 +39,13 @@ def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
 def sweep(folder: Path, *arguments: str) -> tuple[int, str]:
     process = start(folder, *arguments)
     try:
-        said, _ = process.communicate(timeout=400)
+        output, _ = process.communicate(timeout=400)
     except subprocess.TimeoutExpired:
         process.send_signal(signal.SIGTERM)
-        said, _ = process.communicate(timeout=60)
-        raise AssertionError(f"{arguments} took too long:\n{said}") from None
-    assert "Traceback" not in said, said
-    return process.returncode, said
+        output, _ = process.communicate(timeout=60)
+        raise AssertionError(f"{arguments} took too long:\n{output}") from None
+    assert "Traceback" not in output, output
+    return process.returncode, output
 
 
 def module(folder: Path, name: str, *arguments: str) -> str:
@@ -68,7 +68,7 @@ def running(folder: Path) -> list[Path]:
 
 
 def checkpointed(folder: Path) -> list[Path]:
-    """Return the folders of cells that would go on from a checkpoint."""
+    """Return the folders of cells that would resume from a checkpoint."""
     return sorted(path.parent for path in folder.glob(f"outputs/*/*/{CHECKPOINT}"))
 
 

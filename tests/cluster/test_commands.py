@@ -1,4 +1,4 @@
-"""The commands of the documentation that are for a cluster, made small, on the real ones."""
+"""The documentation's commands for clusters, with small settings, on real clusters."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ pytestmark = pytest.mark.cluster
 
 SMALL = ("preset=smoke", "trainer.iterations=2", "arch=unet", "loss=mse", "scheduler=linear", "beta_max=0.01")
 HERE = {"account": None, "partition": None, "address": ADDRESS, "setup": "[echo ready]", "workers": "2"}
-"""What this machine's clusters have of a command's settings; None for what they have not."""
+"""The values of a command's settings on this machine's clusters; None for settings that they lack."""
 
 IN_GROUPS = [
     pytest.param(command, marks=pytest.mark.xdist_group("ray" if "launcher=ray" in command else "slurm"))
     for command in ON_CLUSTERS
 ]
-"""Each command in the group of its cluster's tests, which one process runs."""
+"""Each command in the xdist group of its cluster, which one process runs."""
 
 
 def test_there_are_commands_for_both_and_each_part_of_one_is_a_setting_of_its_own() -> None:
@@ -46,6 +46,6 @@ def test_a_command_for_a_cluster_runs_when_made_small(
         if here is not None:
             arguments.append(f"{key}={here}")
     memory = ("hydra.launcher.mem_gb=2",) if "submitit" in command else ()
-    code, said = sweep(tmp_path, *arguments, *SMALL, *memory)
-    assert code == 0, said
+    code, output = sweep(tmp_path, *arguments, *SMALL, *memory)
+    assert code == 0, output
     until(lambda: len(metrics_in(tmp_path)) >= 1, "the cells to end")

@@ -35,9 +35,9 @@ def test_a_sweep_has_the_records_of_the_local_launcher(tmp_path: Path) -> None:
     small = ("sweep=custom", "preset=smoke", "method=baseline,staged,aseqdip", "trainer.iterations=8")
     for where, launcher in (("local", ()), ("ray", RAY)):
         (tmp_path / where).mkdir()
-        code, said = sweep(tmp_path / where, *small, *launcher)
-        assert code == 0, said
-        assert "3 done of 3 cells" in said
+        code, output = sweep(tmp_path / where, *small, *launcher)
+        assert code == 0, output
+        assert "3 done of 3 cells" in output
     assert metrics_in(tmp_path / "ray") == metrics_in(tmp_path / "local")
 
 
@@ -47,36 +47,36 @@ def test_a_killed_task_is_run_again_and_the_sweep_ends_complete(tmp_path: Path, 
     until(lambda: checkpointed(tmp_path), "a cell to have a checkpoint")
     cell = checkpointed(tmp_path)[0]
     task_of(cell).kill()
-    said, _ = process.communicate(timeout=400)
-    assert process.returncode == 0, said
-    assert "2 done of 2 cells" in said
+    output, _ = process.communicate(timeout=400)
+    assert process.returncode == 0, output
+    assert "2 done of 2 cells" in output
     assert metrics_in(tmp_path) == undisturbed
-    assert read_record(cell).iterations["resumed_at"], "the killed cell went on from its checkpoint"
+    assert read_record(cell).iterations["resumed_at"], "the killed cell resumed from its checkpoint"
 
 
 @pytest.mark.usefixtures("ray_cluster")
 def test_each_task_sees_its_own_gpu(tmp_path: Path) -> None:
     settings = ("hydra.launcher.num_gpus=1", "runtime.accelerator=cpu", "trainer.iterations=400")
-    code, said = sweep(tmp_path, *LONG, "seed=0,1", *RAY, *settings)
-    assert code == 0, said
+    code, output = sweep(tmp_path, *LONG, "seed=0,1", *RAY, *settings)
+    assert code == 0, output
     seen = [read_record(path.parent).computed["cuda_visible_devices"] for path in tmp_path.glob("*/*/*/record.json")]
     assert seen == ["0", "0"], "each node of this cluster has one GPU, its 0"
 
 
 @pytest.mark.usefixtures("ray_cluster")
 def test_what_no_machine_has_room_for_is_said_before_anything_runs(tmp_path: Path) -> None:
-    code, said = sweep(tmp_path, *LONG, "seed=0,1", *RAY, "hydra.launcher.num_gpus=2")
+    code, output = sweep(tmp_path, *LONG, "seed=0,1", *RAY, "hydra.launcher.num_gpus=2")
     assert code == 2
-    assert "hydra/launcher: got 'ray', a task of which wants {'CPU': 1.0, 'GPU': 2.0}" in said
-    code, said = sweep(tmp_path, *LONG, "seed=0,1", "hydra/launcher=ray", "hydra.launcher.address=127.0.0.1:1")
+    assert "hydra/launcher: got 'ray', a task of which wants {'CPU': 1.0, 'GPU': 2.0}" in output
+    code, output = sweep(tmp_path, *LONG, "seed=0,1", "hydra/launcher=ray", "hydra.launcher.address=127.0.0.1:1")
     assert code == 2
-    assert "hydra.launcher.address: got '127.0.0.1:1'" in said
+    assert "hydra.launcher.address: got '127.0.0.1:1'" in output
 
 
 def test_a_cluster_of_this_machine_is_made_for_a_sweep_and_gives_gpus_in_turn(tmp_path: Path) -> None:
     own = ("hydra/launcher=ray", "hydra.launcher.num_gpus=1", "+hydra.launcher.init.num_gpus=2")
     settings = ("+hydra.launcher.init.num_cpus=2", "runtime.accelerator=cpu", "trainer.iterations=1000")
-    code, said = sweep(tmp_path, *LONG, "seed=0,1", *own, *settings)
-    assert code == 0, said
+    code, output = sweep(tmp_path, *LONG, "seed=0,1", *own, *settings)
+    assert code == 0, output
     seen = [read_record(path.parent).computed["cuda_visible_devices"] for path in tmp_path.glob("*/*/*/record.json")]
-    assert sorted(seen) == ["0", "1"]
+    assert sorted(map(str, seen)) == ["0", "1"]

@@ -40,7 +40,7 @@ def test_the_smoke_sweep_runs_reports_and_is_not_run_twice(
     first = run("-m", "sweep=smoke", "trainer.iterations=8")
     assert first.returncode == 0, first.stderr
     assert "8 done of 8 cells" in first.stdout
-    assert "SEES THE CLEAN PICTURE" in first.stdout
+    assert "SEES THE CLEAN IMAGE" in first.stdout
     assert "[8/8]" in first.stderr
     assert "Traceback" not in first.stderr
     again = command_in_process("-m", "sweep=smoke", "trainer.iterations=8")
@@ -85,8 +85,8 @@ def test_a_cell_that_fails_shows_and_the_others_finish(command_in_process: Comma
 
 
 @pytest.mark.slow
-def test_a_picture_that_vanishes_during_a_sweep_loses_its_own_cells_alone(run: CommandLine, tmp_path: Path) -> None:
-    """The cells run one after the other, and the first one's end takes the second one's picture away."""
+def test_a_image_that_vanishes_during_a_sweep_loses_its_own_cells_alone(run: CommandLine, tmp_path: Path) -> None:
+    """The cells run one after the other, and the first one's end takes the second one's image away."""
     for name in ("first.png", "second.png"):
         (tmp_path / name).write_bytes(bundled_path("coffee" if name == "first.png" else "camera").read_bytes())
     (tmp_path / "thief.py").write_text(
@@ -96,12 +96,12 @@ def test_a_picture_that_vanishes_during_a_sweep_loses_its_own_cells_alone(run: C
         "    def on_job_end(self, config, job_return, **kwargs):\n"
         "        Path('second.png').unlink(missing_ok=True)\n"
     )
-    pictures = "data.path=first.png,second.png,first.png"
+    images = "data.path=first.png,second.png,first.png"
     thief = "+hydra.callbacks.thief._target_=thief.Thief"
-    swept = run("-m", "sweep=custom", *TINY, "data=file", pictures, "seed=0,1", "hydra/launcher=basic", thief)
+    swept = run("-m", "sweep=custom", *TINY, "data=file", images, "seed=0,1", "hydra/launcher=basic", thief)
     assert swept.returncode == 1
     assert "2 done, 2 failed of 4 cells" in swept.stdout or "2 failed, 2 done of 4 cells" in swept.stdout
-    assert "an input changed since it was planned: second.png: cannot be read" in swept.stderr
+    assert "an input, or what is installed, changed since it was planned: second.png: cannot be read" in swept.stderr
     assert "Traceback" not in swept.stderr
 
 
@@ -151,7 +151,7 @@ def test_help_is_for_people(command_in_process: CommandLine) -> None:
 
 
 def test_a_slip_is_a_clear_error_without_traceback_or_folder(run: CommandLine, tmp_path: Path) -> None:
-    """One in a process of its own; ``tests/unit/test_slips.py`` has the others."""
+    """One in a process of its own; ``tests/unit/slips`` has the others."""
     slip = run("beta_max=0")
     assert slip.returncode == 2
     assert slip.stderr == "noise.beta_max: got 0.0; allowed: a number > 0 and < 1\n"
@@ -160,12 +160,12 @@ def test_a_slip_is_a_clear_error_without_traceback_or_folder(run: CommandLine, t
     assert not list(tmp_path.glob("outputs/*/*"))
 
 
-def test_a_bad_picture_is_refused_before_anything_is_written(command_in_process: CommandLine, tmp_path: Path) -> None:
+def test_a_bad_image_is_refused_before_anything_is_written(command_in_process: CommandLine, tmp_path: Path) -> None:
     whole = bundled_path("coffee").read_bytes()
     Image.new("RGB", (1, 1)).save(tmp_path / "small.png")
     (tmp_path / "cut.png").write_bytes(whole[: len(whole) // 2])
-    (tmp_path / "text.png").write_text("not a picture")
-    for name, message in (("small.png", "got 1×1 pixels"), ("cut.png", "truncated"), ("text.png", "not a picture")):
+    (tmp_path / "text.png").write_text("not an image")
+    for name, message in (("small.png", "got 1×1 pixels"), ("cut.png", "truncated"), ("text.png", "not an image")):
         for mode in ([], ["-m", "sweep=custom"]):
             slip = command_in_process(*mode, "data=file", f"data.path={name}")
             assert slip.returncode == 2
@@ -175,9 +175,9 @@ def test_a_bad_picture_is_refused_before_anything_is_written(command_in_process:
     assert not (tmp_path / "outputs").exists()
 
 
-def test_ones_own_picture_is_fitted(command_in_process: CommandLine, tmp_path: Path) -> None:
-    with Image.open(bundled_path("coffee")) as picture:
-        picture.resize((70, 50)).save(tmp_path / "my (1).png")
+def test_ones_own_image_is_fitted(command_in_process: CommandLine, tmp_path: Path) -> None:
+    with Image.open(bundled_path("coffee")) as image:
+        image.resize((70, 50)).save(tmp_path / "my (1).png")
     single = command_in_process(*TINY, "data=file", "data.path='my (1).png'", "data.size=40", "data.fit=inside")
     assert single.returncode == 0, single.stderr
     (record,) = tmp_path.glob("outputs/single/*/record.json")

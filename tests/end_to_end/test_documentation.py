@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-NEW_AXIS = ROOT / "docs" / "new_axis.md"  # whose commands want the network that it adds
+NEW_AXIS = ROOT / "docs" / "new_axis.md"  # whose commands need the network that it adds
 PYTHON = r"```python\n((?:(?!```).)*)```"
 PRINTING = PYTHON + r"\n\nprints\n\n```text\n(.*?)```"
 
@@ -50,7 +50,7 @@ SMALL_TRAINING = [
     "method.training.crop=16",
     "method.training.batch=2",
 ]
-SMALL_REFERENCE = f"{{method:ddpm,{','.join(SMALL_TRAINING).replace('=', ':')}}}"
+SMALL_COMPETITOR = f"{{method:ddpm,{','.join(SMALL_TRAINING).replace('=', ':')}}}"
 TOGETHER = [
     "{beta_max: 0.01, scheduler: scaled_linear}",
     "{beta_max: 0.02, scheduler: linear}",
@@ -79,7 +79,7 @@ SMALLER = {
             *("{beta_max: 0.02, seed: 0}", "{beta_max: 0.02, protocol: clean}", "{beta_max: 0.02, arch: resnet}"),
         ),
     ],
-    "sweep=references": [f"sweep.references=[nlm,tv,{SMALL_REFERENCE}]", "data.name=camera", "beta_max=0.01"],
+    "sweep=competitors": [f"sweep.competitors=[nlm,tv,{SMALL_COMPETITOR}]", "data.name=camera", "beta_max=0.01"],
     "data.name=rocket,retina,hubble_deep_field": [
         without(
             *("{beta_max: 0.01, seed: 1}", "{beta_max: 0.02, seed: 0}"),
@@ -88,11 +88,11 @@ SMALLER = {
     ],
     "method=ddpm": SMALL_TRAINING,
 }
-"""What is added to a command that has an argument. A sweep keeps every value of its axes, less most of its pictures."""
+"""What is added to a command that has an argument. A sweep keeps every value of its axes, less most of its images."""
 
 
 def made_small(arguments: list[str]) -> list[str]:
-    """Return the arguments of a command as they are run here: with a tiny picture and few iterations."""
+    """Return the arguments of a command as they are run here: with a tiny image and few iterations."""
     of_a_sweep = "-m" in arguments
     named = [*arguments, "sweep=full_grid"] if of_a_sweep and "sweep=" not in " ".join(arguments) else arguments
     small = [part for part in arguments if not part.startswith(("preset=", "data.size=", "arch.width="))]
@@ -119,7 +119,7 @@ def test_every_make_command_names_a_target(command: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_pictures_and_files_that_are_linked_are_there() -> None:
+def test_images_and_files_that_are_linked_are_there() -> None:
     for document in DOCUMENTS:
         for target in re.findall(r"\]\((?!http)([^)#]+)", document.read_text()):
             assert (document.parent / target).exists(), f"{document.name}: {target}"
@@ -174,10 +174,10 @@ def test_every_command_about_sweeps_runs(sweeps: Sweeps, started: CommandLine, t
 @pytest.mark.parametrize("command", [command for command in OURS if command not in ON_SWEEPS])
 def test_every_command_runs_when_made_small(started: CommandLine, tmp_path: Path, command: str) -> None:
     """A sweep in one process: two tests run at once."""
-    (tmp_path / "pictures").mkdir()
-    files = {"picture": "coffee", "pictures/a": "coffee", "pictures/b": "astronaut", "pictures/c": "chelsea"}
-    for file, picture in files.items():
-        with Image.open(bundled_path(picture)) as whole:
+    (tmp_path / "images").mkdir()
+    files = {"image": "coffee", "images/a": "coffee", "images/b": "astronaut", "images/c": "chelsea"}
+    for file, image in files.items():
+        with Image.open(bundled_path(image)) as whole:
             whole.resize((180, 150)).save(tmp_path / f"{file}.png")
     module, *arguments = shlex.split(command)[2:]
     if module == "dip_stages.train":

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from dip_stages.store.records import read_record
-from tests.faults.campaign import INJECTED, ROOT, campaign
+from tests.faults.campaign import campaign
+from tests.faults.sweeps import INJECTED, ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,8 +39,8 @@ def start(folder: Path, arguments: Sequence[str], **environment: str) -> subproc
 def sweep(folder: Path, *arguments: str, fault: str = "") -> tuple[int, str]:
     path = os.pathsep.join([str(INJECTED), str(ROOT)])
     process = start(folder, [*SWEEP, *arguments], DIP_FAULT=fault, PYTHONPATH=path)
-    said, _ = process.communicate(timeout=300)
-    return process.returncode, said
+    output, _ = process.communicate(timeout=300)
+    return process.returncode, output
 
 
 KINDS = [
@@ -72,26 +73,26 @@ def test_only_the_cell_that_takes_its_process_along_is_lost(
     tmp_path: Path, launcher: str, fault: str, kind: str, *, lost: bool
 ) -> None:
     two = "hydra.launcher.workers=2" if launcher == "local" else "hydra.launcher.n_jobs=2"
-    code, said = sweep(tmp_path, f"hydra/launcher={launcher}", two, fault=f"{fault}:1:20")
-    assert code == 1, said
-    assert "Traceback" not in said
-    assert "1 of 3 cells failed" in said
-    assert "Written to" in said
+    code, output = sweep(tmp_path, f"hydra/launcher={launcher}", two, fault=f"{fault}:1:20")
+    assert code == 1, output
+    assert "Traceback" not in output
+    assert "1 of 3 cells failed" in output
+    assert "Written to" in output
     records = {
         (r := read_record(path.parent)).cell["axes"]["seed"]: r for path in tmp_path.glob("outputs/*/*/record.json")
     }
     assert {seed: record.status for seed, record in records.items()} == {0: "done", 1: "failed", 2: "done"}
     assert records[1].error is not None
     assert (records[1].error["type"], records[1].lost) == (kind, lost)
-    code, said = sweep(tmp_path, f"hydra/launcher={launcher}", "sweep.retry_failed=true")
-    assert code == 0, said
+    code, output = sweep(tmp_path, f"hydra/launcher={launcher}", "sweep.retry_failed=true")
+    assert code == 0, output
 
 
 @pytest.mark.slow
 def test_a_killed_cell_is_tried_again_within_the_command_on_request(tmp_path: Path) -> None:
-    code, said = sweep(tmp_path, "sweep.retries=1", fault="kill:1:20")
+    code, output = sweep(tmp_path, "sweep.retries=1", fault="kill:1:20")
     assert code == 1
-    assert "failed, tried again (1 of 1)" in said
+    assert "failed, tried again (1 of 1)" in output
 
 
 @pytest.mark.slow
@@ -107,8 +108,8 @@ def test_a_second_interruption_is_out_at_once(tmp_path: Path) -> None:
     process.wait(10)
     assert time.monotonic() - begun < 3
     assert process.returncode == 130
-    said, _ = process.communicate()
-    assert "out at once" in said
+    output, _ = process.communicate()
+    assert "out at once" in output
     assert not list(tmp_path.glob("outputs/*/*/record.json"))
 
 
@@ -129,9 +130,9 @@ def test_status_shows_a_running_sweep_and_one_that_was_interrupted(tmp_path: Pat
     assert "it/s" in running
     assert "left" in running.splitlines()[0]
     process.send_signal(signal.SIGTERM)
-    said, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=60)
     assert process.returncode == 143
-    command = said.splitlines()[-1].strip()
+    command = output.splitlines()[-1].strip()
     assert command.startswith("python -m dip_stages -m sweep=custom preset=smoke")
     stopped = status()
     assert "custom: 2 resumable, 1 to do of 3 cells" in stopped
@@ -141,7 +142,7 @@ def test_status_shows_a_running_sweep_and_one_that_was_interrupted(tmp_path: Pat
 @pytest.mark.slow
 @pytest.mark.parametrize("members", [1, 2])
 @pytest.mark.parametrize("signals", [["SIGINT"], ["SIGINT", "SIGINT"], ["SIGKILL"]], ids="then".join)
-def test_a_single_cell_that_is_interrupted_goes_on(
+def test_a_single_cell_that_is_interrupted_resumes(
     tmp_path: Path, command_in_process: CommandLine, signals: list[str], members: int
 ) -> None:
     arguments = ["preset=smoke", "trainer.iterations=150", "trainer.chunk=3", "runtime.checkpoint_every=0"]
@@ -153,12 +154,12 @@ def test_a_single_cell_that_is_interrupted_goes_on(
     for name in signals:
         process.send_signal(signal.Signals[name])
         time.sleep(0.01)
-    said, _ = process.communicate(timeout=60)
-    assert "Traceback" not in said
+    output, _ = process.communicate(timeout=60)
+    assert "Traceback" not in output
     assert not list(tmp_path.glob("outputs/single/*/record.json"))
     if signals != ["SIGKILL"]:
-        assert process.returncode == 130, said
-        assert "the same command goes on" in said
+        assert process.returncode == 130, output
+        assert "the same command resumes" in output
     again = command_in_process(*arguments)
     assert again.returncode == 0, again.stderr
     (path,) = tmp_path.glob("outputs/single/*/record.json")

@@ -1,326 +1,34 @@
 """The fault campaign: real sweeps, killed, filled, truncated and raced at random, then finished by the same command.
 
 ``python -m tests.faults.campaign --kills 200 --each 20 --table docs/faults.md``; a seeded short version is a test. Each
-run ends in the same check: every planned cell has one record, done, whose figures and curves are those of the
+run ends in the same check: every planned cell has one record, done, whose metrics and curves are those of the
 undisturbed sweep, bit for bit.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
-import json
 import math
-import os
 import random
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
 import threading
 import time
 from collections import Counter, defaultdict
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-import psutil
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-ARGUMENTS = (
-    "-m", "sweep=custom", "preset=smoke", "sweep.name=faults", "method=baseline,staged", "seed=0,1",
-    "trainer.iterations=80", "trainer.chunk=5", "runtime.checkpoint_every=0.2",
-)  # fmt: skip
-CELLS = 4
-INJECTED = Path(__file__).resolve().parent / "injected"
-ROOT = Path(__file__).resolve().parents[2]
-
-
-class BrokenPromiseError(AssertionError):
-    """Something that the project promises not to happen."""
-
-
-@dataclass
-class Bench:
-    """Where sweeps are disturbed, and what the undisturbed one gave."""
-
-    rng: random.Random
-    lanes: int = 1
-    in_a_row: int = 10
-    """Kills of one sweep before it may finish."""
-    seconds: float = 10.0
-    """What an undisturbed sweep takes, as many at a time as there are lanes: faults strike within that."""
-    expected: dict[str, Any] = field(default_factory=dict)
-
-    def command(self, *further: str) -> list[str]:
-        workers = self.rng.choice([1, 2, 2])
-        return [sys.executable, "-m", "dip_stages", *ARGUMENTS, f"hydra.launcher.workers={workers}", *further]
-
-    def instant(self) -> float:
-        """Return a random instant of a sweep, in seconds from its start."""
-        return self.rng.uniform(0.3, 0.95 * self.seconds)
-
-    def start(self, folder: Path, *further: str, **environment: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            self.command(*further),
-            cwd=folder,
-            env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **environment},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-
-    def run(self, folder: Path, *further: str, **environment: str) -> tuple[int, str]:
-        process = self.start(folder, *further, **environment)
-        said = finished(process)
-        return process.returncode, said
-
-    def complete(self, folder: Path, *further: str) -> str:
-        """Give the same command, which must finish the sweep, and check what it left."""
-        code, said = self.run(folder, *further)
-        ensure(code == 0, f"exit code {code}", said)
-        self.check(folder, said)
-        return said
-
-    def check(self, folder: Path, said: str = "") -> None:
-        found = results(folder)
-        ensure(found.keys() == self.expected.keys(), f"cells {sorted(found)}", said)
-        for cell, values in found.items():
-            differing = [key for key in values if values[key] != self.expected[cell][key]]
-            ensure(not differing, f"{cell}: other {differing}", said)
-
-
-def ensure(holds: bool, what: str, said: str = "") -> None:
-    if not holds:
-        raise BrokenPromiseError(f"{what}\n{said}")
-
-
-def finished(process: subprocess.Popen[str], timeout: float = 180) -> str:
-    said, _ = process.communicate(timeout=timeout)
-    ensure("Traceback" not in said, "a traceback", said)
-    return said
-
-
-def results(folder: Path) -> dict[str, Any]:
-    """Return what counts of every record, by cell; twice the same cell is a fault."""
-    found: dict[str, Any] = {}
-    for path in sorted((folder / "outputs" / "faults").glob("*/record.json")):
-        record = json.loads(path.read_text())
-        identity = record["cell"]["id"]
-        ensure(identity not in found, f"{identity}: two records")
-        with (path.parent / "curves.csv").open() as file:
-            iterations = [int(row["iteration"]) for row in csv.DictReader(file)]
-        ensure(iterations == sorted(set(iterations)), f"{identity}: iterations twice")
-        found[identity] = {key: record[key] for key in ("status", "metrics", "stages", "settings", "observation")}
-        for name in ("curves.csv", "output.png", "logs/metrics.csv"):
-            found[identity][name] = (path.parent / name).read_bytes()
-    leftovers = [p.name for p in (folder / "outputs" / "faults").glob("*/*") if p.name.startswith((".", "claim"))]
-    ensure(not [name for name in leftovers if name.startswith("claim")], f"claims left: {leftovers}")
-    return found
-
-
-def servers_of(process: subprocess.Popen[str]) -> list[int]:
-    """Return the processes that fork the workers of a driver."""
-    return sorted(child.pid for child in children_of(process) if child.ppid() == process.pid)
-
-
-def workers_of(process: subprocess.Popen[str]) -> list[int]:
-    servers = servers_of(process)
-    return sorted(child.pid for child in children_of(process) if child.ppid() in servers)
-
-
-def children_of(process: subprocess.Popen[str]) -> list[psutil.Process]:
-    try:
-        found = psutil.Process(process.pid).children(recursive=True)
-        return [child for child in found if "dip_stages.workers.fork_server" in child.cmdline()]
-    except psutil.Error:  # one that has ended meanwhile
-        return []
-
-
-def kill(pid: int) -> None:
-    with suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGKILL)
-
-
-def killed(bench: Bench, folder: Path, whom: str) -> bool:
-    """Kill at a random instant; return whether there was anything to kill."""
-    process = bench.start(folder)
-    wait(bench.instant(), process)
-    servers, workers = servers_of(process), workers_of(process)
-    victims = {
-        "worker": bench.rng.sample(workers, min(1, len(workers))),
-        "fork server": servers,
-        "driver": [process.pid],
-        "both": [process.pid, *servers, *workers],
-    }[whom]
-    if process.poll() is not None or not victims:
-        finished(process)
-        return False
-    for pid in victims:
-        kill(pid)
-    said = finished(process)
-    if whom in ("worker", "fork server"):
-        ensure(process.returncode in (0, 1), f"exit code {process.returncode}", said)
-        ensure("Written to" in said, "no report", said)
-    return True
-
-
-def wait(seconds: float, process: subprocess.Popen[str]) -> None:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end and process.poll() is None:
-        time.sleep(0.05)
-
-
-def kills(bench: Bench, folder: Path, whom: str) -> int:
-    """Kill until the sweep is done in spite of it; each kill is followed by the same command."""
-    count = 0
-    while count < bench.in_a_row and (struck := killed(bench, folder, whom)):
-        count += struck
-    bench.complete(folder)
-    if bench.rng.random() < 0.2:
-        again = bench.complete(folder)
-        ensure("nothing to do" in again, "not done", again)
-    return count
-
-
-def terminated(bench: Bench, folder: Path) -> int:
-    process = bench.start(folder)
-    wait(bench.instant(), process)
-    process.send_signal(signal.SIGTERM)
-    begun = time.monotonic()
-    said = finished(process)
-    took = time.monotonic() - begun
-    if process.returncode == 0:
-        return 0
-    ensure(process.returncode in (143, -signal.SIGTERM), f"exit code {process.returncode}", said)
-    if process.returncode == 143:
-        ensure(took < 10 * bench.lanes, f"{took:.1f} s to stop", said)
-        ensure("To go on:" in said and "python -m dip_stages -m" in said, "no command to go on", said)
-    bench.complete(folder)
-    return 1
-
-
-def injected(bench: Bench, folder: Path, kind: str, says: str) -> int:
-    fault = f"{kind}:1:{bench.rng.randrange(0, 75)}"
-    code, said = bench.run(folder, DIP_FAULT=fault, PYTHONPATH=f"{INJECTED}{os.pathsep}{ROOT}")
-    ensure(code == 1, f"exit code {code} after {fault}", said)
-    ensure("2 of 4 cells failed" in said and says in said and "Written to" in said, "failures not listed", said)
-    code, said = bench.run(folder)
-    ensure(code == 1 and "nothing to do" in said, "what failed by itself ran unasked", said)
-    bench.complete(folder, "sweep.retry_failed=true")
-    return 1
-
-
-def truncated_record(bench: Bench, folder: Path) -> int:
-    bench.run(folder)
-    path = bench.rng.choice(sorted((folder / "outputs" / "faults").glob("*/record.json")))
-    path.write_bytes(path.read_bytes()[: bench.rng.randrange(path.stat().st_size)])
-    untouched = {p: p.stat().st_mtime_ns for p in path.parent.parent.glob("*/record.json") if p != path}
-    said = bench.complete(folder)
-    ensure(f"{path.parent.name}/record.json: truncated" in said, "not named", said)
-    ensure(all(p.stat().st_mtime_ns == time for p, time in untouched.items()), "others ran again", said)
-    ensure(path.with_name("record.json.broken").exists(), "not set aside", said)
-    return 1
-
-
-def truncated_checkpoint(bench: Bench, folder: Path) -> int:
-    process = bench.start(folder)
-    found: list[Path] = []
-    while not found and process.poll() is None:
-        time.sleep(0.05)
-        found = list(folder.glob("outputs/faults/*/checkpoint.pt"))
-    for pid in (*servers_of(process), *workers_of(process), process.pid):
-        kill(pid)
-    finished(process)
-    found = list(folder.glob("outputs/faults/*/checkpoint.pt"))
-    if not found:
-        return 0
-    path = bench.rng.choice(found)
-    path.write_bytes(path.read_bytes()[: bench.rng.randrange(path.stat().st_size)])
-    bench.complete(folder)
-    notes = json.loads(path.with_name("record.json").read_text())["computed"]["notes"]
-    ensure(any("set aside as checkpoint.pt.broken" in note for note in notes), f"not noted: {notes}")
-    return 1
-
-
-def full_disk(bench: Bench, folder: Path) -> int:
-    """Fill a small file system at a random instant, empty it again, and give the same command."""
-    with small_disk(folder / "outputs") as disk:
-        process = bench.start(folder)
-        wait(bench.instant(), process)
-        fill(disk / "ballast")
-        said, _ = process.communicate(timeout=180)
-        ensure("Traceback (most" not in said or "No space left" in said, "a traceback of something else", said)
-        hit = process.returncode != 0
-        ensure(not hit or "No space left on device" in said or "unwritten" in said, "the full disk is not named", said)
-        (disk / "ballast").unlink()
-        bench.complete(folder)
-    return int(hit)
-
-
-@contextmanager
-def small_disk(folder: Path) -> Iterator[Path]:
-    folder.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(folder)], check=True)
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", "-l", str(folder)], check=True)
-
-
-def fill(path: Path) -> None:
-    with path.open("wb", buffering=0) as file:
-        for size in (1 << 16, 1 << 12):
-            try:
-                while True:
-                    file.write(b"\0" * size)
-            except OSError:
-                continue
-
-
-def two_drivers(bench: Bench, folder: Path) -> int:
-    first = bench.start(folder)
-    wait(bench.instant(), first)
-    second = bench.start(folder)
-    for process in (first, second):
-        said = finished(process)
-        ensure(process.returncode == 0, f"exit code {process.returncode}", said)
-    bench.check(folder)
-    return 1
-
-
-KINDS: dict[str, Callable[[Bench, Path], int]] = {
-    "kill -9 of a worker": lambda bench, folder: kills(bench, folder, "worker"),
-    "kill -9 of the driver": lambda bench, folder: kills(bench, folder, "driver"),
-    "kill -9 of both": lambda bench, folder: kills(bench, folder, "both"),
-    "kill -9 of the fork server": lambda bench, folder: kills(bench, folder, "fork server"),
-    "SIGTERM": terminated,
-    "NaN": lambda bench, folder: injected(bench, folder, "nan", "the fit diverged"),
-    "sys.exit": lambda bench, folder: injected(bench, folder, "exit", "left with exit code 3"),
-    "truncated record": truncated_record,
-    "truncated checkpoint": truncated_checkpoint,
-    "full disk": full_disk,
-    "two drivers": two_drivers,
-}
-
-SHARES = {
-    "kill -9 of a worker": 0.1,
-    "kill -9 of the driver": 0.4,
-    "kill -9 of both": 0.4,
-    "kill -9 of the fork server": 0.1,
-}
-"""Of the kills; a worker's and its server's take the longest, since their driver goes on to the end."""
+from tests.faults.kinds import KINDS, SHARES
+from tests.faults.sweeps import CELLS, Bench, BrokenPromiseError, ensure, results
 
 
 def undisturbed(bench: Bench) -> None:
     with tempfile.TemporaryDirectory() as folder:
         begun = time.monotonic()
-        code, said = bench.run(Path(folder))
-        ensure(code == 0, f"exit code {code}", said)
+        code, output = bench.run(Path(folder))
+        ensure(code == 0, f"exit code {code}", output)
         bench.seconds = (time.monotonic() - begun) * (1 + bench.lanes) / 2
         bench.expected = results(Path(folder))
     ensure(len(bench.expected) == CELLS, f"{len(bench.expected)} cells")
@@ -329,7 +37,7 @@ def undisturbed(bench: Bench) -> None:
 def campaign(
     wanted: dict[str, int], *, seed: int, lanes: int, minutes: float, in_a_row: int = 10
 ) -> tuple[Counter[str], dict[str, list[str]]]:
-    """Disturb sweeps until each kind has struck as often as wanted; return the counts and what was broken."""
+    """Disturb sweeps until each kind of fault was injected as often as wanted; return counts and broken promises."""
     first = Bench(random.Random(seed), lanes, in_a_row)
     undisturbed(first)
     struck: Counter[str] = Counter()

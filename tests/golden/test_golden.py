@@ -39,8 +39,8 @@ def test_budgets(case: dict[str, object]) -> None:
 
 
 def test_the_observation_is_the_same_on_every_machine() -> None:
-    picture = np.linspace(0, 1, 16 * 16 * 3, dtype=np.float32).reshape(16, 16, 3)
-    observed = to_array(observe(picture, beta_max=0.01, noise_seed=0).observed)
+    image = np.linspace(0, 1, 16 * 16 * 3, dtype=np.float32).reshape(16, 16, 3)
+    observed = to_array(observe(image, beta_max=0.01, noise_seed=0).observed)
     np.testing.assert_allclose(observed[::5, ::5, 0], GOLDEN["observed"], atol=1e-6)
 
 

@@ -23,8 +23,8 @@ from dip_stages.dip.noise import generator, standard_normal
 from dip_stages.dip.observation import observe, to_array, to_tensor
 from dip_stages.dip.schedules import beta_schedule
 from dip_stages.dip.stages import Chunks, level_noise, staged_plan
-from dip_stages.errors import PictureError
-from dip_stages.images.reading import MIN_SIDE, fit_to, read_picture, write_png
+from dip_stages.errors import ImageError
+from dip_stages.images.reading import MIN_SIDE, fit_to, read_image, write_png
 from tests import strategies as our
 from tests.raising import refused
 
@@ -43,7 +43,7 @@ class BudgetSettings(TypedDict):
 
 
 def encoded(kind: str) -> bytes:
-    """A picture of 16×20 in a file of that kind."""
+    """An image of 16×20 in a file of that kind."""
     pixels = np.random.default_rng(0).integers(0, 256, (20, 16, 3), dtype=np.uint8)
     file = io.BytesIO()
     if kind == "deep png":
@@ -110,15 +110,15 @@ def test_a_stages_noise_does_not_depend_on_how_many_follow(seed: int, stages: in
 
 
 @many
-@given(picture=our.pictures(), ends=our.beta_ends, noise_seed=our.seeds)
+@given(image=our.images(), ends=our.beta_ends, noise_seed=our.seeds)
 def test_an_observation_scales_the_same_draws_by_its_level(
-    picture: NDArray[np.float32], ends: list[float], noise_seed: int
+    image: NDArray[np.float32], ends: list[float], noise_seed: int
 ) -> None:
-    weak, strong = (observe(picture, beta_max=beta, noise_seed=noise_seed) for beta in ends)
+    weak, strong = (observe(image, beta_max=beta, noise_seed=noise_seed) for beta in ends)
     ratio = math.sqrt(ends[1] / ends[0])
     noise = weak.observed - weak.clean
     torch.testing.assert_close(ratio * noise, strong.observed - strong.clean, atol=1e-6 * (1 + ratio), rtol=1e-4)
-    assert torch.equal(weak.clean, to_tensor(picture))
+    assert torch.equal(weak.clean, to_tensor(image))
 
 
 @many
@@ -159,14 +159,14 @@ def test_targets_are_the_protocols_levels(
 @given(budgets=our.stage_budgets, more=st.integers(1, 500), size=st.integers(1, 300))
 def test_chunk_edges_do_not_depend_on_the_stages_that_follow(budgets: list[int], more: int, size: int) -> None:
     def chunks(budgets: list[int]) -> Chunks:
-        picture = torch.zeros(1)
+        image = torch.zeros(1)
         plan = staged_plan(
             protocol="observed",
             net_input="fixed_noise",
             betas=[0.1] * len(budgets),
             budgets=budgets,
-            observed=picture,
-            level_eps=[picture] * len(budgets),
+            observed=image,
+            level_eps=[image] * len(budgets),
         )
         return Chunks(plan, size)
 
@@ -175,16 +175,16 @@ def test_chunk_edges_do_not_depend_on_the_stages_that_follow(budgets: list[int],
 
 
 @many
-@given(picture=our.pictures(), size=st.integers(MIN_SIDE, 64), fit=st.sampled_from(["cover", "inside"]))
-def test_a_resized_picture_has_the_wanted_size_or_is_refused(picture: NDArray[np.float32], size: int, fit: str) -> None:
-    height, width, channels = picture.shape
+@given(image=our.images(), size=st.integers(MIN_SIDE, 64), fit=st.sampled_from(["cover", "inside"]))
+def test_a_resized_image_has_the_wanted_size_or_is_refused(image: NDArray[np.float32], size: int, fit: str) -> None:
+    height, width, channels = image.shape
     shorter = min(height, width) * size / max(height, width)
     assume(abs(shorter - (MIN_SIDE - 0.5)) > 1e-6)
     if fit == "inside" and shorter < MIN_SIDE - 0.5:
-        with refused(PictureError, "data.size", got=size, allowed="at least 16 a side"):
-            fit_to(picture, size, fit)
+        with refused(ImageError, "data.size", got=size, allowed="at least 16 a side"):
+            fit_to(image, size, fit)
         return
-    fitted = fit_to(picture, size, fit)
+    fitted = fit_to(image, size, fit)
     assert fitted.dtype == np.float32
     assert fitted.shape[2] == channels
     assert max(fitted.shape[:2]) == size
@@ -194,31 +194,31 @@ def test_a_resized_picture_has_the_wanted_size_or_is_refused(picture: NDArray[np
 
 
 @many
-@given(picture=our.pictures(), size=st.integers(MIN_SIDE, 48))
-def test_a_cropped_picture_is_a_part_of_the_picture(picture: NDArray[np.float32], size: int) -> None:
-    height, width = picture.shape[:2]
+@given(image=our.images(), size=st.integers(MIN_SIDE, 48))
+def test_a_cropped_image_is_a_part_of_the_image(image: NDArray[np.float32], size: int) -> None:
+    height, width = image.shape[:2]
     assume(size <= min(height, width))
     top, left = (height - size) // 2, (width - size) // 2
-    np.testing.assert_array_equal(fit_to(picture, size, "crop"), picture[top : top + size, left : left + size])
+    np.testing.assert_array_equal(fit_to(image, size, "crop"), image[top : top + size, left : left + size])
 
 
 @many
 @given(level=st.floats(0, 1, width=32), height=our.sides, width=our.sides, size=st.integers(MIN_SIDE, 64))
-def test_resizing_keeps_a_flat_picture_flat(level: float, height: int, width: int, size: int) -> None:
+def test_resizing_keeps_a_flat_image_flat(level: float, height: int, width: int, size: int) -> None:
     fitted = fit_to(np.full((height, width, 1), level, np.float32), size)
     np.testing.assert_allclose(fitted, level, atol=1e-5)
 
 
 @few
-@given(picture=our.pictures())
-def test_writing_and_reading_rounds_to_8_bits(picture: NDArray[np.float32]) -> None:
+@given(image=our.images())
+def test_writing_and_reading_rounds_to_8_bits(image: NDArray[np.float32]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "x.png"
-        write_png(path, picture)
-        read = read_picture(path)
+        write_png(path, image)
+        read = read_image(path)
         write_png(path, read)
-        np.testing.assert_array_equal(read_picture(path), read)
-    np.testing.assert_allclose(read, picture, atol=0.5 / 255 + 1e-6)
+        np.testing.assert_array_equal(read_image(path), read)
+    np.testing.assert_allclose(read, image, atol=0.5 / 255 + 1e-6)
 
 
 @many
@@ -228,29 +228,29 @@ def test_writing_and_reading_rounds_to_8_bits(picture: NDArray[np.float32]) -> N
     changes=st.lists(st.tuples(st.integers(0, 2000), st.integers(0, 255)), max_size=4),
     length=st.integers(0, 4000),
 )
-def test_bytes_that_are_wrong_give_a_picture_or_a_picture_error(
+def test_bytes_that_are_wrong_give_an_image_or_an_image_error(
     kind: str, changes: list[tuple[int, int]], length: int
 ) -> None:
     data = bytearray(FILES[kind][:length])
     for index, value in changes:
         if index < len(data):
             data[index] = value
-    with tempfile.TemporaryDirectory() as folder, suppress(PictureError):
+    with tempfile.TemporaryDirectory() as folder, suppress(ImageError):
         path = Path(folder) / "x.png"
         path.write_bytes(data)
-        read = read_picture(path)
+        read = read_image(path)
         assert read.shape[2] in (1, 3)
         assert min(read.shape[:2]) >= MIN_SIDE
         assert 0 <= read.min() <= read.max() <= 1
 
 
 @few
-@given(picture=our.pictures(), noise_seed=our.seeds)
-def test_psnr_is_that_of_the_mean_squared_error_and_both_figures_are_symmetric(
-    picture: NDArray[np.float32], noise_seed: int
+@given(image=our.images(), noise_seed=our.seeds)
+def test_psnr_is_that_of_the_mean_squared_error_and_both_metrics_are_symmetric(
+    image: NDArray[np.float32], noise_seed: int
 ) -> None:
-    observation = observe(picture, beta_max=0.02, noise_seed=noise_seed)
-    error = (to_array(observation.observed).astype(np.float64) - picture) ** 2
+    observation = observe(image, beta_max=0.02, noise_seed=noise_seed)
+    error = (to_array(observation.observed).astype(np.float64) - image) ** 2
     assert psnr(observation.observed, observation.clean).item() == pytest.approx(-10 * np.log10(error.mean()), abs=1e-3)
     there = quality(observation.observed, observation.clean)
     back = quality(observation.clean, observation.observed)
@@ -260,8 +260,8 @@ def test_psnr_is_that_of_the_mean_squared_error_and_both_figures_are_symmetric(
 
 @few
 @given(arch=our.archs, height=our.sides, width=our.sides, outputs=our.channels)
-def test_every_network_gives_a_picture_of_its_inputs_size(arch: str, height: int, width: int, outputs: int) -> None:
+def test_every_network_gives_an_image_of_its_inputs_size(arch: str, height: int, width: int, outputs: int) -> None:
     network = seeded(arch, generator(0), in_channels=2, out_channels=outputs, size=(height, width), width=2)
-    picture = network(torch.rand(1, 2, height, width))
-    assert picture.shape == (1, outputs, height, width)
-    assert 0 < picture.min() <= picture.max() < 1
+    image = network(torch.rand(1, 2, height, width))
+    assert image.shape == (1, outputs, height, width)
+    assert 0 < image.min() <= image.max() < 1

@@ -48,7 +48,7 @@ def test_the_order_of_keys_does_not_count(composing: Compose, random: Any) -> No
     alpha=st.floats(0, 0.99),
     threads=st.integers(1, 64),
 )
-def test_a_baseline_is_one_cell_whatever_it_ignores(
+def test_ignored_settings_make_no_other_cell_of_a_baseline(
     composing: Compose, scheduler: str, protocol: str, budget: str, stages: int, alpha: float, threads: int
 ) -> None:
     values = plain(composing("method=baseline"))
@@ -192,7 +192,7 @@ COUNTED = {
     "stopping": "es_emv",
     "stopping.tau": 1.1,
     "stopping.sigma": "estimate",
-    "readers": "all",
+    "monitors": "all",
     "trainer.chunk": 3,
     "trainer.precision": "float32",
     "trainer.layout": "contiguous",

@@ -29,14 +29,14 @@ VALUES = [
     *("+note.text=a", "~data.fit", "++trainer.lr=0.3", "arch.width=${trainer.chunk}", "trainer.chunk=5", "sweep=smoke"),
 ]
 points = st.lists(st.sampled_from(OPTIONS) | st.sampled_from(OPTIONS + VALUES), max_size=6).map(
-    # One override a key: more is no point of a grid.
+    # One override for each key: a point of a grid has no more.
     lambda overrides: tuple({override.partition("=")[0]: override for override in overrides}.values())
 )
 
 
 @pytest.fixture(scope="module")
 def hydra(composing: Compose) -> tuple[CountingLoader, CountingLoader, DictConfig]:
-    """Hydra and what reads its files once, composing each point once for all the examples."""
+    """Hydra's loader and the one that reads files once; each point is composed once for all examples."""
     del composing
     loader, master = hydra_of_a_sweep()
     return CountingLoader(loader), CountingLoader(reading_once(loader)), master
@@ -45,7 +45,7 @@ def hydra(composing: Compose) -> tuple[CountingLoader, CountingLoader, DictConfi
 @settings(
     max_examples=4,
     suppress_health_check=list(HealthCheck),
-    phases=[Phase.explicit, Phase.reuse, Phase.generate],  # Hydra takes its time: shrinking would take minutes
+    phases=[Phase.explicit, Phase.reuse, Phase.generate],  # no shrinking, which would take minutes with Hydra
 )
 @given(drawn=st.lists(points, min_size=4, max_size=5), shared=points)
 def test_any_point_is_composed_as_hydra_composes_it(

@@ -1,4 +1,4 @@
-"""A fit that is interrupted, and goes on, gives the bits of one that is not."""
+"""A fit that is interrupted and resumed gives the bits of one that is not."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from tests.conftest import MakeCell
 
 SMALL = {"unet": "arch.scales=2", "dncnn": "arch.depth=3", "resnet": "arch.blocks=2"}
-READ = ("readers.rules.es_wmv.window=3", "readers.rules.es_wmv.patience=5", "readers.rules.es_emv.patience=5")
+READ = ("monitors.rules.es_wmv.window=3", "monitors.rules.es_wmv.patience=5", "monitors.rules.es_emv.patience=5")
 FITS = {
     "staged": ("trainer.chunk=4", "trainer.precision=float32"),
     "fixed noise": ("trainer.chunk=4", "method.input=fixed_noise", "trainer.precision=bfloat16"),
@@ -43,7 +43,7 @@ FITS = {
         "trainer.lr=0.1",
     ),
     "perceptual": ("trainer.chunk=4", "loss=perceptual"),
-    "read by every rule": ("trainer.chunk=4", "stopping=none", "readers=all", "method.input=observed", *READ),
+    "read by every rule": ("trainer.chunk=4", "stopping=none", "monitors=all", "method.input=observed", *READ),
     "recorrupted": (
         "trainer.chunk=4",
         "protocol=recorrupted",
@@ -93,7 +93,7 @@ def stopping_after(calls: int) -> Callable[[], bool]:
     return lambda: next(left, None) is None
 
 
-def what_counts(record: Record, folder: Path) -> dict[str, Any]:
+def result_of(record: Record, folder: Path) -> dict[str, Any]:
     values = dataclasses.asdict(record)
     kept = {
         key: values[key]
@@ -108,9 +108,9 @@ def what_counts(record: Record, folder: Path) -> dict[str, Any]:
 
 
 @functools.cache
-def undisturbed(cell_id: str) -> dict[str, Any]:
+def uninterrupted(cell_id: str) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
-        return what_counts(run_cell(CELLS[cell_id], Path(folder), threads=1), Path(folder))
+        return result_of(run_cell(CELLS[cell_id], Path(folder), threads=1), Path(folder))
 
 
 @pytest.mark.parametrize("fit", FITS)
@@ -121,22 +121,22 @@ def test_an_interrupted_fit_gives_the_same_bits(make_cell: MakeCell, fit: str, c
     cell = make_cell(*common, *FITS[fit])
     in_turn = make_cell(*common, *(setting for setting in FITS[fit] if not setting.startswith("runtime.")))
     CELLS[cell.id] = in_turn  # which has the same id
-    expected = undisturbed(cell.id)
+    expected = uninterrupted(cell.id)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         for number in calls:
             with suppress(Interrupted):
-                run_cell(cell, folder, threads=1, stopping=stopping_after(number))
+                run_cell(cell, folder, threads=1, should_stop=stopping_after(number))
         record = run_cell(cell, folder, threads=1)
-        found = what_counts(record, folder)
+        found = result_of(record, folder)
         assert [key for key in expected if found[key] != expected[key]] == []
         assert not (folder / CHECKPOINT).exists()
 
 
 @given(budgets=our.stage_budgets, size=st.integers(1, 300), data=st.data())
 def test_the_chunks_from_an_edge_are_the_rest_of_all_chunks(budgets: list[int], size: int, data: st.DataObject) -> None:
-    picture = torch.zeros(1)
-    plan = StagePlan(tuple(Stage(0.1, budget, picture, picture) for budget in budgets), "fixed_noise", sees_clean=False)
+    image = torch.zeros(1)
+    plan = StagePlan(tuple(Stage(0.1, budget, image, image) for budget in budgets), "fixed_noise", sees_clean=False)
     chunks = list(Chunks(plan, size))
     done = data.draw(st.integers(0, len(chunks)))
     edge = chunks[done - 1].stop if done else 0
@@ -145,14 +145,14 @@ def test_the_chunks_from_an_edge_are_the_rest_of_all_chunks(budgets: list[int], 
 
 def test_the_rolled_back_fit_above_does_roll_back(make_cell: MakeCell, tmp_path: Path) -> None:
     cell = make_cell(f"trainer.iterations={ITERATIONS}", "scheduler.stages=4", *FITS["rolled back"])
-    assert run_cell(cell, tmp_path, threads=1).iterations["rollbacks"] > 0
+    assert run_cell(cell, tmp_path, threads=1).iterations["rollbacks"]
 
 
 def test_a_fit_killed_after_its_last_edge_needs_no_further_iteration(
     make_cell: MakeCell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cell = make_cell("trainer.iterations=8", "trainer.chunk=4", "scheduler.stages=2")
-    expected = what_counts(run_cell(cell, tmp_path / "a", threads=1), tmp_path / "a")
+    expected = result_of(run_cell(cell, tmp_path / "a", threads=1), tmp_path / "a")
     from dip_stages.dip import callbacks
 
     class AtTheVeryEnd(callbacks.Checkpointer):
@@ -170,4 +170,4 @@ def test_a_fit_killed_after_its_last_edge_needs_no_further_iteration(
     monkeypatch.setattr(DIPModule, "_iterate", killed)
     record = run_cell(cell, tmp_path / "b", threads=1)
     assert record.iterations["resumed_at"] == [8]
-    assert what_counts(record, tmp_path / "b") == expected
+    assert result_of(record, tmp_path / "b") == expected

@@ -17,8 +17,8 @@ import pytest
 
 import dip_stages
 from dip_stages.workers import process
-from dip_stages.workers.jobs import Order
-from hydra_plugins.dip_stages import _orders
+from dip_stages.workers.jobs import Job
+from hydra_plugins.dip_stages import _jobs
 from hydra_plugins.dip_stages.local_launcher import LocalLauncher
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ REFERENCES = {
 def test_what_docstrings_refer_to_is_there() -> None:
     assert len(REFERENCES) > 30
     for target, path in REFERENCES.items():
-        assert pkgutil.resolve_name(target), path
+        assert pkgutil.resolve_name(target) is not None, path
 
 
 class Witness:
@@ -129,8 +129,8 @@ main.main()
 def test_a_call_passes_the_functions_of_the_walk_from_launch_to_run_cell(
     make_cell: MakeCell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    order = Order.of(make_cell(), tmp_path / "cell")
-    order.write(tmp_path / "order.json")
+    job = Job.of(make_cell(), tmp_path / "cell")
+    job.write(tmp_path / "job.json")
     stacks: list[list[str]] = []
     start = threading.Thread.start
 
@@ -141,7 +141,7 @@ def test_a_call_passes_the_functions_of_the_walk_from_launch_to_run_cell(
 
     monkeypatch.setattr(threading.Thread, "start", noted)
     monkeypatch.setattr(process, "start_worker", lambda **_: Witness(stacks))
-    monkeypatch.setattr(_orders, "ordered", lambda *_: [tmp_path / "order.json"])
+    monkeypatch.setattr(_jobs, "planned_jobs", lambda *_: [tmp_path / "job.json"])
     launcher = LocalLauncher(workers=1)
     launcher.config = None  # type: ignore[assignment]
     launcher.launch([[]], 0)
@@ -156,12 +156,12 @@ def test_a_call_passes_the_functions_of_the_walk_from_launch_to_run_cell(
         assert worker.stdin is not None
         assert worker.stdout is not None
         assert worker.stderr is not None
-        worker.stdin.write(json.dumps({"number": 0, "order": vars(order)}) + "\n")
+        worker.stdin.write(json.dumps({"number": 0, "job": vars(job)}) + "\n")
         worker.stdin.flush()
         worker.stdout.readline()  # the answer
         worker.stdin.close()
         stacks.append(worker.stderr.read().splitlines())
     passed: list[Any] = [name.rpartition(".")[2] for stack in stacks for name in stack]
-    said = re.findall(r"^(?:worker)? +(\d) [\w.]*\.(\w+)", WALK, re.MULTILINE)
-    assert [name for _, name in said] == passed
-    assert len(said) < 8
+    walk = re.findall(r"^(?:worker)? +(\d) [\w.]*\.(\w+)", WALK, re.MULTILINE)
+    assert [name for _, name in walk] == passed
+    assert len(walk) < 8

@@ -1,114 +1,30 @@
 from __future__ import annotations
 
-import dataclasses
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from dip_stages import denoise as module
-from dip_stages.denoise import compose_config, denoise
-from dip_stages.denoisers.classical import tv
-from dip_stages.errors import ConfigError, PictureError
-from dip_stages.images.encoding import depth_of_file, write_picture
-from dip_stages.images.reading import bundled_path, fit_to, read_picture
-from tests.raising import refused
+from dip_stages.config import file_of
+from dip_stages.denoise import compose_config
+from dip_stages.images.encoding import depth_of_file, write_image
+from dip_stages.images.reading import bundled_path, fit_to, read_image
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from numpy.typing import NDArray
-
-    from dip_stages.config import Config
-    from tests.conftest import CommandLine, MakeCell
+    from tests.conftest import CommandLine
 
 TINY = ("arch.width=4", "trainer.iterations=4", "arch.scales=2")
 
 
-def noisy_picture(side: int = 48, sigma: float = 0.1, name: str = "coffee") -> tuple[NDArray[np.float32], Any]:
-    clean = fit_to(read_picture(bundled_path(name)), side)
-    noise = np.random.default_rng(1).normal(0, sigma, clean.shape).astype(np.float32)
-    return clean, clean + noise
-
-
-@settings(max_examples=30)
-@given(height=st.integers(16, 300), width=st.integers(16, 300), overlap=st.integers(0, 32))
-def test_tiles_that_agree_are_put_together_to_what_they_agree_on(
-    make_cell: MakeCell, height: int, width: int, overlap: int
-) -> None:
-    picture = np.random.default_rng(0).random((height, width, 3), dtype=np.float32)
-    config = make_cell("protocol=recorrupted").config
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "_fitted", lambda part, *_: part)
-        np.testing.assert_allclose(denoise(picture, config, sigma=0.1, tile=64, overlap=overlap), picture, atol=1e-6)
-
-
-def test_tiles_that_differ_are_blended_without_a_seam(make_cell: MakeCell, monkeypatch: pytest.MonkeyPatch) -> None:
-    levels = iter([0.0, 1.0])
-    monkeypatch.setattr(module, "_fitted", lambda part, *_: np.full_like(part, next(levels)))
-    config = make_cell("protocol=recorrupted").config
-    row = denoise(np.zeros((64, 96, 1), np.float32), config, sigma=0.1, tile=64, overlap=32)[0, :, 0]
-    assert (row[:32] == 0).all()
-    assert (row[64:] == 1).all()
-    assert 0 < np.diff(row[31:65]).max() < 0.04
-
-
-def test_a_fit_of_several_tiles_and_members_tells_how_far_it_is(make_cell: MakeCell) -> None:
-    _, picture = noisy_picture(80)
-    config = make_cell("protocol=recorrupted", "ensemble.members=2", "trainer.iterations=4", "trainer.chunk=2").config
-    told: list[tuple[int, int, int]] = []
-    result = denoise(picture, config, tile=64, overlap=16, progress=lambda *how_far: told.append(how_far))
-    assert result.shape == picture.shape
-    assert result.dtype == np.float32
-    assert np.isfinite(result).all()
-    assert told == [(tile, iteration, 8) for tile in range(1, 5) for iteration in (2, 4, 6, 8)]
-    at_once = dataclasses.replace(config, runtime=dataclasses.replace(config.runtime, members_together=2))
-    assert (denoise(picture, at_once, tile=64, overlap=16) == result).all()
-
-
-def test_the_noise_level_is_estimated_unless_it_is_given(make_cell: MakeCell, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[float] = []
-
-    def fitted(part: NDArray[np.float32], config: Config, *_: object) -> NDArray[np.float32]:
-        seen.append(config.noise.beta_max**0.5)
-        return part
-
-    monkeypatch.setattr(module, "_fitted", fitted)
-    _, picture = noisy_picture(128, 0.1)
-    config = make_cell("protocol=recorrupted", "noise.beta_max=0.5").config
-    denoise(picture, config)
-    denoise(picture, config, sigma=0.2)
-    assert seen == [pytest.approx(0.1, rel=0.15), pytest.approx(0.2)]
-
-
-def test_a_reference_denoises_too_at_the_level_that_it_is_given(make_cell: MakeCell) -> None:
-    picture = np.random.default_rng(0).normal(0.5, 0.1, (64, 80, 3)).astype(np.float32)
-    config = make_cell("method=tv").config
-    wanted = tv(picture, 0.2, strength=0.7)
-    np.testing.assert_array_equal(denoise(picture, config, sigma=0.2), wanted)
-    assert denoise(picture, config).std() > wanted.std()  # estimated to be less
-
-
-def test_what_needs_the_clean_picture_or_finds_no_noise_is_refused(make_cell: MakeCell) -> None:
-    flat = np.full((32, 32, 1), 0.5, np.float32)
-    with refused(PictureError, names=("noise.beta_max=…",)):
-        denoise(flat, make_cell("protocol=recorrupted").config)
-    for needs in ("protocol=clean", "stopping=oracle"):
-        with refused(ConfigError, problem="the clean picture", allowed="blind ones"):
-            denoise(flat, make_cell(needs).config, sigma=0.1)
-    for tile, overlap, setting, got in ((32, 8, "tile", 32), (512, 300, "overlap", 300), (512, -1, "overlap", -1)):
-        with refused(ConfigError, setting, got=got):
-            denoise(flat, make_cell("protocol=recorrupted").config, sigma=0.1, tile=tile, overlap=overlap)
-
-
-def test_the_command_fits_what_it_is_told_to(tmp_path: Path) -> None:
+def test_the_command_line_makes_the_configuration(tmp_path: Path) -> None:
     path = tmp_path / "a=b, ${c}.png"
-    config, known = compose_config(path, ["trainer.iterations=7", "ensemble.members=2"])
+    config, sigma_given = compose_config(path, ["trainer.iterations=7", "ensemble.members=2"])
     assert (config.protocol.name, config.stopping.name, config.iterations) == ("recorrupted", "residual", 14)
-    assert not known
-    assert config.data.file == path
+    assert not sigma_given
+    assert file_of(config.data) == path
     assert compose_config(path, ["beta_max=0.02"])[0].noise.beta_max == 0.02
     assert compose_config(path, ["noise.beta_max=0.03"])[1]
     assert compose_config(path, ["method=baseline"])[0].method.name == "baseline"
@@ -129,32 +45,22 @@ def test_a_file_keeps_its_size_depth_and_colours(
     grey: bool,
 ) -> None:
     """The first in a process of its own, which takes seconds to begin."""
-    _, picture = noisy_picture(40)
-    picture = np.ascontiguousarray(picture[:, :36, :1] if grey else picture[:, :36])
-    write_picture(tmp_path / name, picture, depth)
+    clean = fit_to(read_image(bundled_path("coffee")), 40)
+    image = clean + np.random.default_rng(1).normal(0, 0.1, clean.shape).astype(np.float32)
+    image = np.ascontiguousarray(image[:, :36, :1] if grey else image[:, :36])
+    write_image(tmp_path / name, image, depth)
     result = "result" + (tmp_path / name).suffix
     command = (name, result, TINY[0], "--tile", "64", *TINY[1:])
     if name.startswith("a"):
         done = run(*command, module="dip_stages.denoise")
         assert done.returncode == 0, done.stderr
-        said = done.stderr
+        messages = done.stderr
     else:
         monkeypatch.chdir(tmp_path)
         module.main(command)
-        said = capsys.readouterr().err
-    assert f"36×40, {depth} bits, sigma" in said
-    assert "estimated; 1 tile of at most 4 iterations" in said
+        messages = capsys.readouterr().err
+    assert f"36×40, {depth} bits, sigma" in messages
+    assert "estimated; 1 tile of at most 4 iterations" in messages
     assert depth_of_file(tmp_path / result) == depth
-    assert read_picture(tmp_path / result).shape == picture.shape
+    assert read_image(tmp_path / result).shape == image.shape
     assert {path.name for path in tmp_path.iterdir()} == {name, result}
-
-
-@pytest.mark.slow
-def test_a_picture_in_tiles_is_denoised(make_cell: MakeCell) -> None:
-    clean, picture = noisy_picture(112, 0.1)
-    config = make_cell("protocol=recorrupted", "arch.width=16", "trainer.iterations=300", "arch.scales=4").config
-    result = denoise(picture, config, tile=64, overlap=16)
-    error = ((result - clean) ** 2).mean()
-    assert -10 * np.log10(error) > 20 + 4
-    seam = ((result - clean)[48:64] ** 2).mean()
-    assert seam < 2 * error

@@ -16,7 +16,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 
 from dip_stages import errors
-from dip_stages.errors import ConfigError, DipStagesError, DivergenceError, PictureError, check_choice, check_range
+from dip_stages.errors import ConfigError, DipStagesError, DivergenceError, ImageError, check_choice, check_range
 from tests.raising import refused
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def test_errors_cross_processes_and_are_copied_with_their_fields(kind: type[DipS
         assert type(twin) is kind
         assert vars(twin) == vars(error)
         assert (str(twin), twin.args) == (str(error), error.args)
-    nothing_got = pickle.loads(pickle.dumps(PictureError("no such file", setting="x.png")))  # noqa: S301
+    nothing_got = pickle.loads(pickle.dumps(ImageError("no such file", setting="x.png")))  # noqa: S301
     assert nothing_got.got is ...
 
 

@@ -16,20 +16,20 @@ ROWS = [
 
 @pytest.mark.usefixtures("drawn")
 @pytest.mark.parametrize(
-    ("stopping", "said"),
+    ("stopping", "label"),
     [
         ({"rule": "discrepancy", "needs_clean": False, "iteration": 15}, "kept by discrepancy"),
-        ({"rule": "oracle", "needs_clean": True, "iteration": 15}, "kept by oracle (sees the clean picture)"),
+        ({"rule": "oracle", "needs_clean": True, "iteration": 15}, "kept by oracle (sees the clean image)"),
         ({"rule": "none", "needs_clean": False, "iteration": 20}, None),
         (None, None),
     ],
 )
 def test_a_curve_marks_the_iteration_that_a_rule_kept(
-    tmp_path: Path, stopping: dict[str, Any] | None, said: str | None
+    tmp_path: Path, stopping: dict[str, Any] | None, label: str | None
 ) -> None:
     plot_curve(tmp_path / "curve.svg", "a cell", ROWS, [{"budget": 10}, {"budget": 10}], stopping)
     drawn = (tmp_path / "curve.svg").read_text()
     assert "<!-- iteration -->" in drawn
-    assert ("<!-- kept by" in drawn) == (said is not None)
-    if said:
-        assert f"<!-- {said} -->" in drawn
+    assert ("<!-- kept by" in drawn) == (label is not None)
+    if label:
+        assert f"<!-- {label} -->" in drawn

@@ -1,4 +1,4 @@
-"""Pieces that the networks share."""
+"""Layers that the networks share."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import nn
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["ConvNorm", "Padding", "ToPicture", "conv", "norm"]
+__all__ = ["ConvNorm", "Padding", "ToImage", "conv", "norm"]
 
 Padding = Literal["reflect", "zeros"]
 
@@ -17,12 +17,12 @@ Padding = Literal["reflect", "zeros"]
 def conv(
     inputs: int, outputs: int, kernel: int = 3, *, stride: int = 1, padding_mode: Padding = "reflect"
 ) -> nn.Conv2d:
-    """Return a convolution that keeps the size (at stride 1), padded by reflection unless told otherwise."""
+    """Return a convolution that keeps the size (at stride 1), by default padded by reflection."""
     return nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, padding_mode=padding_mode)
 
 
 def norm(width: int) -> nn.BatchNorm2d:
-    """Return a batch normalisation by the picture's own statistics: nothing reads those of the iterations before."""
+    """Return a batch normalisation that uses the present image's statistics only and stores none."""
     return nn.BatchNorm2d(width, track_running_stats=False)
 
 
@@ -39,8 +39,8 @@ class ConvNorm(nn.Sequential):
         )
 
 
-class ToPicture(nn.Module):
-    """A convolution to the picture's channels and a sigmoid in float32: bfloat16 has 8 bits, a picture wants more."""
+class ToImage(nn.Module):
+    """A convolution to the image's channels and a sigmoid in float32: an image needs more than bfloat16's 8 bits."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int = 1) -> None:
         super().__init__()
@@ -48,5 +48,5 @@ class ToPicture(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return ``(1, outputs, H, W)`` in [0, 1], float32."""
-        picture: Tensor = self.conv(x)
-        return picture.float().sigmoid()
+        image: Tensor = self.conv(x)
+        return image.float().sigmoid()

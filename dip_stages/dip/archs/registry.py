@@ -1,7 +1,7 @@
-"""Untrained networks: each a plain ``nn.Module`` from ``(1, C_in, H, W)`` to a picture ``(1, C, H, W)`` in [0, 1].
+"""Untrained networks: each a plain ``nn.Module`` from ``(1, C_in, H, W)`` to an image ``(1, C, H, W)`` in [0, 1].
 
 Any height and width from 16 up. To add one: write its module here, name it in :data:`ARCHS`, give it a schema in
-:mod:`dip_stages.config.schema` and a file in ``conf/arch/``.
+:mod:`dip_stages.config.arch` and a file in ``conf/arch/``.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ ARCHS: dict[str, type[torch.nn.Module]] = {"unet": UNet, "dncnn": DnCNN, "resnet
 
 
 def seeded(name: str, generator: torch.Generator, **settings: object) -> torch.nn.Module:
-    """Build a network whose initial weights depend on ``generator`` alone; global random state is left alone.
+    """Build a network whose initial weights depend on ``generator`` alone; global random state is not used.
 
     Args:
         name: A key of :data:`ARCHS`.

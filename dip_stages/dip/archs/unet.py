@@ -1,4 +1,4 @@
-"""The hourglass of Deep Image Prior, with skip connections: this project's U-Net."""
+"""This project's U-Net: the hourglass of Deep Image Prior, with skip connections."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from dip_stages.dip.archs.layers import ConvNorm, Padding, ToPicture, norm
+from dip_stages.dip.archs.layers import ConvNorm, Padding, ToImage, norm
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,14 +30,14 @@ def usable_scales(scales: int, height: int, width: int) -> int:
 class UNet(nn.Module):
     """Encoder and decoder of Ulyanov et al., 2018 (arXiv 1711.10925, supplement), with their option names spelled out.
 
-    Each scale halves the size by a strided convolution and comes back by upsampling; a skip connection of a few
-    channels joins the two. A picture whose size is no multiple of ``2**scales`` is padded by reflection and the
-    output cropped; one too small for all scales uses fewer, see :func:`usable_scales`.
+    Each scale halves the size by a strided convolution and doubles it again by upsampling; a skip connection of a few
+    channels joins the two. An image whose size is no multiple of ``2**scales`` is padded by reflection and the output
+    is cropped; a small image uses fewer scales, see :func:`usable_scales`.
 
     Args:
         in_channels: Channels of the input.
-        out_channels: Channels of the picture, 1 or 3.
-        size: Height and width of the picture in pixels, each >= 16; it caps the depth.
+        out_channels: Channels of the image, 1 or 3.
+        size: Height and width of the image in pixels, each >= 16; it caps the depth.
         width: Channels of every scale; the published denoising network has 128.
         scales: Number of halvings, >= 1; published: 5.
         skip_channels: Channels of a skip connection; 0 for none; published: 4.
@@ -77,10 +77,10 @@ class UNet(nn.Module):
             )
             for _ in range(self.scales)
         )
-        self.to_picture = ToPicture(width, out_channels)
+        self.to_image = ToImage(width, out_channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the picture of ``x``: ``(1, in_channels, H, W)`` to ``(1, out_channels, H, W)``."""
+        """Return the image of ``x``: ``(1, in_channels, H, W)`` to ``(1, out_channels, H, W)``."""
         height, width = x.shape[-2:]
         x = _pad_to_multiple(x, 2**self.scales)
         skips = []
@@ -92,8 +92,8 @@ class UNet(nn.Module):
             skip = skips[scale]
             x = x if skip is None else torch.cat([x, skip], dim=1)
             x = self.up[scale](self.merge[scale](x))
-        picture: Tensor = self.to_picture(x)
-        return picture[..., :height, :width]
+        image: Tensor = self.to_image(x)
+        return image[..., :height, :width]
 
 
 def _pad_to_multiple(x: Tensor, multiple: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""Puts faults into workers whose PYTHONPATH has this folder; the package itself knows nothing of them.
+"""Puts faults into workers whose PYTHONPATH has this folder; the package has no code for them.
 
 ``DIP_FAULT`` is ``<kind>:<seed>:<iteration>``: from that iteration on, cells of that seed become ``nan``, leave the
 process with ``exit``, or are killed with ``kill``.
@@ -35,8 +35,8 @@ def _patch(kind: Any) -> None:
     fault, seed, iteration = os.environ["DIP_FAULT"].split(":")
     iterate = kind._iterate
 
-    def faulty(self: Any) -> None:
-        iterate(self)
+    def faulty(self: Any, number: int) -> None:
+        iterate(self, number)
         if self.seed == int(seed) and self.iteration >= int(iteration):
             if fault == "exit":
                 sys.exit(3)

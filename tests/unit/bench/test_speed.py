@@ -1,4 +1,4 @@
-"""The bench's table is the rounds' ratios, and it says which targets were missed."""
+"""The bench's table, the targets that were missed, and the guard."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.bench.speed import BEGIN, CELLS, END, guard, table
+from tests.bench.speed import BEGIN, END, guard
+from tests.bench.speed_table import CELLS, table
 
 
 def a_round(cell: float, sweep: float, *, psnr: float = 25.0, memory: float = 100.0) -> dict[str, Any]:
@@ -32,7 +33,7 @@ def test_ratios_are_of_each_round_and_shown_with_their_spread() -> None:
 
 
 @pytest.mark.parametrize(
-    ("rounds", "said"),
+    ("rounds", "target"),
     [
         ([a_round(4.9, 8.0)], "128², 64: cell 2.45 of 2.5"),
         ([a_round(5.0, 6.9)], "128², 64: sweep 3.45 of 3.5"),
@@ -40,33 +41,33 @@ def test_ratios_are_of_each_round_and_shown_with_their_spread() -> None:
         ([a_round(5.0, 7.0, memory=101.0)], "128², 64: 101 MiB of 100"),
     ],
 )
-def test_a_target_that_is_missed_is_named(rounds: list[dict[str, Any]], said: str) -> None:
-    assert table(rounds, "cpu")[1] == [said]
+def test_a_target_that_is_missed_is_named(rounds: list[dict[str, Any]], target: str) -> None:
+    assert table(rounds, "cpu")[1] == [target]
 
 
 @pytest.mark.parametrize(
-    ("kind", "rates", "good", "said"),
+    ("kind", "rates", "good", "message"),
     [
         ("cpu, bfloat16", (2.0, 4.7), True, "2.35 times the published loop's rate; recorded (cpu, bfloat16) 3.00"),
         ("cpu, bfloat16", (2.0, 4.3), False, "allowed at least 2.25"),
-        # Of which nothing is recorded: held to the lowest.
+        # Without a recorded lead: compared with the lowest.
         ("cuda", (2.0, 2.5), True, "recorded (cpu, float32) 1.20, allowed at least 0.90"),
     ],
 )
-def test_the_guard_holds_a_machine_to_what_is_recorded(
-    kind: str, rates: tuple[float, float], good: bool, said: str
+def test_the_guard_compares_a_machine_with_its_recorded_lead(
+    kind: str, rates: tuple[float, float], good: bool, message: str
 ) -> None:
     def rounds(published: float, cell: float) -> list[dict[str, Any]]:
         slow = {"size": 64, "width": 32, "published": {"rate": published / 3}, "cell": {"rate": cell / 2}}
         return [slow, {**slow, "published": {"rate": published}, "cell": {"rate": cell}}, {**slow, "size": 128}]
 
     recorded = {"cpu, bfloat16": {"rounds": rounds(10.0, 30.0)}, "cpu, float32": {"rounds": rounds(5.0, 6.0)}}
-    text, held = guard(recorded, kind, rounds(*rates))
-    assert (held, said in text) == (good, True), text
+    text, kept = guard(recorded, kind, rounds(*rates))
+    assert (kept, message in text) == (good, True), text
 
 
 @pytest.mark.slow
-def test_it_measures_all_that_it_compares(tmp_path: Path) -> None:
+def test_it_measures_everything_that_it_compares(tmp_path: Path) -> None:
     page = tmp_path / "performance.md"
     page.write_text(f"# Before\n\n{BEGIN}\nold line\n{END}\nafter\n")
     command = ["tests.bench.speed", "--sizes", "64/32", "--seeds", "1", "--iterations", "2", "--into", str(page)]
@@ -75,7 +76,7 @@ def test_it_measures_all_that_it_compares(tmp_path: Path) -> None:
     assert f"{CELLS} cells (c)" in done.stdout, done.stderr
     text = page.read_text()
     assert text.startswith(f"# Before\n\n{BEGIN}\n\n**cpu, ")
-    assert "| picture, width | published (a)" in text
+    assert "| image, width | published (a)" in text
     assert text.endswith(f"|\n\n{END}\nafter\n")
     assert "old line" not in text
     assert '"published"' in page.with_suffix(".json").read_text()

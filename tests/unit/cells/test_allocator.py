@@ -42,6 +42,6 @@ def faults(how: str, **variables: str) -> list[int]:
 
 
 def test_what_was_freed_is_allocated_again_without_faults_in_any_thread() -> None:
-    left, kept, told = faults("left"), faults("kept"), faults("kept", GLIBC_TUNABLES="")
+    left, kept, tuned = faults("left"), faults("kept"), faults("kept", GLIBC_TUNABLES="")
     assert all(few < 0.1 * many for few, many in zip(kept, left, strict=True)), (kept, left)
-    assert all(many > 0.9 * as_many for many, as_many in zip(told, left, strict=True)), (told, left)
+    assert all(many > 0.9 * as_many for many, as_many in zip(tuned, left, strict=True)), (tuned, left)

@@ -1,4 +1,4 @@
-"""Members of an ensemble at once, as on a GPU; on a CPU they gain nothing, and give the bits of one after another."""
+"""Members of an ensemble fitted at once, as on a GPU, give the bits of members fitted one after another."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SMALL = ("trainer.iterations=24", "runtime.threads=1")
 LONG = ("trainer.iterations=100000", "trainer.chunk=2", "runtime.threads=1", "runtime.checkpoint_every=0")
 
 
-def figures(folder: Path) -> dict[str, Any]:
+def results(folder: Path) -> dict[str, Any]:
     record = read_record(folder)
     kept = {key: getattr(record, key) for key in ("metrics", "stopping", "stages", "members")}
     return kept | {name: (folder / name).read_bytes() for name in ("curves.csv", "result.png")}
@@ -31,25 +31,25 @@ def figures(folder: Path) -> dict[str, Any]:
 
 def test_members_of_an_ensemble_at_once_have_the_bits_of_one_after_another(make_cell: MakeCell, tmp_path: Path) -> None:
     few = (*SMALL, "method=baseline", "trainer.chunk=4", "trainer.lr=0.05", "stopping.tau=4", "ensemble.members=3")
-    told: list[tuple[int, int, float, float]] = []
+    reports: list[tuple[int, int, float, float]] = []
     in_turn = run_cell(make_cell(*few), tmp_path / "in turn", threads=1)
     at_once = run_cell(
         make_cell(*few, "runtime.members_together=2"),
         tmp_path / "at once",
         threads=1,
-        listener=lambda *how_far: told.append(how_far),
+        on_progress=lambda *how_far: reports.append(how_far),
     )
     assert (in_turn.cell, in_turn.iterations) == (at_once.cell, at_once.iterations)
-    assert figures(tmp_path / "in turn") == figures(tmp_path / "at once")
+    assert results(tmp_path / "in turn") == results(tmp_path / "at once")
     logs = [(tmp_path / name / "logs" / "metrics.csv").read_bytes() for name in ("in turn", "at once")]
     assert logs[0] == logs[1]
     assert [record.computed["members_together"] for record in (in_turn, at_once)] == [1, 2]
-    assert [total for _, total, *_ in told] == [72] * len(told)
-    iterations = [iteration for iteration, *_ in told]
+    assert [total for _, total, *_ in reports] == [72] * len(reports)
+    iterations = [iteration for iteration, *_ in reports]
     assert sorted(iterations) == iterations
 
 
-def test_members_that_were_fitted_at_once_go_on_in_turn(make_cell: MakeCell, tmp_path: Path) -> None:
+def test_members_that_were_fitted_at_once_resume_in_turn(make_cell: MakeCell, tmp_path: Path) -> None:
     few = (*SMALL, "trainer.chunk=4", "stopping=none", "method=baseline", "ensemble.members=3")
     run_cell(make_cell(*few), tmp_path / "undisturbed", threads=1)
     asked = threading.Event()
@@ -58,14 +58,14 @@ def test_members_that_were_fitted_at_once_go_on_in_turn(make_cell: MakeCell, tmp
             make_cell(*few, "runtime.members_together=3", "runtime.checkpoint_every=0"),
             tmp_path / "disturbed",
             threads=1,
-            listener=lambda iteration, *_: asked.set() if iteration >= 30 else None,
-            stopping=asked.is_set,
+            on_progress=lambda iteration, *_: asked.set() if iteration >= 30 else None,
+            should_stop=asked.is_set,
         )
     record = run_cell(make_cell(*few), tmp_path / "disturbed", threads=1)
     logs = [(tmp_path / name / "logs" / "metrics.csv").read_bytes() for name in ("disturbed", "undisturbed")]
     assert logs[0] == logs[1]
     assert 24 <= record.iterations["resumed_at"][0] < 72
-    assert figures(tmp_path / "disturbed") == figures(tmp_path / "undisturbed")
+    assert results(tmp_path / "disturbed") == results(tmp_path / "undisturbed")
 
 
 def test_a_member_that_diverges_fails_the_cell_and_stops_the_others(
@@ -83,6 +83,7 @@ def test_a_member_that_diverges_fails_the_cell_and_stops_the_others(
     record = run_cell(cell, tmp_path, threads=1)
     assert record.error is not None
     assert record.error["type"] == "DivergenceError"
+    assert record.error["last_good"] is not None
     assert record.error["last_good"]["iteration"] == 2
     assert len(modules) == 2  # the third did not begin
     left = torch.load(tmp_path / record.error["last_good"]["weights"], weights_only=True)

@@ -8,7 +8,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from dip_stages.cells.build import build_module, build_observation, build_plan
 from dip_stages.cells.flops import flops, iteration_flops
-from dip_stages.cells.identity import picture_shape
+from dip_stages.cells.identity import image_shape
 from dip_stages.config import parse
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ def counted(config: Config) -> int:
     """Operations of one iteration as torch counts them while it computes them."""
     observation = build_observation(config)
     module = build_module(config, build_plan(config, observation), observation, accelerator="cpu")
-    shape = picture_shape(config.data)
+    shape = image_shape(config.data)
     channels = {"fixed_noise": 0, "previous_output": shape[2], "noise_and_previous": shape[2]}[config.net_input]
     channels += 0 if config.net_input == "previous_output" else config.fit.input_channels
     module.loss.set_target(observation.observed, observation.observed)
@@ -46,7 +46,7 @@ def counted(config: Config) -> int:
 )
 def test_an_iteration_costs_what_torch_counts(composing: Compose, overrides: tuple[str, ...]) -> None:
     config = parse(composing("preset=smoke", *overrides))
-    assert iteration_flops(config, picture_shape(config.data)) == pytest.approx(counted(config), rel=0.01)
+    assert iteration_flops(config, image_shape(config.data)) == pytest.approx(counted(config), rel=0.01)
 
 
 def test_a_fit_costs_its_iterations(composing: Compose) -> None:
@@ -84,6 +84,6 @@ def test_the_baseline_has_no_perceptual_loss_to_pay_for(composing: Compose) -> N
     assert flops(plain) == flops(ignored)
 
 
-def test_a_picture_as_it_is_has_its_own_size(composing: Compose) -> None:
+def test_a_image_as_it_is_has_its_own_size(composing: Compose) -> None:
     config = parse(composing("preset=smoke", "data.size=null", "data.name=coffee"))
     assert flops(config) == config.iterations * iteration_flops(config, (400, 600, 3))

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 
-from dip_stages.cells.identity import Cell, cell_of, check_inputs, picture_shape
+from dip_stages.cells.identity import AXES, QUALIFIERS, Cell, cell_of, check_inputs, image_shape
 from dip_stages.cells.runner import run_cell
+from dip_stages.cells.settings import neutral_values
 from dip_stages.dip.losses import VGG16Features
-from dip_stages.errors import PictureError, WeightsError
+from dip_stages.errors import ImageError, WeightsError
 from dip_stages.images.reading import bundled_path, sha256
 from tests.raising import refused
 
@@ -150,7 +151,7 @@ COUNTED = {
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What passes for published weights."""
+    """A file in place of the published weights."""
     file = tmp_path_factory.mktemp("weights") / "vgg16.pth"
     torch.save(VGG16Features(seed=7).state_dict(), file)
     return file
@@ -213,22 +214,32 @@ def test_a_field_added_later_counts_only_where_it_is_not_neutral(
     assert changed.settings[section]["gain"] == other
 
 
-def test_a_picture_replaced_by_one_of_its_size_is_another(make_cell: MakeCell, tmp_path: Path) -> None:
-    file = tmp_path / "picture.png"
+def test_neutral_values_are_those_of_the_fields_of_all_sections() -> None:
+    @dataclasses.dataclass
+    class Narrow:
+        gain: float = field(default=1.0, metadata={"neutral": 1.0})
+        shift: float | None = field(default=None, metadata={"neutral": None})
+
+    later = make_dataclass("LaterConfig", [("arch", int | Narrow), ("seed", int)])
+    assert neutral_values(later) == {"arch.gain": 1.0}
+
+
+def test_an_image_replaced_by_one_of_its_size_is_another(make_cell: MakeCell, tmp_path: Path) -> None:
+    file = tmp_path / "image.png"
     contents = bundled_path("camera").read_bytes()
     file.write_bytes(contents)
     overrides = ("data=file", f"data.path={file}", "data.size=32")
     first = make_cell(*overrides)
-    assert picture_shape(first.config.data) == (32, 32, 1)
+    assert image_shape(first.config.data) == (32, 32, 1)
     file.write_bytes(contents[:-1] + b"x")
     os.utime(file, ns=(1, 1))
     assert make_cell(*overrides).id != first.id
 
 
-def test_a_picture_is_read_once_for_many_cells(
+def test_an_image_is_read_once_for_many_cells(
     make_cell: MakeCell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    file = tmp_path / "picture.png"
+    file = tmp_path / "image.png"
     file.write_bytes(bundled_path("camera").read_bytes())
     cell = make_cell("data=file", f"data.path={file}", "data.size=32")
     monkeypatch.setattr("pathlib.Path.read_bytes", lambda path: pytest.fail(f"{path} is read again"))
@@ -236,36 +247,52 @@ def test_a_picture_is_read_once_for_many_cells(
     assert cell_of(dataclasses.replace(cell.config, seed=1)).id != cell.id
 
 
-def test_a_picture_counts_by_its_contents(make_cell: MakeCell, tmp_path: Path) -> None:
+def test_an_image_counts_by_its_contents(make_cell: MakeCell, tmp_path: Path) -> None:
     first, second = tmp_path / "a.png", tmp_path / "my (1).png"
     for copy in (first, second):
         shutil.copy(bundled_path("coffee"), copy)
     cells = [make_cell("data=file", f"data.path='{path}'", "data.size=32") for path in (first, second)]
     assert cells[0].id == cells[1].id == make_cell("data.name=coffee").id
-    assert cells[1].axes["picture"] == "my (1)"
+    assert cells[1].axes["image"] == "my (1)"
     assert "my_1_" in cells[1].folder
     second.write_bytes(bundled_path("camera").read_bytes())
     assert make_cell("data=file", f"data.path='{second}'", "data.size=32").id != cells[0].id
 
 
-def test_the_folder_says_what_the_cell_is(make_cell: MakeCell) -> None:
+def test_the_folder_name_describes_the_cell(make_cell: MakeCell) -> None:
     cell = make_cell("loss=perceptual", "seed=3")
-    assert cell.folder == f"staged-renoised-unet-linear-perceptual_random_-b0.01-rocket-s3-{cell.id}"
+    assert cell.folder == f"staged-renoised-unet-linear-perceptual-random-b0.01-rocket-s3-{cell.id}"
     baseline = make_cell("method=baseline")
     assert baseline.folder == f"baseline-unet-b0.01-rocket-s0-{baseline.id}"
 
 
-def test_tables_are_told_which_weights_were_used(make_cell: MakeCell) -> None:
-    assert make_cell("loss=perceptual").axes["loss"] == "perceptual (random)"
-    assert make_cell("loss=perceptual_pretrained").axes["loss"] == "perceptual (pretrained)"
-    leaky = make_cell("loss=perceptual", "loss.reference=clean", "protocol=clean")
-    assert leaky.axes["loss"] == "perceptual (random, to clean)"
+@pytest.mark.parametrize(
+    ("overrides", "qualifiers"),
+    [
+        (("loss=mse",), ("fit", None, None, None)),
+        (("method=baseline", "loss=perceptual", "stopping=none"), ("fit", None, None, None)),
+        (("loss=perceptual",), ("fit", "random", "target", None)),
+        (("loss=perceptual_pretrained",), ("fit", "pretrained", "target", None)),
+        (("loss=perceptual", "loss.reference=clean", "protocol=clean"), ("fit", "random", "clean", None)),
+        (("stopping=discrepancy",), ("fit", None, None, "known")),
+        (("stopping=discrepancy_estimated",), ("fit", None, None, "estimate")),
+        (("method=nlm", "loss=perceptual"), ("competitor", None, None, "known")),
+        (("method=tv", "method.sigma=estimate"), ("competitor", None, None, "estimate")),
+        (("method=ddpm_mean",), ("trained competitor", None, None, "known")),
+    ],
+)
+def test_qualifiers_are_plain_fields_beside_the_axes(
+    make_cell: MakeCell, overrides: tuple[str, ...], qualifiers: tuple[str | None, ...]
+) -> None:
+    axes = make_cell("stopping=none", *overrides).axes
+    assert list(axes) == [*AXES, *QUALIFIERS]
+    assert tuple(axes[name] for name in QUALIFIERS) == qualifiers
 
 
-def test_inputs_are_looked_at_before_any_compute(make_cell: MakeCell, tmp_path: Path) -> None:
+def test_inputs_are_checked_before_any_compute(make_cell: MakeCell, tmp_path: Path) -> None:
     broken = tmp_path / "broken.png"
     broken.write_bytes(bundled_path("coffee").read_bytes()[:5000])
-    with refused(PictureError, broken, problem="truncated"):
+    with refused(ImageError, broken, problem="truncated"):
         check_inputs(make_cell("data=file", f"data.path={broken}"))
     with refused(WeightsError, broken, got=sha256(broken), names=("loss.path=", "loss=perceptual")):
         check_inputs(make_cell("loss=perceptual_pretrained", f"loss.path={broken}"))

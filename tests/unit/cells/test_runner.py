@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import csv
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,11 +8,10 @@ import pytest
 import torch
 from PIL import Image
 
-from dip_stages.cells import build, runner
+from dip_stages.cells import build
 from dip_stages.cells.runner import run_cell
 from dip_stages.dip.module import DIPModule
-from dip_stages.store import records
-from dip_stages.store.records import read_json, read_record
+from dip_stages.store.records import read_record
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,7 +22,7 @@ SMALL = ("trainer.iterations=24", "runtime.threads=1")
 
 
 @pytest.mark.usefixtures("drawn")
-def test_a_cell_leaves_record_curves_pictures_and_plot(make_cell: MakeCell, tmp_path: Path) -> None:
+def test_a_cell_leaves_record_curves_images_and_plot(make_cell: MakeCell, tmp_path: Path) -> None:
     cell = make_cell("loss=perceptual", "scheduler.stages=3", "budget=constant")
     record = run_cell(cell, tmp_path / "cell", threads=1)
     assert read_record(tmp_path / "cell") == record
@@ -33,8 +31,8 @@ def test_a_cell_leaves_record_curves_pictures_and_plot(make_cell: MakeCell, tmp_
         "result.png", "logs",
     }  # fmt: skip
     for name in ("clean", "observed", "output", "average"):
-        with Image.open(tmp_path / "cell" / f"{name}.png") as picture:
-            assert picture.size == (32, 32)
+        with Image.open(tmp_path / "cell" / f"{name}.png") as image:
+            assert image.size == (32, 32)
     with Image.open(tmp_path / "cell" / "curve.png") as figure:
         assert figure.width > 1000
     assert (tmp_path / "cell" / "logs" / "metrics.csv").is_file()
@@ -52,17 +50,19 @@ def test_a_cell_leaves_record_curves_pictures_and_plot(make_cell: MakeCell, tmp_
     assert record.observation["sigma"] == pytest.approx(0.1)
 
 
-def test_end_and_peak_are_those_of_the_curve_and_the_peak_says_that_it_needs_the_clean_picture(
+def test_end_and_peak_are_those_of_the_curve_and_the_peak_says_that_it_needs_the_clean_image(
     make_cell: MakeCell, tmp_path: Path
 ) -> None:
     record = run_cell(make_cell("method=baseline", "trainer.chunk=4"), tmp_path, threads=1)
     with (tmp_path / "curves.csv").open() as file:
         rows = [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
     assert record.metrics is not None
-    for picture in ("output", "average"):
-        end, peak = record.metrics[picture]["end"], record.metrics[picture]["peak"]
-        assert end["psnr"] == rows[-1][f"{picture}_psnr"]
-        assert peak["psnr"] == max(row[f"{picture}_psnr"] for row in rows)
+    for image, metrics in (("output", record.metrics["output"]), ("average", record.metrics["average"])):
+        assert metrics is not None
+        end, peak = metrics["end"], metrics["peak"]
+        assert peak is not None
+        assert end["psnr"] == rows[-1][f"{image}_psnr"]
+        assert peak["psnr"] == max(row[f"{image}_psnr"] for row in rows)
         assert peak["needs_clean"] is True
         assert "needs_clean" not in end
 
@@ -76,13 +76,13 @@ def test_one_thread_gives_the_same_numbers_again(make_cell: MakeCell, tmp_path: 
 def test_methods_of_a_pair_see_the_same_observation(make_cell: MakeCell, tmp_path: Path) -> None:
     for name, override in [("a", "method=baseline"), ("b", "protocol=clean"), ("c", "arch=dncnn"), ("d", "seed=7")]:
         run_cell(make_cell(override, "trainer.iterations=2"), tmp_path / name, threads=1)
-    pictures = {(tmp_path / name / "observed.png").read_bytes() for name in "abcd"}
-    assert len(pictures) == 1
+    images = {(tmp_path / name / "observed.png").read_bytes() for name in "abcd"}
+    assert len(images) == 1
     run_cell(make_cell("noise_seed=1", "trainer.iterations=2"), tmp_path / "e", threads=1)
-    assert (tmp_path / "e" / "observed.png").read_bytes() not in pictures
+    assert (tmp_path / "e" / "observed.png").read_bytes() not in images
 
 
-def test_only_the_clean_protocol_is_marked_as_seeing_the_clean_picture(make_cell: MakeCell, tmp_path: Path) -> None:
+def test_only_the_clean_protocol_is_marked_as_seeing_the_clean_image(make_cell: MakeCell, tmp_path: Path) -> None:
     sees = {
         protocol: run_cell(
             make_cell(f"protocol={protocol}", "trainer.iterations=2"), tmp_path / protocol, threads=1
@@ -97,6 +97,7 @@ def test_a_fit_that_diverges_is_recorded_with_its_last_good_state(make_cell: Mak
     assert record.status == read_record(tmp_path).status == "failed"
     assert record.error is not None
     assert record.error["type"] == "DivergenceError"
+    assert record.error["last_good"] is not None
     assert record.error["last_good"]["iteration"] == 0
     state = torch.load(tmp_path / record.error["last_good"]["weights"], weights_only=True)
     assert all(tensor.isfinite().all() for tensor in state.values())
@@ -112,39 +113,11 @@ def test_an_unforeseen_error_is_recorded_with_its_traceback(
     record = run_cell(make_cell(), tmp_path, threads=1)
     assert record.error is not None
     assert (record.status, record.error["message"]) == ("failed", "the disk is on fire")
-    assert "in broken" in record.error["traceback"]
+    assert "in broken" in str(record.error["traceback"])
     assert record.metrics is None
 
 
-def test_progress_is_on_disk_while_a_cell_runs_and_gone_afterwards(
-    make_cell: MakeCell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    seen: list[dict[str, Any]] = []
-
-    def spy(path: Path, values: dict[str, Any]) -> None:
-        records.write_json(path, values)
-        seen.append(read_json(path))
-
-    monkeypatch.setattr(runner, "write_json", spy)
-    run_cell(make_cell("trainer.iterations=20", "scheduler.stages=1"), tmp_path, threads=1)
-    assert seen[-1]["iteration"] == seen[-1]["iterations"] == 20
-    assert set(seen[-1]) == {"started", "iteration", "iterations", "rate", "loss", "psnr"}
-    assert seen[-1]["rate"] > 0
-    assert datetime.fromisoformat(seen[-1]["started"]).tzinfo is not None
-    assert not (tmp_path / "progress.json").exists()
-
-
-def test_progress_that_cannot_be_written_costs_nothing(
-    make_cell: MakeCell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(*_: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(runner, "write_json", full)
-    assert run_cell(make_cell("trainer.iterations=4"), tmp_path, threads=1).status == "done"
-
-
-def test_a_record_that_cannot_be_written_is_the_callers_to_tell(make_cell: MakeCell, tmp_path: Path) -> None:
+def test_a_record_that_cannot_be_written_is_an_error_of_the_caller(make_cell: MakeCell, tmp_path: Path) -> None:
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
@@ -153,7 +126,7 @@ def test_a_record_that_cannot_be_written_is_the_callers_to_tell(make_cell: MakeC
     assert not (tmp_path / "record.json").exists()
 
 
-def test_grey_pictures_of_odd_sizes_are_fitted_too(make_cell: MakeCell, tmp_path: Path) -> None:
+def test_grey_images_of_odd_sizes_are_fitted_too(make_cell: MakeCell, tmp_path: Path) -> None:
     cell = make_cell("data.name=camera", "data.size=45", "data.fit=inside", "trainer.iterations=10")
     record = run_cell(cell, tmp_path, threads=1)
     assert (record.observation["channels"], record.observation["height"], record.observation["width"]) == (1, 45, 45)
@@ -197,12 +170,15 @@ def test_a_rule_ends_the_cell_and_what_it_chose_is_the_result(make_cell: MakeCel
     assert record.stopping is not None
     assert record.metrics is not None
     stop = record.stopping["iteration"]
+    assert stop is not None
     assert record.stopping["decided"]
-    assert 1 < stop == record.iterations["run"] < record.iterations["planned"] == 40
+    assert 1 < stop < 40
+    assert (record.iterations["run"], record.iterations["planned"]) == (stop, 40)
     assert record.stopping["sigma"] == {"source": "known", "value": pytest.approx(0.1)}
     same = run_cell(make_cell(*settings, f"trainer.iterations={stop}", "stopping=none"), tmp_path / "same", threads=1)
     assert same.metrics is not None
-    assert same.metrics["average"]["end"] == {k: record.metrics["result"][k] for k in ("iteration", "psnr", "ssim")}
+    assert same.metrics["average"] is not None
+    assert same.metrics["average"]["end"].items() <= record.metrics["result"].items()
     assert (tmp_path / "stopped" / "result.png").read_bytes() == (tmp_path / "same" / "average.png").read_bytes()
     assert record.metrics["result"]["needs_clean"] is False
     window = ("average=window", "average.window=9")  # whose outputs are 4 iterations old on average

@@ -20,8 +20,8 @@ def test_the_work_of_each_number_is_done_once_and_no_more_at_once_than_asked_for
     at_once, most = [0], [0]
     own = threading.Lock()
 
-    def work(number: int, stopping: Callable[[], bool]) -> None:
-        assert not stopping()
+    def work(number: int, should_stop: Callable[[], bool]) -> None:
+        assert not should_stop()
         assert torch.get_num_threads() == threads
         with own:
             at_once[0] += 1
@@ -41,13 +41,13 @@ def test_where_one_fails_the_others_stop_and_the_rest_does_not_begin() -> None:
     begun, ended = [], []
     both = threading.Barrier(2, timeout=60)
 
-    def work(number: int, stopping: Callable[[], bool]) -> None:
+    def work(number: int, should_stop: Callable[[], bool]) -> None:
         begun.append(number)
         both.wait()
         if number == 1:
-            threading.Event().wait(0.1)  # till whoever called waits
+            threading.Event().wait(0.1)  # until the caller waits
             raise ValueError("no such thing")
-        while not stopping():
+        while not should_stop():
             threading.Event().wait(0.001)
         ended.append(number)
         raise Interrupted("asked to stop")
@@ -58,22 +58,22 @@ def test_where_one_fails_the_others_stop_and_the_rest_does_not_begin() -> None:
     assert ended == [0]
 
 
-@pytest.mark.parametrize("by", ["whoever asks", "the keyboard"])
+@pytest.mark.parametrize("by", ["the caller", "the keyboard"])
 def test_asked_to_stop_all_stop(by: str, request: pytest.FixtureRequest) -> None:
     around = signal.signal(signal.SIGINT, signal.default_int_handler)  # a process of xdist ignores it
     request.addfinalizer(lambda: signal.signal(signal.SIGINT, around))
     asked, both = threading.Event(), threading.Barrier(2, timeout=60)
     ended = []
 
-    def work(number: int, stopping: Callable[[], bool]) -> None:
+    def work(number: int, should_stop: Callable[[], bool]) -> None:
         both.wait()
         if number == 1:
-            threading.Event().wait(0.1)  # till whoever called waits
+            threading.Event().wait(0.1)  # until the caller waits
             if by == "the keyboard":
-                signal.raise_signal(signal.SIGINT)  # the main thread hears it
+                signal.raise_signal(signal.SIGINT)  # the main thread handles it
             else:
                 asked.set()
-        while not stopping():
+        while not should_stop():
             threading.Event().wait(0.001)
         ended.append(number)
         raise Interrupted("asked to stop")

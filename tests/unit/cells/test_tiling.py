@@ -10,7 +10,7 @@ from dip_stages.cells.tiling import tiles
 
 
 @given(height=st.integers(16, 900), width=st.integers(16, 900), size=st.integers(64, 300), data=st.data())
-def test_tiles_cover_the_picture_and_overlap(height: int, width: int, size: int, data: st.DataObject) -> None:
+def test_tiles_cover_the_image_and_overlap(height: int, width: int, size: int, data: st.DataObject) -> None:
     overlap = data.draw(st.integers(0, size // 2))
     found = tiles(height, width, size, overlap)
     covered = np.zeros((height, width), bool)

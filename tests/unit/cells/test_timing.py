@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from dip_stages.store.checkpoints import write_checkpoint
-from tests.resuming import FEW, go_on, interrupted, saved_in
+from tests.resuming import FEW, interrupted, resume, saved_in
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,6 +24,8 @@ def test_the_time_of_all_attempts_counts(cell: Cell, tmp_path: Path) -> None:
     saved = saved_in(tmp_path, cell)
     assert saved["seconds"] > saved["fit_seconds"] > 0
     write_checkpoint(tmp_path, {**saved, "seconds": 9000.0, "fit_seconds": 8000.0})
-    timing = go_on(cell, tmp_path).timing
+    timing = resume(cell, tmp_path).timing
+    assert timing["seconds"] is not None
+    assert timing["seconds_per_iteration"] is not None
     assert 9000 < timing["seconds"] < 9600
     assert 8000 / 16 < timing["seconds_per_iteration"] < 8600 / 16

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -7,6 +9,9 @@ from hypothesis import strategies as st
 from dip_stages.config.overrides import check_keys, value_override
 from dip_stages.errors import ConfigError
 from tests.raising import refused
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @pytest.mark.parametrize(
@@ -18,6 +23,32 @@ def test_an_unknown_setting_lists_the_known_ones(override: str) -> None:
     known = {"arch": "width", "trainer": "rollback", "data": "name", "runtime": "threads", "sweep": "retry_failed"}
     with refused(ConfigError, override.partition("=")[0], names=(known[section],)):
         check_keys([override])
+
+
+@pytest.mark.parametrize(
+    ("override", "setting", "new"),
+    [
+        ("readers=all", "readers", "monitors=all"),
+        ("+readers.rules.mine=x", "readers.rules.mine", "monitors.rules.mine=x"),
+        ("readers@monitors=all", "readers@monitors", "monitors@monitors=all"),
+        ("sweep=references", "sweep", "sweep=competitors"),
+        ("sweep.references=[nlm]", "sweep.references", "sweep.competitors=[nlm]"),
+    ],
+)
+def test_an_old_name_is_answered_with_the_new_one(override: str, setting: str, new: str) -> None:
+    with refused(ConfigError, setting, problem=f"renamed; type {new}"):
+        check_keys([override])
+
+
+@pytest.mark.parametrize("entry", ["- override /readers: all", "  - /readers@monitors: all", "- readers: none"])
+@pytest.mark.parametrize("option", ["--config-dir={}", "-cd {}"])
+def test_an_old_name_in_the_defaults_of_ones_own_configs_is_answered_too(
+    tmp_path: Path, entry: str, option: str
+) -> None:
+    (tmp_path / "sweep").mkdir()
+    (tmp_path / "sweep" / "mine.yaml").write_text(f"# readers: all\ndefaults:\n{entry}\n  - _self_\n")
+    with refused(ConfigError, entry.split()[-2].strip("/:"), problem="type monitors"):
+        check_keys([*option.format(tmp_path).split(), "sweep=mine"])
 
 
 def test_an_unknown_group_lists_the_known_ones_unless_there_may_be_others() -> None:

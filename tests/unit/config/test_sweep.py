@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 def test_the_sweeps_own_settings(composing: Compose) -> None:
     options = parse_sweep(composing("sweep=smoke"))
     assert (options.name, options.plan_only, options.retry_failed, options.retries) == ("smoke", False, False, 0)
-    assert (options.on_interrupt, options.run, options.exclude) == ("stop", None, ())
-    given = ("sweep.plan_only=true", "sweep.retries=3", "sweep.on_interrupt=leave", "+sweep.run=1-a", "sweep.name=7")
+    assert (options.on_interrupt, options.exclude) == ("stop", ())
+    given = ("sweep.plan_only=true", "sweep.retries=3", "sweep.on_interrupt=leave", "sweep.name=7")
     options = parse_sweep(composing(*given, "sweep.exclude=[{arch: dncnn, loss: [mse]}]"))
     assert (options.name, options.plan_only, options.retries) == ("7", True, 3)
-    assert (options.on_interrupt, options.run) == ("leave", "1-a")
+    assert options.on_interrupt == "leave"
     assert options.exclude == ({"arch": "dncnn", "loss": ["mse"]},)
 
 
@@ -34,10 +34,16 @@ def test_the_sweeps_own_settings(composing: Compose) -> None:
         ("sweep.retries=-1", -1, ">= 0"),
         ("sweep.retries=true", True, ">= 0"),
         ("sweep.retries=1.5", 1.5, ">= 0"),
+        ("sweep.retries=[1]", [1], ">= 0"),
+        ("sweep.plan_only=[false]", [False], "true, false"),
+        ("sweep.name=[abc]", ["abc"], "letters"),
+        ("sweep.on_interrupt=[stop]", ["stop"], "stop, leave"),
         ("sweep.on_interrupt=wait", "wait", "stop, leave"),
         ("sweep.exclude=dncnn", "dncnn", "a list of mappings"),
         ("sweep.exclude=[dncnn]", ["dncnn"], "a list of mappings"),
         ("+sweep.exlude=[]", ..., "exclude, grids"),
+        ("+sweep.run=1-a", ..., "exclude, grids"),
+        ("sweep.name=models", "models", "another name"),
         ("~sweep.name", None, "letters"),
     ],
 )

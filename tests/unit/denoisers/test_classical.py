@@ -1,4 +1,4 @@
-"""The classical references denoise, whatever the number of channels, and are what their packages compute."""
+"""The classical competitors denoise any number of channels, and are what their packages compute."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from skimage.restoration import denoise_nl_means, denoise_tv_chambolle
 
 from dip_stages.denoisers import classical
 from dip_stages.dip.observation import observe, to_array
-from dip_stages.images.reading import bundled_path, fit_to, read_picture
+from dip_stages.images.reading import bundled_path, fit_to, read_image
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,21 +23,21 @@ if TYPE_CHECKING:
 SIGMA = 25 / 255
 
 OURS: dict[str, Denoiser] = {
-    "nlm": lambda picture, sigma: classical.nlm(picture, sigma, patch=5, distance=6, strength=0.8),
-    "tv": lambda picture, sigma: classical.tv(picture, sigma, strength=0.7),
+    "nlm": lambda image, sigma: classical.nlm(image, sigma, patch=5, distance=6, strength=0.8),
+    "tv": lambda image, sigma: classical.tv(image, sigma, strength=0.7),
     "bm3d": classical.bm3d,
 }
 
 
 def noisy(name: str) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    clean = fit_to(read_picture(bundled_path(name)), 48, "cover")
+    clean = fit_to(read_image(bundled_path(name)), 48, "cover")
     return clean, to_array(observe(clean, beta_max=SIGMA**2, noise_seed=0).observed)
 
 
 @pytest.mark.parametrize("method", OURS)
-@pytest.mark.parametrize("picture", ["coffee", "camera"])
-def test_noise_is_taken_out_of_colour_and_grey(method: str, picture: str) -> None:
-    clean, observed = noisy(picture)
+@pytest.mark.parametrize("image", ["coffee", "camera"])
+def test_noise_is_removed_from_colour_and_grey(method: str, image: str) -> None:
+    clean, observed = noisy(image)
     result = OURS[method](observed, SIGMA)
     assert result.shape == clean.shape
     assert result.dtype == np.dtype(np.float32)
@@ -46,13 +46,13 @@ def test_noise_is_taken_out_of_colour_and_grey(method: str, picture: str) -> Non
 
 
 @pytest.mark.parametrize("method", OURS)
-def test_the_more_noise_is_said_to_be_there_the_smoother_the_result(method: str) -> None:
+def test_a_higher_noise_level_gives_a_smoother_result(method: str) -> None:
     _, observed = noisy("coffee")
     less, more = (np.abs(np.diff(OURS[method](observed, sigma), axis=0)).mean() for sigma in (SIGMA / 2, 2 * SIGMA))
     assert more < less
 
 
-def test_strengths_are_counted_in_sigmas() -> None:
+def test_strengths_are_multiples_of_sigma() -> None:
     _, observed = noisy("coffee")
     np.testing.assert_array_equal(
         classical.nlm(observed, 0.1, patch=3, distance=4, strength=0.5),
@@ -64,7 +64,7 @@ def test_strengths_are_counted_in_sigmas() -> None:
     )
 
 
-def test_bm3d_takes_the_channels_of_colour_together() -> None:
+def test_bm3d_denoises_the_channels_of_colour_together() -> None:
     _, observed = noisy("coffee")
     together = classical.bm3d(observed, SIGMA)
     np.testing.assert_allclose(together, authors.bm3d_rgb(observed, SIGMA), atol=1e-5)

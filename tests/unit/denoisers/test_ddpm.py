@@ -1,4 +1,4 @@
-"""The DDPM's noise levels are its formula's, what it draws depends on seed and iteration alone, and it learns."""
+"""The DDPM's noise levels are those of its formula, its draws depend on seed and iteration alone, and it learns."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ TINY = DDPMSettings(
 )  # fmt: skip
 
 
-def pictures(count: int, seed: int, side: int = 16) -> list[torch.Tensor]:
-    """Return pictures of a simple set: a disc of one colour on another."""
+def images(count: int, seed: int, side: int = 16) -> list[torch.Tensor]:
+    """Return simple images: a disc of one colour on a ground of another."""
     draws = generator(seed)
     rows, columns = torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij")
     found = []
@@ -43,7 +43,7 @@ def fitted(settings: DDPMSettings, learnt: list[torch.Tensor]) -> DDPM:
 
 @settings(max_examples=25)
 @given(sigma=st.floats(0.01, 0.5))
-def test_denoising_begins_where_the_noise_is_that_of_the_picture(sigma: float) -> None:
+def test_denoising_begins_where_the_noise_is_that_of_the_image(sigma: float) -> None:
     model = DDPM(TINY)
     betas = torch.linspace(TINY.beta_start, TINY.beta_end, TINY.timesteps, dtype=torch.float64)
     kept = torch.cumprod(1 - betas, dim=0)
@@ -52,8 +52,8 @@ def test_denoising_begins_where_the_noise_is_that_of_the_picture(sigma: float) -
     assert distances[model.step_of(sigma)] == pytest.approx(min(distances), abs=1e-4)
 
 
-def test_what_is_drawn_depends_on_seed_and_iteration_alone() -> None:
-    learnt = pictures(3, 0)
+def test_draws_depend_on_seed_and_iteration_alone() -> None:
+    learnt = images(3, 0)
     one, other = fitted(TINY, learnt), fitted(TINY, learnt)
     torch.manual_seed(7)
     assert one.losses == other.losses
@@ -64,9 +64,9 @@ def test_what_is_drawn_depends_on_seed_and_iteration_alone() -> None:
 
 
 def test_the_average_of_the_weights_is_exponential() -> None:
-    model = DDPM(DDPMSettings(**{**vars(TINY), "ema": 0.9}), pictures(2, 0))
+    model = DDPM(DDPMSettings(**{**vars(TINY), "ema": 0.9}), images(2, 0))
     seen: list[torch.Tensor] = []
-    model.tell = lambda: seen.append(next(model.network.parameters()).detach().clone())
+    model.on_iteration = lambda: seen.append(next(model.network.parameters()).detach().clone())
     trainer_of("cpu", logger=False, callbacks=[]).fit(model, range(TINY.iterations))
     wanted = seen[0]
     for weights in seen[1:]:
@@ -76,7 +76,7 @@ def test_the_average_of_the_weights_is_exponential() -> None:
 
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize(("height", "width"), [(16, 16), (19, 30)])
-def test_a_picture_of_any_size_comes_back_in_its_size(channels: int, height: int, width: int) -> None:
+def test_an_image_of_any_size_keeps_its_size(channels: int, height: int, width: int) -> None:
     model = DDPM(DDPMSettings(**{**vars(TINY), "channels": channels}))
     observed = torch.rand(1, channels, height, width)
     result = model.denoise(observed, 0.02, samples=2, draws=generator(0))
@@ -89,10 +89,10 @@ def test_a_picture_of_any_size_comes_back_in_its_size(channels: int, height: int
     assert 0 <= expected.min() <= expected.max() <= 1
 
 
-def test_where_noise_is_known_the_expected_picture_is_the_clean_one() -> None:
+def test_where_noise_is_known_the_expected_image_is_the_clean_one() -> None:
     model = DDPM(TINY)
     clean, sigma = torch.rand(1, 3, 16, 16), 0.1
-    # With a network that knows the noise at the step's own level, equation 15 gives the picture back.
+    # With a network that knows the noise at the step's own level, equation 15 gives the image back.
     kept = float(model.scheduler.alphas_cumprod[model.step_of(sigma)])
     level = math.sqrt((1 - kept) / kept)
     eps = torch.randn(clean.shape)
@@ -106,7 +106,7 @@ def test_where_noise_is_known_the_expected_picture_is_the_clean_one() -> None:
     torch.testing.assert_close(model.expected(clean + level / 2 * eps, sigma), clean, atol=1e-5, rtol=0)
 
 
-def test_samples_are_pictures() -> None:
+def test_samples_are_images() -> None:
     steps: list[tuple[int, int]] = []
     drawn = DDPM(TINY).sample(2, generator(0), lambda *step: steps.append(step))
     assert drawn.shape == (2, 3, 16, 16)
@@ -115,18 +115,18 @@ def test_samples_are_pictures() -> None:
 
 
 @pytest.mark.slow
-def test_it_learns_to_denoise_pictures_that_it_has_not_seen() -> None:
+def test_it_learns_to_denoise_new_images() -> None:
     learning = DDPMSettings(**{**vars(TINY), "width": 16, "iterations": 500, "batch": 16, "lr": 0.002, "ema": 0.98})
-    model = fitted(learning, pictures(60, 0))
+    model = fitted(learning, images(60, 0))
     assert sum(model.losses[-50:]) < 0.5 * sum(model.losses[:50])
     sigma, gains = 0.15, []
-    for number, clean in enumerate(pictures(8, 1)):
+    for number, clean in enumerate(images(8, 1)):
         observed = clean + sigma * torch.randn(clean.shape, generator=generator(2, number))
         results = (
             model.denoise(observed[None], sigma, samples=4, draws=generator(3, number))[0],
             model.expected(observed[None], sigma)[0],
         )
-        before, *after = ((picture - clean).square().mean() for picture in (observed.clamp(0, 1), *results))
+        before, *after = ((image - clean).square().mean() for image in (observed.clamp(0, 1), *results))
         gains.append([10 * math.log10(float(before / error)) for error in after])
     for way in zip(*gains, strict=True):
         assert sum(way) / len(way) > 3

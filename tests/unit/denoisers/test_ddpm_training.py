@@ -1,4 +1,4 @@
-"""A model is trained once and found again; a training that breaks off goes on to the same weights."""
+"""A model is trained once and found again; an interrupted training resumes to the same weights."""
 
 from __future__ import annotations
 
@@ -61,26 +61,26 @@ def whole(make_cell: MakeCell, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 
 def test_a_model_is_trained_once_and_found_again(make_cell: MakeCell, tmp_path: Path) -> None:
-    told: list[int] = []
-    settings: dict[str, Any] = {"accelerator": "cpu", "tell": lambda iteration, *_: told.append(iteration)}
+    reports: list[int] = []
+    settings: dict[str, Any] = {"accelerator": "cpu", "on_progress": lambda iteration, *_: reports.append(iteration)}
     _, folder = trained(method_of(make_cell), 3, tmp_path, **settings)
-    assert told[-1] == 8  # and before that now and then
+    assert reports[-1] == 8  # and before that now and then
     assert {file.name for file in folder.iterdir()} == {MODEL, TRAINED, "losses.csv", "loss.png"}
     _, again = trained(method_of(make_cell), 3, tmp_path, **settings)
     assert again == folder
-    assert told.count(8) == 1
+    assert reports.count(8) == 1
     _, grey = trained(method_of(make_cell), 1, tmp_path, **settings)
     assert grey != folder
 
 
 @pytest.mark.parametrize("after", [0, 1, 5])
-def test_an_interrupted_training_goes_on_to_the_same_weights(
+def test_an_interrupted_training_resumes_to_the_same_weights(
     make_cell: MakeCell, whole: Path, tmp_path: Path, after: int
 ) -> None:
     method = method_of(make_cell)
     left = iter(range(after))
     with pytest.raises(Interrupted):
-        trained(method, 3, tmp_path / "parts", accelerator="cpu", stopping=lambda: next(left, None) is None)
+        trained(method, 3, tmp_path / "parts", accelerator="cpu", should_stop=lambda: next(left, None) is None)
     _, parts = trained(method, 3, tmp_path / "parts", accelerator="cpu")
     assert same(weights(whole), weights(parts))
     assert (whole / "losses.csv").read_bytes() == (parts / "losses.csv").read_bytes()
@@ -91,7 +91,7 @@ def test_a_spoilt_checkpoint_is_set_aside(make_cell: MakeCell, tmp_path: Path) -
     method = method_of(make_cell)
     left = iter(range(3))
     with pytest.raises(Interrupted):
-        trained(method, 3, tmp_path, accelerator="cpu", stopping=lambda: next(left, None) is None)
+        trained(method, 3, tmp_path, accelerator="cpu", should_stop=lambda: next(left, None) is None)
     (state,) = tmp_path.glob(f"*/{STATE}")
     state.write_bytes(state.read_bytes()[:-100])
     _, folder = trained(method, 3, tmp_path, accelerator="cpu")
@@ -116,7 +116,7 @@ def test_a_signal_leaves_a_checkpoint_of_whole_iterations(
     request.addfinalizer(lambda: signal.signal(signal.SIGINT, around))
     before = {each: signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT)}
     with pytest.raises((Interrupted, KeyboardInterrupt)):
-        trained(method, 3, tmp_path / "parts", accelerator="cpu", stopping=send)
+        trained(method, 3, tmp_path / "parts", accelerator="cpu", should_stop=send)
     assert {each: signal.getsignal(each) for each in before} == before
     (state,) = (tmp_path / "parts").glob(f"*/{STATE}")
     assert 0 < torch_iteration(state) <= 5
@@ -143,7 +143,7 @@ def test_sampling_stops_when_asked(make_cell: MakeCell, tmp_path: Path) -> None:
     trained(method_of(make_cell, iterations=4), 3, tmp_path / "models", accelerator="cpu")
     left = iter(range(3))
     with pytest.raises(Interrupted):
-        run_cell(cell, tmp_path / "sweep" / cell.folder, threads=1, stopping=lambda: next(left, None) is None)
+        run_cell(cell, tmp_path / "sweep" / cell.folder, threads=1, should_stop=lambda: next(left, None) is None)
 
 
 def test_altered_weights_are_no_model(make_cell: MakeCell, whole: Path, tmp_path: Path) -> None:
@@ -170,7 +170,7 @@ def test_cells_share_the_model_beside_their_sweeps(make_cell: MakeCell, tmp_path
 
 
 @pytest.mark.slow
-def test_a_killed_training_goes_on_and_two_at_once_train_one_model(run: CommandLine, tmp_path: Path) -> None:
+def test_a_killed_training_resumes_and_two_at_once_train_one_model(run: CommandLine, tmp_path: Path) -> None:
     settings = ("method.training.iterations=60", *TINY)
     whole = run(*settings, f"outputs={tmp_path / 'whole'}", module="dip_stages.train")
     assert whole.returncode == 0, whole.stderr
@@ -188,10 +188,10 @@ def test_a_killed_training_goes_on_and_two_at_once_train_one_model(run: CommandL
     both = [
         subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True) for _ in range(2)
     ]
-    said = [process.communicate(timeout=300)[0] for process in both]
+    printed = [process.communicate(timeout=300)[0] for process in both]
     assert [process.returncode for process in both] == [0, 0]
     (folder,) = models.iterdir()
-    assert said == [f"outputs/models/{folder.name}\n"] * 2
+    assert printed == [f"outputs/models/{folder.name}\n"] * 2
     assert same(weights(folder), weights(tmp_path / "whole" / "models" / folder.name))
     assert (folder / "samples.png").exists()
     assert json.loads((folder / MODEL).read_text())["training"]["iterations"] == 60

@@ -1,4 +1,4 @@
-"""References are run as cells like all others: on the same observation, and with a record."""
+"""Competitors are run as cells like all others: on the same observation, and with a record."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ def test_its_record_is_that_of_the_same_observation(make_cell: MakeCell, tmp_pat
     fit = make_cell("method=baseline", "trainer.iterations=1", *SMALL)
     cell = make_cell(f"method={method}", *SMALL)
     run_cell(fit, tmp_path / "fit", threads=1)
-    run_cell(cell, tmp_path / "reference", threads=1)
-    record = read_record(tmp_path / "reference")
+    run_cell(cell, tmp_path / "competitor", threads=1)
+    record = read_record(tmp_path / "competitor")
     assert record.status == "done"
-    assert (tmp_path / "fit" / "observed.png").read_bytes() == (tmp_path / "reference" / "observed.png").read_bytes()
-    assert {file.name for file in (tmp_path / "reference").iterdir()} == {
+    assert (tmp_path / "fit" / "observed.png").read_bytes() == (tmp_path / "competitor" / "observed.png").read_bytes()
+    assert {file.name for file in (tmp_path / "competitor").iterdir()} == {
         "record.json", "clean.png", "observed.png", "output.png", "result.png",
     }  # fmt: skip
     assert record.computed["precision"] == "float32"
@@ -43,12 +43,12 @@ def test_its_record_is_that_of_the_same_observation(make_cell: MakeCell, tmp_pat
     assert record.stopping is None
     assert not record.sees_clean
     assert (record.iterations["planned"], record.iterations["run"]) == (0, 0)
-    said = describe(record, tmp_path)
-    assert f"{method} (reference)" in said
-    assert "sigma 25.5/255 known" in said
+    text = describe(record, tmp_path)
+    assert f"{method} (competitor)" in text
+    assert "sigma 25.5/255 known" in text
 
 
-def test_its_figures_are_those_of_its_picture(make_cell: MakeCell, tmp_path: Path) -> None:
+def test_its_figures_are_those_of_its_image(make_cell: MakeCell, tmp_path: Path) -> None:
     cell = make_cell("method=nlm", *SMALL)
     record = run_cell(cell, tmp_path, threads=1)
     observation = build_observation(cell.config)
@@ -58,7 +58,7 @@ def test_its_figures_are_those_of_its_picture(make_cell: MakeCell, tmp_path: Pat
     assert record.metrics["output"]["end"]["psnr"] == pytest.approx(-10 * np.log10(error), abs=0.05)
 
 
-def test_an_estimate_is_of_the_observed_picture_and_on_record(make_cell: MakeCell, tmp_path: Path) -> None:
+def test_an_estimate_is_of_the_observed_image_and_on_record(make_cell: MakeCell, tmp_path: Path) -> None:
     record = run_cell(make_cell("method=tv", "method.sigma=estimate", *SMALL), tmp_path, threads=1)
     sigma = record.observation["given"]["sigma"]
     assert sigma["source"] == "estimate"

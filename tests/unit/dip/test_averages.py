@@ -23,7 +23,7 @@ def test_the_age_of_an_average_is_that_of_its_outputs_by_their_weights() -> None
 def after(average: Average, outputs: Tensor = OUTPUTS) -> Tensor:
     average.begin(outputs[0])
     for output in outputs:
-        average.take(output)
+        average.update(output)
     return average.value
 
 
@@ -54,15 +54,15 @@ def test_the_window_is_the_mean_of_the_last_outputs(window: int) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(AVERAGES))
-def test_an_average_goes_on_from_its_state(name: str) -> None:
+def test_an_average_continues_from_its_state(name: str) -> None:
     first, second = AVERAGES[name](), AVERAGES[name]()
     after(first, OUTPUTS[:7])
     saved = copy.deepcopy(first.state())
     for output in OUTPUTS[7:]:
-        first.take(output)
+        first.update(output)
     second.begin(OUTPUTS[0])
     second.restore(saved)
     for output in OUTPUTS[7:]:
-        second.take(output)
+        second.update(output)
     assert torch.equal(first.value, second.value)
     assert torch.equal(first.value, after(AVERAGES[name]()))

@@ -22,7 +22,7 @@ def fitted(make_cell: MakeCell) -> tuple[QualityCurve, object, list[tuple[float,
     observation = build_observation(config)
     module = build_module(config, build_plan(config, observation), observation, accelerator="cpu")
     curve, ticks = QualityCurve(observation.clean), []
-    ticker = Ticker(curve, lambda *figures: ticks.append(figures), every=1e9)
+    ticker = Ticker(curve, lambda *values: ticks.append(values), every=1e9)
     trainer = pl.Trainer(
         accelerator="cpu", max_epochs=1, logger=False, enable_checkpointing=False, enable_progress_bar=False,
         enable_model_summary=False, plugins=[LightningEnvironment()], callbacks=[curve, ticker],
@@ -31,14 +31,14 @@ def fitted(make_cell: MakeCell) -> tuple[QualityCurve, object, list[tuple[float,
     return curve, module, ticks
 
 
-def test_a_row_a_chunk_edge(fitted: tuple[QualityCurve, object, list[tuple[float, float]]]) -> None:
+def test_each_chunk_has_a_row(fitted: tuple[QualityCurve, object, list[tuple[float, float]]]) -> None:
     curve, _, _ = fitted
     assert [row["iteration"] for row in curve.rows] == [10, 14, 20, 27, 30, 40]
     assert [row["stage"] for row in curve.rows] == [0, 0, 1, 1, 2, 2]
     assert all(tuple(row) == CURVE_COLUMNS for row in curve.rows)
 
 
-def test_the_last_row_is_the_quality_of_the_last_pictures(
+def test_the_last_row_is_the_quality_of_the_last_images(
     fitted: tuple[QualityCurve, object, list[tuple[float, float]]],
 ) -> None:
     curve, module, _ = fitted
@@ -48,7 +48,7 @@ def test_the_last_row_is_the_quality_of_the_last_pictures(
     assert (last["average_psnr"], last["average_ssim"]) == (average.psnr, average.ssim)
 
 
-def test_each_stage_is_noted_once_with_its_quality_against_target_and_clean(
+def test_each_stage_is_recorded_once_with_its_quality_against_target_and_clean(
     fitted: tuple[QualityCurve, object, list[tuple[float, float]]],
 ) -> None:
     curve, module, _ = fitted
@@ -60,7 +60,7 @@ def test_each_stage_is_noted_once_with_its_quality_against_target_and_clean(
     assert last["clean"] == vars(quality(module.output, curve.clean))  # type: ignore[attr-defined]
 
 
-def test_the_listener_hears_the_end_however_seldom_it_is_called(
+def test_the_end_is_reported_with_any_number_of_seconds(
     fitted: tuple[QualityCurve, object, list[tuple[float, float]]],
 ) -> None:
     curve, _, ticks = fitted
@@ -71,7 +71,7 @@ def test_the_listener_hears_the_end_however_seldom_it_is_called(
 def saved_at(module: object, every: float, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Return the edges at which a fit of 10 seconds a chunk is saved."""
     clock, saved = [1000.0], []
-    monkeypatch.setattr("dip_stages.dip.callbacks.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("dip_stages.clock.time.monotonic", lambda: clock[0])
     checkpointer = Checkpointer(lambda: saved.append(module.iteration), every)  # type: ignore[attr-defined]
     clock[0] += 500  # before the fit nothing counts
     checkpointer.on_fit_start(None, module)  # type: ignore[arg-type]

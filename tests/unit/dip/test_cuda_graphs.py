@@ -1,6 +1,6 @@
-"""CUDA graphs as far as a CPU shows them: a stand-in records the operations on tensors of one step, and repeats those.
+"""CUDA graphs, tested on a CPU: a stand-in records the operations on tensors of one step, and repeats them.
 
-What a graph cannot repeat, it cannot either: anything that Python decides anew, and any tensor put in another's place.
+Like a graph, it repeats neither a decision of Python nor the replacement of a tensor by another.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from torch.utils._pytree import tree_flatten
 from dip_stages.cells.runner import run_cell
 from dip_stages.dip import cuda_graphs
 from dip_stages.dip.cuda_graphs import WARM_UP, Graphed
-from dip_stages.dip.module import DIPModule
 from tests.property.test_resume import FITS
 
 if TYPE_CHECKING:
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
 
 
 class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Notes every operation with its very tensors, and what it overwrote that was there before."""
+    """Records every operation with its tensors, and the former values of those that it overwrote."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -76,7 +75,7 @@ def stand_in(step: Step, draws: Generator) -> tuple[Callable[[], object], tuple[
 
 @pytest.fixture
 def captured(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Capture on the CPU too, by the stand-in; how many captures there were."""
+    """Capture on the CPU too, by the stand-in; return one element for each capture."""
     captures: list[int] = []
 
     def capture(step: Step, draws: Generator) -> tuple[Callable[[], object], tuple[Tensor, ...]]:
@@ -84,13 +83,11 @@ def captured(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         return stand_in(step, draws)
 
     monkeypatch.setattr(cuda_graphs, "capture", capture)
-    monkeypatch.setattr(
-        DIPModule, "_captures", property(lambda self: self.settings.cuda_graphs and self.why_eager is None)
-    )
+    monkeypatch.setattr(cuda_graphs, "can_capture", lambda _device: True)
     return captures
 
 
-def figures(folder: Path) -> dict[str, Any]:
+def results(folder: Path) -> dict[str, Any]:
     record = json.loads((folder / "record.json").read_text())
     return {key: record[key] for key in ("metrics", "stopping", "stages", "members")} | {
         "rollbacks": record["iterations"]["rollbacks"],
@@ -107,7 +104,7 @@ def test_a_fit_whose_iterations_are_replayed_gives_the_same_bits(
     assert not captured
     run_cell(make_cell(*settings), tmp_path / "graphed", threads=1)
     assert captured
-    assert figures(tmp_path / "graphed") == figures(tmp_path / "eager")
+    assert results(tmp_path / "graphed") == results(tmp_path / "eager")
 
 
 def test_a_step_is_run_a_few_times_then_captured_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,7 +125,7 @@ def test_a_step_is_run_a_few_times_then_captured_once(monkeypatch: pytest.Monkey
     assert graphed.why_not is None
 
 
-def test_a_step_that_cannot_be_captured_goes_on_eagerly_and_the_log_says_why(
+def test_a_step_that_cannot_be_captured_continues_eagerly_and_the_log_has_the_reason(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     tried = []

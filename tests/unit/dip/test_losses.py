@@ -17,7 +17,7 @@ LAYERS = {0: (64, 3), 2: (64, 64), 5: (128, 64), 7: (128, 128), 10: (256, 128), 
           17: (512, 256), 19: (512, 512), 21: (512, 512)}  # fmt: skip
 
 
-def a_picture(seed: int, channels: int = 3) -> torch.Tensor:
+def an_image(seed: int, channels: int = 3) -> torch.Tensor:
     return torch.rand(1, channels, 32, 32, generator=torch.Generator().manual_seed(seed))
 
 
@@ -55,7 +55,7 @@ def test_keys_and_shapes_are_torchvisions() -> None:
 
 
 def test_the_taps_are_relu_1_2_2_2_3_3_and_4_3() -> None:
-    maps = VGG16Features()(a_picture(0))
+    maps = VGG16Features()(an_image(0))
     assert [tuple(m.shape[1:]) for m in maps] == [(64, 32, 32), (128, 16, 16), (256, 8, 8), (512, 4, 4)]
     assert all((m >= 0).all() for m in maps)
 
@@ -71,7 +71,7 @@ def test_random_weights_are_seeded_frozen_and_leave_global_state_alone() -> None
 
 
 def test_random_weights_keep_the_scale_of_features_and_gradient() -> None:
-    output = a_picture(0).requires_grad_()
+    output = an_image(0).requires_grad_()
     features = VGG16Features()
     maps = features(output)
     assert all(0.3 < m.square().mean().sqrt() < 5 for m in maps)
@@ -82,10 +82,10 @@ def test_random_weights_keep_the_scale_of_features_and_gradient() -> None:
 @pytest.mark.parametrize("channels", [1, 3])
 def test_the_perceptual_loss_is_zero_at_its_target_and_has_a_gradient_elsewhere(channels: int) -> None:
     loss = PerceptualLoss(VGG16Features(), 0.1)
-    target = a_picture(0, channels)
+    target = an_image(0, channels)
     loss.set_target(target, target)
     assert loss(target).item() == 0
-    output = a_picture(1, channels).requires_grad_()
+    output = an_image(1, channels).requires_grad_()
     loss(output).backward()
     assert output.grad is not None
     assert output.grad.isfinite().all()
@@ -94,7 +94,7 @@ def test_the_perceptual_loss_is_zero_at_its_target_and_has_a_gradient_elsewhere(
 
 def test_the_perceptual_loss_is_mse_plus_the_weighted_mean_distance() -> None:
     features = VGG16Features()
-    target, output, reference = a_picture(0), a_picture(1), a_picture(2)
+    target, output, reference = an_image(0), an_image(1), an_image(2)
     loss = PerceptualLoss(features, 0.1)
     loss.set_target(target, reference)
     distances = [(a - b).square().mean() for a, b in zip(features(output), features(reference), strict=True)]
@@ -102,16 +102,16 @@ def test_the_perceptual_loss_is_mse_plus_the_weighted_mean_distance() -> None:
 
 
 def test_the_features_see_the_scale_clamped() -> None:
-    picture, features = a_picture(0) * 2 - 0.5, VGG16Features()
-    for seen, clamped in zip(features(picture), features(picture.clamp(0, 1)), strict=True):
+    image, features = an_image(0) * 2 - 0.5, VGG16Features()
+    for seen, clamped in zip(features(image), features(image.clamp(0, 1)), strict=True):
         assert torch.equal(seen, clamped)
 
 
 def test_the_perceptual_loss_holds_under_autocast() -> None:
     loss = PerceptualLoss(VGG16Features(), 0.1)
-    target = a_picture(0)
+    target = an_image(0)
     loss.set_target(target, target)
-    output = a_picture(1).requires_grad_()
+    output = an_image(1).requires_grad_()
     with torch.autocast("cpu", torch.bfloat16):
         value = loss(output)
     value.backward()

@@ -27,11 +27,11 @@ def a_plan(protocol: str, clean: torch.Tensor | None = None, **changes: object) 
     return staged_plan(protocol=protocol, clean=clean, **(arguments | changes))  # type: ignore[arg-type]
 
 
-def level(picture: torch.Tensor, stage: int) -> torch.Tensor:
-    return math.sqrt(1 - BETAS[stage]) * picture + math.sqrt(BETAS[stage]) * EPS[stage]
+def level(image: torch.Tensor, stage: int) -> torch.Tensor:
+    return math.sqrt(1 - BETAS[stage]) * image + math.sqrt(BETAS[stage]) * EPS[stage]
 
 
-def test_clean_makes_every_target_from_the_clean_picture_and_says_so() -> None:
+def test_clean_makes_every_target_from_the_clean_image_and_says_so() -> None:
     plan = a_plan("clean", CLEAN)
     assert plan.sees_clean
     for index, stage in enumerate(plan.stages):
@@ -39,7 +39,7 @@ def test_clean_makes_every_target_from_the_clean_picture_and_says_so() -> None:
         assert stage.reference is stage.target
 
 
-def test_renoised_ends_on_the_observed_picture_itself() -> None:
+def test_renoised_ends_on_the_observed_image_itself() -> None:
     plan = a_plan("renoised")
     assert not plan.sees_clean
     for index in (0, 1):
@@ -47,23 +47,23 @@ def test_renoised_ends_on_the_observed_picture_itself() -> None:
     assert plan.stages[-1].target is OBSERVED
 
 
-def test_renoised_ends_on_the_observed_picture_even_where_the_last_stages_are_skipped() -> None:
+def test_renoised_ends_on_the_observed_image_even_where_the_last_stages_are_skipped() -> None:
     trained = [stage for stage in a_plan("renoised", budgets=(5, 7, 0)).stages if stage.budget]
     assert trained[-1].target is OBSERVED
 
 
-def test_renoised_of_a_single_stage_fits_the_observed_picture() -> None:
+def test_renoised_of_a_single_stage_fits_the_observed_image() -> None:
     plan = a_plan("renoised", betas=(0.02,), budgets=(3,), level_eps=EPS[:1])
     assert plan.stages[0].target is OBSERVED
 
 
-def test_observed_fits_the_observed_picture_throughout() -> None:
+def test_observed_fits_the_observed_image_throughout() -> None:
     plan = a_plan("observed")
     assert not plan.sees_clean
     assert all(stage.target is OBSERVED for stage in plan.stages)
 
 
-def test_recorrupted_stages_start_from_the_observed_picture_and_have_their_alphas() -> None:
+def test_recorrupted_stages_start_from_the_observed_image_and_have_their_alphas() -> None:
     plan = a_plan("recorrupted", net_input="observed", alphas=(0.3, 0.6, 1.2), sigma=0.1)
     assert not plan.sees_clean
     assert [stage.alpha for stage in plan.stages] == [0.3, 0.6, 1.2]
@@ -87,7 +87,7 @@ def test_alphas_and_sigma_belong_to_the_recorrupted_protocol(protocol: str, chan
         a_plan(protocol, **changes)
 
 
-def test_the_baseline_is_one_stage_on_the_observed_picture() -> None:
+def test_the_baseline_is_one_stage_on_the_observed_image() -> None:
     plan = baseline_plan(OBSERVED, 30)
     assert [(stage.budget, stage.target is OBSERVED) for stage in plan.stages] == [(30, True)]
     assert plan.net_input == "fixed_noise"
@@ -99,13 +99,13 @@ def test_stages_keep_the_order_noisiest_first_with_their_budgets() -> None:
 
 
 @pytest.mark.parametrize("protocol", ["renoised", "observed"])
-def test_a_blind_protocol_takes_no_clean_picture(protocol: str) -> None:
-    with refused(ConfigError, "protocol", got=protocol, problem="the clean picture"):
+def test_a_blind_protocol_takes_no_clean_image(protocol: str) -> None:
+    with refused(ConfigError, "protocol", got=protocol, problem="the clean image"):
         a_plan(protocol, CLEAN)
 
 
-def test_the_clean_protocol_needs_the_clean_picture() -> None:
-    with refused(ConfigError, "protocol", got="clean", problem="the clean picture"):
+def test_the_clean_protocol_needs_the_clean_image() -> None:
+    with refused(ConfigError, "protocol", got="clean", problem="the clean image"):
         a_plan("clean")
 
 
@@ -131,7 +131,7 @@ def test_each_stage_has_a_draw_of_its_own() -> None:
     ("changes", "setting", "got", "way"),
     [
         ({"protocol": "leaky"}, "protocol.name", "leaky", "clean, renoised, observed"),
-        ({"net_input": "picture"}, "method.input", "picture", ""),
+        ({"net_input": "image"}, "method.input", "image", ""),
         ({"betas": BETAS[:2]}, "stages", {"betas": 2, "budgets": 3, "draws": 3}, "equal"),
         (
             {"protocol": "recorrupted", "alphas": (1.0,), "sigma": 0.1},

@@ -136,7 +136,7 @@ def test_a_path_is_expanded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert published_vgg16("~/mine.pth", sha256=SHA256) == tmp_path / "mine.pth"
 
 
-def test_the_home_of_nobody_is_an_error_with_both_ways_out() -> None:
+def test_the_home_of_an_unknown_user_is_an_error_with_both_ways_out() -> None:
     with refused(WeightsError, "~no_user_of_this_name/mine.pth", names=WAYS_OUT):
         published_vgg16("~no_user_of_this_name/mine.pth")
 

@@ -24,7 +24,7 @@ def test_a_launchers_file_opens_with_its_command_and_is_what_is_composed(name: s
     assert first.startswith("# python -m dip_stages -m ")
     assert f"hydra/launcher={name}" in first.split()
     # What Hydra's own packages register under these names, if they are installed too.
-    ConfigStore.instance().store(group="hydra/launcher", name=name, node={"_target_": "somebody.elses"})
+    ConfigStore.instance().store(group="hydra/launcher", name=name, node={"_target_": "another.package"})
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         with initialize_config_dir(str(CONF_DIR), version_base="1.3"):

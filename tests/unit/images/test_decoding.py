@@ -14,8 +14,8 @@ import pytest
 import tifffile
 from PIL import Image
 
-from dip_stages.errors import PictureError
-from dip_stages.images.reading import MAX_PIXELS, read_picture
+from dip_stages.errors import ImageError
+from dip_stages.images.reading import MAX_PIXELS, read_image
 from tests.raising import refused
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def test_a_16_bit_png_that_is_turned_is_turned_back(tmp_path: Path) -> None:
     for channels in (1, 3):
         write_deep_png(tmp_path / "x.png", RAMP[..., :channels])
         add_exif(tmp_path / "x.png", TURN_RIGHT)
-        np.testing.assert_allclose(read_picture(tmp_path / "x.png"), np.rot90(RAMP[..., :channels], -1), atol=1 / 65535)
+        np.testing.assert_allclose(read_image(tmp_path / "x.png"), np.rot90(RAMP[..., :channels], -1), atol=1 / 65535)
 
 
 @pytest.mark.parametrize("depth", [eight, sixteen])
@@ -101,14 +101,14 @@ def test_a_tiff_that_is_turned_is_turned_back(tmp_path: Path, depth: Any, channe
     tifffile.imwrite(
         tmp_path / "x.tif", pixels if channels == 3 else pixels[..., 0], extratags=[(274, 3, 1, TURN_RIGHT, True)]
     )
-    np.testing.assert_allclose(read_picture(tmp_path / "x.tif"), np.rot90(RAMP[..., :channels], -1), atol=0.51 / 255)
+    np.testing.assert_allclose(read_image(tmp_path / "x.tif"), np.rot90(RAMP[..., :channels], -1), atol=0.51 / 255)
 
 
 def test_a_jpeg_that_is_turned_is_turned_back(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = TURN_RIGHT
     Image.fromarray(eight(RAMP)).save(tmp_path / "x.jpg", exif=exif, quality=100, subsampling=0)
-    np.testing.assert_allclose(read_picture(tmp_path / "x.jpg"), np.rot90(RAMP, -1), atol=0.03)
+    np.testing.assert_allclose(read_image(tmp_path / "x.jpg"), np.rot90(RAMP, -1), atol=0.03)
 
 
 @pytest.mark.parametrize(
@@ -120,11 +120,11 @@ def test_a_jpeg_that_is_turned_is_turned_back(tmp_path: Path) -> None:
     ],
     ids=["cut", "outside", "garbage"],
 )
-def test_broken_exif_neither_warns_nor_hides_the_picture(tmp_path: Path, exif: bytes) -> None:
+def test_broken_exif_neither_warns_nor_hides_the_image(tmp_path: Path, exif: bytes) -> None:
     Image.fromarray(eight(RAMP)).save(tmp_path / "x.jpg", exif=exif, quality=100, subsampling=0)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        np.testing.assert_allclose(read_picture(tmp_path / "x.jpg"), RAMP, atol=0.03)
+        np.testing.assert_allclose(read_image(tmp_path / "x.jpg"), RAMP, atol=0.03)
     assert not [str(warning.message) for warning in caught]
 
 
@@ -133,81 +133,81 @@ def test_the_transparent_colour_of_a_16_bit_png_is_white(tmp_path: Path, channel
     pixels = np.full((20, 24, channels), 0.5)
     pixels[:10] = 0
     write_deep_png(tmp_path / "x.png", pixels, transparent=transparent)
-    read = read_picture(tmp_path / "x.png")
+    read = read_image(tmp_path / "x.png")
     np.testing.assert_allclose(read[:10], 1)
     np.testing.assert_allclose(read[10:], 0.5, atol=1e-4)
 
 
 def test_the_transparent_colours_of_a_palette_are_composited_onto_white(tmp_path: Path) -> None:
-    picture = Image.new("P", (24, 20), 1)
-    picture.putpalette([0, 0, 0, 255, 0, 0])
-    picture.paste(0, (0, 0, 24, 10))
-    picture.save(tmp_path / "x.png", transparency=bytes([0, 51]))
-    read = read_picture(tmp_path / "x.png")
+    image = Image.new("P", (24, 20), 1)
+    image.putpalette([0, 0, 0, 255, 0, 0])
+    image.paste(0, (0, 0, 24, 10))
+    image.save(tmp_path / "x.png", transparency=bytes([0, 51]))
+    read = read_image(tmp_path / "x.png")
     np.testing.assert_allclose(read[:10], 1)
     np.testing.assert_allclose(read[10:], np.broadcast_to([1, 0.8, 0.8], (10, 24, 3)), atol=1e-6)
 
 
-def test_a_tiff_whose_channels_lie_one_after_the_other_is_read_as_a_picture(tmp_path: Path) -> None:
+def test_a_tiff_whose_channels_lie_one_after_the_other_is_read_as_a_image(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "x.tif", sixteen(RAMP).transpose(2, 0, 1), photometric="rgb", planarconfig="separate")
-    with suppress(PictureError):
-        np.testing.assert_allclose(read_picture(tmp_path / "x.tif"), RAMP, atol=1 / 65535)
+    with suppress(ImageError):
+        np.testing.assert_allclose(read_image(tmp_path / "x.tif"), RAMP, atol=1 / 65535)
 
 
 def test_the_black_of_a_16_bit_cmyk_tiff_is_no_transparency(tmp_path: Path) -> None:
     inks = np.concatenate([RAMP, np.zeros((20, 24, 1))], axis=-1)
     tifffile.imwrite(tmp_path / "x.tif", sixteen(inks), photometric="separated")
-    with suppress(PictureError):
-        np.testing.assert_allclose(read_picture(tmp_path / "x.tif"), 1 - RAMP, atol=0.02)
+    with suppress(ImageError):
+        np.testing.assert_allclose(read_image(tmp_path / "x.tif"), 1 - RAMP, atol=0.02)
 
 
 def test_an_extra_channel_of_no_stated_meaning_is_no_transparency(tmp_path: Path) -> None:
     pixels = np.concatenate([RAMP, np.zeros((20, 24, 1))], axis=-1)
     tifffile.imwrite(tmp_path / "x.tif", sixteen(pixels), photometric="rgb", extrasamples=["unspecified"])
-    with suppress(PictureError):
-        np.testing.assert_allclose(read_picture(tmp_path / "x.tif"), RAMP, atol=1 / 65535)
+    with suppress(ImageError):
+        np.testing.assert_allclose(read_image(tmp_path / "x.tif"), RAMP, atol=1 / 65535)
 
 
 def test_premultiplied_transparency_is_not_multiplied_again(tmp_path: Path) -> None:
     pixels = np.concatenate([RAMP / 4, np.full((20, 24, 1), 0.25)], axis=-1)
     tifffile.imwrite(tmp_path / "x.tif", sixteen(pixels), photometric="rgb", extrasamples=["assocalpha"])
-    with suppress(PictureError):
-        np.testing.assert_allclose(read_picture(tmp_path / "x.tif"), RAMP / 4 + 0.75, atol=3 / 65535)
+    with suppress(ImageError):
+        np.testing.assert_allclose(read_image(tmp_path / "x.tif"), RAMP / 4 + 0.75, atol=3 / 65535)
 
 
 @pytest.mark.parametrize("depth", [eight, sixteen])
 def test_a_tiff_in_which_zero_is_white_is_no_negative(tmp_path: Path, depth: Any) -> None:
     tifffile.imwrite(tmp_path / "x.tif", depth(GREY[..., 0]), photometric="miniswhite")
-    with suppress(PictureError):
-        np.testing.assert_allclose(read_picture(tmp_path / "x.tif"), 1 - GREY, atol=0.51 / 255)
+    with suppress(ImageError):
+        np.testing.assert_allclose(read_image(tmp_path / "x.tif"), 1 - GREY, atol=0.51 / 255)
 
 
 def test_12_bit_grey_is_not_taken_for_16_bit(tmp_path: Path) -> None:
     codes = np.round(GREY * 4095).astype(int).ravel().tolist()
     write_tiff(tmp_path / "x.tif", as_bits(codes, 12), bits=12, channels=1, compression=1)
-    with suppress(PictureError):
-        np.testing.assert_allclose(read_picture(tmp_path / "x.tif"), GREY, atol=1 / 4095)
+    with suppress(ImageError):
+        np.testing.assert_allclose(read_image(tmp_path / "x.tif"), GREY, atol=1 / 4095)
 
 
 @pytest.mark.parametrize(("kind", "white"), [(np.uint32, 2**32 - 1), (np.int16, 2**15 - 1)])
 def test_integers_of_another_range_are_scaled_by_it_or_refused(tmp_path: Path, kind: Any, white: int) -> None:
     tifffile.imwrite(tmp_path / "x.tif", np.round(GREY[..., 0] * white).astype(kind))
-    with suppress(PictureError):
-        np.testing.assert_allclose(read_picture(tmp_path / "x.tif"), GREY, atol=1e-4)
+    with suppress(ImageError):
+        np.testing.assert_allclose(read_image(tmp_path / "x.tif"), GREY, atol=1e-4)
 
 
 @pytest.mark.parametrize("predictor", [False, True])
 def test_a_deflated_16_bit_tiff_keeps_its_depth(tmp_path: Path, predictor: bool) -> None:
     tifffile.imwrite(tmp_path / "x.tif", sixteen(RAMP), photometric="rgb", compression="zlib", predictor=predictor)
-    np.testing.assert_allclose(read_picture(tmp_path / "x.tif"), RAMP, atol=1 / 65535)
+    np.testing.assert_allclose(read_image(tmp_path / "x.tif"), RAMP, atol=1 / 65535)
 
 
 def test_an_lzw_compressed_16_bit_tiff_keeps_its_depth_or_is_not_called_broken(tmp_path: Path) -> None:
     strip = lzw(sixteen(RAMP).astype("<u2").tobytes())
     write_tiff(tmp_path / "x.tif", strip, bits=16, channels=3, compression=5)
     try:
-        read = read_picture(tmp_path / "x.tif")
-    except PictureError as error:
+        read = read_image(tmp_path / "x.tif")
+    except ImageError as error:
         message = str(error)
     else:
         np.testing.assert_allclose(read, RAMP, atol=1 / 65535)
@@ -219,21 +219,21 @@ def test_an_lzw_compressed_16_bit_tiff_keeps_its_depth_or_is_not_called_broken(t
 def test_16_bit_netpbm_is_not_cut_to_8(tmp_path: Path, magic: bytes, channels: int) -> None:
     pixels = RAMP[..., :channels]
     (tmp_path / "x.pnm").write_bytes(magic + b" 24 20 65535\n" + sixteen(pixels).astype(">u2").tobytes())
-    with suppress(PictureError):
-        np.testing.assert_allclose(read_picture(tmp_path / "x.pnm"), pixels, atol=1 / 65535)
+    with suppress(ImageError):
+        np.testing.assert_allclose(read_image(tmp_path / "x.pnm"), pixels, atol=1 / 65535)
 
 
 def test_a_16_bit_png_of_fewer_significant_bits_fills_the_scale(tmp_path: Path) -> None:
     write_deep_png(tmp_path / "x.png", RAMP)
     data = (tmp_path / "x.png").read_bytes()
     (tmp_path / "x.png").write_bytes(data[:33] + chunk(b"sBIT", bytes([12, 12, 12])) + data[33:])
-    np.testing.assert_allclose(read_picture(tmp_path / "x.png"), RAMP, atol=1 / 4095)
+    np.testing.assert_allclose(read_image(tmp_path / "x.png"), RAMP, atol=1 / 4095)
 
 
-def test_an_animated_png_gives_its_first_picture(tmp_path: Path) -> None:
+def test_an_animated_png_gives_its_first_image(tmp_path: Path) -> None:
     first, second = Image.new("RGB", (24, 20), (255, 0, 0)), Image.new("RGB", (24, 20))
     first.save(tmp_path / "x.png", save_all=True, append_images=[second])
-    np.testing.assert_array_equal(read_picture(tmp_path / "x.png")[5, 5], [1, 0, 0])
+    np.testing.assert_array_equal(read_image(tmp_path / "x.png")[5, 5], [1, 0, 0])
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
@@ -241,19 +241,19 @@ def test_a_float_tiff_that_is_not_finite_is_refused(tmp_path: Path, value: float
     pixels = GREY[..., 0].astype(np.float32)
     pixels[3, 4] = value
     tifffile.imwrite(tmp_path / "x.tif", pixels)
-    with refused(PictureError, tmp_path / "x.tif", problem="not finite"):
-        read_picture(tmp_path / "x.tif")
+    with refused(ImageError, tmp_path / "x.tif", problem="not finite"):
+        read_image(tmp_path / "x.tif")
 
 
 @pytest.mark.parametrize("side", [8_200, 10_000, 13_400])
-def test_pictures_between_our_limit_and_pillows_are_refused_without_a_warning(tmp_path: Path, side: int) -> None:
+def test_images_between_our_limit_and_pillows_are_refused_without_a_warning(tmp_path: Path, side: int) -> None:
     # Pillow warns from 9,459 pixels a side and refuses from 13,378.
     head = chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0))
     (tmp_path / "x.png").write_bytes(b"\x89PNG\r\n\x1a\n" + head + chunk(b"IDAT", zlib.compress(b"")))
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        with pytest.raises(PictureError) as refusal:
-            read_picture(tmp_path / "x.png")
+        with pytest.raises(ImageError) as refusal:
+            read_image(tmp_path / "x.png")
     assert refusal.value.setting == str(tmp_path / "x.png")
     assert f"at most {MAX_PIXELS:,}" in str(refusal.value.allowed)
     assert not caught
@@ -262,7 +262,7 @@ def test_pictures_between_our_limit_and_pillows_are_refused_without_a_warning(tm
 @pytest.mark.parametrize("kind", ["png", "tif"])
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("part", [0.05, 0.5, 0.95])
-def test_a_truncated_16_bit_picture_is_refused(tmp_path: Path, kind: str, channels: int, part: float) -> None:
+def test_a_truncated_16_bit_image_is_refused(tmp_path: Path, kind: str, channels: int, part: float) -> None:
     path = tmp_path / f"x.{kind}"
     noise = np.random.default_rng(0).random((20, 24, channels))
     if kind == "png":
@@ -271,5 +271,5 @@ def test_a_truncated_16_bit_picture_is_refused(tmp_path: Path, kind: str, channe
         tifffile.imwrite(path, sixteen(noise if channels == 3 else noise[..., 0]))
     whole = path.read_bytes()
     path.write_bytes(whole[: int(len(whole) * part)])
-    with refused(PictureError, path):
-        read_picture(path)
+    with refused(ImageError, path):
+        read_image(path)

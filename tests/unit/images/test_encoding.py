@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dip_stages.errors import PictureError
-from dip_stages.images.encoding import check_encoding, depth_of_file, write_picture
-from dip_stages.images.reading import read_picture
+from dip_stages.errors import ImageError
+from dip_stages.images.encoding import check_encoding, depth_of_file, write_image
+from dip_stages.images.reading import read_image
 from tests.raising import refused
 
 if TYPE_CHECKING:
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 def test_what_is_written_is_what_is_read(tmp_path: Path, name: str, depth: int, channels: int) -> None:
     levels = 2**depth - 1
     pixels = np.random.default_rng(0).integers(0, levels + 1, (20, 30, channels))
-    picture = (pixels / levels).astype(np.float32)
-    write_picture(tmp_path / name, picture, depth)
+    image = (pixels / levels).astype(np.float32)
+    write_image(tmp_path / name, image, depth)
     assert depth_of_file(tmp_path / name) == depth
-    found = read_picture(tmp_path / name)
+    found = read_image(tmp_path / name)
     if name.endswith(".webp"):  # not without loss, and always in colour
         assert found.shape == (20, 30, 3)
     else:
@@ -33,8 +33,8 @@ def test_what_is_written_is_what_is_read(tmp_path: Path, name: str, depth: int, 
 
 
 def test_values_beyond_black_and_white_are_clipped(tmp_path: Path) -> None:
-    write_picture(tmp_path / "a.png", np.array([[[-0.5], [1.5]]], np.float32).repeat(20, 0).repeat(10, 1), 8)
-    assert set(np.unique(read_picture(tmp_path / "a.png"))) == {0.0, 1.0}
+    write_image(tmp_path / "a.png", np.array([[[-0.5], [1.5]]], np.float32).repeat(20, 0).repeat(10, 1), 8)
+    assert set(np.unique(read_image(tmp_path / "a.png"))) == {0.0, 1.0}
 
 
 @pytest.mark.parametrize(
@@ -49,10 +49,10 @@ def test_values_beyond_black_and_white_are_clipped(tmp_path: Path) -> None:
 def test_what_cannot_be_written_is_refused_beforehand(
     tmp_path: Path, name: str, depth: int, got: object, problem: str, way: str
 ) -> None:
-    with refused(PictureError, tmp_path / name, got=got, problem=problem, names=(way,)):
+    with refused(ImageError, tmp_path / name, got=got, problem=problem, names=(way,)):
         check_encoding(tmp_path / name, depth)
-    with refused(PictureError, tmp_path / name, got=got, problem=problem, names=(way,)):
-        write_picture(tmp_path / name, np.zeros((20, 20, 1), np.float32), depth)
+    with refused(ImageError, tmp_path / name, got=got, problem=problem, names=(way,)):
+        write_image(tmp_path / name, np.zeros((20, 20, 1), np.float32), depth)
     assert not list(tmp_path.iterdir())
 
 

@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dip_stages.errors import ConfigError, PictureError
-from dip_stages.images.reading import read_picture
+from dip_stages.errors import ConfigError, ImageError
+from dip_stages.images.reading import read_image
 from dip_stages.images.sources import (
-    REPORTS_PICTURE,
+    COURSE_IMAGE,
     cache_folder,
-    is_reports_picture,
-    picture_in_folder,
-    picture_of_dataset,
+    image_in_folder,
+    image_of_dataset,
+    is_course_image,
 )
 from tests.hub import ROWS, a_hub, encoded, pixels, write_butterflies
 from tests.raising import refused
@@ -46,34 +46,34 @@ def test_a_row_comes_as_it_is_and_is_kept(
     butterflies: Path, monkeypatch: pytest.MonkeyPatch, cache: Path, *, streaming: bool
 ) -> None:
     for row in (0, ROWS - 1):
-        path = picture_of_dataset(str(butterflies), "train", "image", row, streaming=streaming)
+        path = image_of_dataset(str(butterflies), "train", "image", row, streaming=streaming)
         assert path.read_bytes() == encoded(row)
         assert cache in path.parents
-        np.testing.assert_array_equal(np.round(read_picture(path) * 255).astype(np.uint8), pixels(row))
+        np.testing.assert_array_equal(np.round(read_image(path) * 255).astype(np.uint8), pixels(row))
     with refused(ConfigError, "data.index", got=ROWS, names=(str(butterflies), "split train")):
-        picture_of_dataset(str(butterflies), "train", "image", ROWS, streaming=streaming)
+        image_of_dataset(str(butterflies), "train", "image", ROWS, streaming=streaming)
     monkeypatch.setattr("dip_stages.images.sources._fetched", None)
-    assert picture_of_dataset(str(butterflies), "train", "image", 0, streaming=streaming).read_bytes() == encoded(0)
+    assert image_of_dataset(str(butterflies), "train", "image", 0, streaming=streaming).read_bytes() == encoded(0)
 
 
 def test_a_column_or_split_that_is_not_there_is_named_with_those_that_are(butterflies: Path) -> None:
     with refused(ConfigError, "data.column", got="name", names=("has image",)) as caught:
-        picture_of_dataset(str(butterflies), "train", "name", 0)
+        image_of_dataset(str(butterflies), "train", "name", 0)
     assert str(caught.value).endswith("has image")
-    with refused(PictureError, "data.dataset", got=str(butterflies), problem="Available splits: ['train']") as failed:
-        picture_of_dataset(str(butterflies), "test", "image", 0)
+    with refused(ImageError, "data.dataset", got=str(butterflies), problem="Available splits: ['train']") as failed:
+        image_of_dataset(str(butterflies), "test", "image", 0)
     assert "data.split=test" in failed.value.problem
 
 
 def test_a_copy_that_has_changed_is_read_again(butterflies: Path) -> None:
-    before = picture_of_dataset(str(butterflies), "train", "image", 1)
+    before = image_of_dataset(str(butterflies), "train", "image", 1)
     os.utime(butterflies / "data" / "train-00000-of-00001.parquet", (1, 1))
-    assert picture_of_dataset(str(butterflies), "train", "image", 1) != before
+    assert image_of_dataset(str(butterflies), "train", "image", 1) != before
 
 
 def fetched(endpoint: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Fetch in a process of its own: `datasets` reads the endpoint when it is imported."""
-    code = f"from dip_stages.images.sources import *; print(picture_of_dataset('{NAME}', 'train', 'image', 2))"
+    code = f"from dip_stages.images.sources import *; print(image_of_dataset('{NAME}', 'train', 'image', 2))"
     return subprocess.run(
         [sys.executable, "-c", code],
         env={**os.environ, "HF_ENDPOINT": endpoint, **environment},
@@ -99,23 +99,23 @@ def test_the_hub_is_asked_once(butterflies: Path, tmp_path: Path) -> None:
 def test_without_the_hub_the_ways_out_are_named() -> None:
     offline = fetched("http://127.0.0.1:9", HF_HUB_OFFLINE="1")
     assert offline.returncode != 0
-    said = offline.stderr.splitlines()[-1]
-    assert f"data.dataset: got '{NAME}' with data.split=train" in said
+    message = offline.stderr.splitlines()[-1]
+    assert f"data.dataset: got '{NAME}' with data.split=train" in message
     for way in ("HF_HOME", "data.streaming=false", "data.dataset=FOLDER", "data=folder"):
-        assert way in said
+        assert way in message
     assert not cache_folder().exists()
 
 
-def test_the_reports_picture_is_told_from_others(butterflies: Path) -> None:
-    known = {**REPORTS_PICTURE}
-    assert is_reports_picture(SimpleNamespace(**known))
-    assert is_reports_picture(SimpleNamespace(**known | {"dataset": str(butterflies)}))
+def test_the_course_image_is_told_from_others(butterflies: Path) -> None:
+    course = {**COURSE_IMAGE}
+    assert is_course_image(SimpleNamespace(**course))
+    assert is_course_image(SimpleNamespace(**course | {"dataset": str(butterflies)}))
     for other in ({"index": 1}, {"dataset": "someone/else"}, {"split": "test"}, {"column": "mask"}):
-        assert not is_reports_picture(SimpleNamespace(**known | other))
-    assert not is_reports_picture(SimpleNamespace(name="rocket"))
+        assert not is_course_image(SimpleNamespace(**course | other))
+    assert not is_course_image(SimpleNamespace(name="rocket"))
 
 
-def test_the_reports_picture_is_fetched_by_a_command_of_its_own(butterflies: Path) -> None:
+def test_the_course_image_is_fetched_by_a_command_of_its_own(butterflies: Path) -> None:
     def command(**environment: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-m", "dip_stages.images.sources"],
@@ -136,31 +136,31 @@ def test_the_reports_picture_is_fetched_by_a_command_of_its_own(butterflies: Pat
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    root = tmp_path / "pictures"
+    root = tmp_path / "images"
     (root / "b").mkdir(parents=True)
     (root / ".hidden").mkdir()
     for seed, name in enumerate(("c.png", "a.JPG", "b/a.png", ".hidden/x.png", ".y.png", "b/z.tiff")):
         Image.fromarray(pixels(seed)).save(root / name)
-    (root / "notes.txt").write_text("no picture")
+    (root / "notes.txt").write_text("no image")
     return root
 
 
-def test_pictures_of_a_folder_are_counted_by_their_paths(folder: Path) -> None:
-    found = [picture_in_folder(str(folder), index).relative_to(folder).as_posix() for index in range(4)]
+def test_images_of_a_folder_are_counted_by_their_paths(folder: Path) -> None:
+    found = [image_in_folder(str(folder), index).relative_to(folder).as_posix() for index in range(4)]
     assert found == ["a.JPG", "b/a.png", "b/z.tiff", "c.png"]
     with refused(ConfigError, "data.index", got=4, names=("0 to 3", str(folder))):
-        picture_in_folder(str(folder), 4)
+        image_in_folder(str(folder), 4)
 
 
-def test_a_folder_without_pictures_or_that_is_none_is_refused(tmp_path: Path) -> None:
+def test_a_folder_without_images_or_that_is_none_is_refused(tmp_path: Path) -> None:
     with refused(ConfigError, "data.path", got=str(tmp_path)):
-        picture_in_folder(str(tmp_path), 0)
-    with refused(PictureError, tmp_path / "missing"):
-        picture_in_folder(str(tmp_path / "missing"), 0)
+        image_in_folder(str(tmp_path), 0)
+    with refused(ImageError, tmp_path / "missing"):
+        image_in_folder(str(tmp_path / "missing"), 0)
 
 
 @pytest.mark.slow
-def test_a_sweep_over_a_folder_has_an_observation_a_picture(run: CommandLine, folder: Path) -> None:
+def test_a_sweep_over_a_folder_has_an_observation_a_image(run: CommandLine, folder: Path) -> None:
     few = ("preset=smoke", "trainer.iterations=2", "method=baseline", "logger=none")
     done = run("-m", "sweep=custom", *few, "data=folder", f"data.path={folder}", "data.index=0,1,3")
     assert done.returncode == 0, done.stderr
@@ -168,12 +168,12 @@ def test_a_sweep_over_a_folder_has_an_observation_a_picture(run: CommandLine, fo
     (folder / "a.JPG").write_bytes(b"broken")
     broken = run("-m", "sweep=custom", *few, "data=folder", f"data.path={folder}", "data.index=0,1")
     assert broken.returncode == 2
-    assert "a.JPG: not a picture" in broken.stderr
+    assert "a.JPG: not an image" in broken.stderr
     assert "Traceback" not in broken.stderr
 
 
 @pytest.mark.slow
-def test_the_butterflies_run_and_are_the_reports_picture(run: CommandLine, butterflies: Path, tmp_path: Path) -> None:
+def test_the_butterflies_run_and_are_the_course_image(run: CommandLine, butterflies: Path, tmp_path: Path) -> None:
     few = ("preset=smoke", "trainer.iterations=2", "logger=none", "data=butterflies", f"data.dataset={butterflies}")
     done = run("-m", "sweep=report_table", *few, "arch.width=4", "beta_max=0.01", "loss=mse", "scheduler=linear")
     assert done.returncode == 0, done.stderr

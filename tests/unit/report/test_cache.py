@@ -28,7 +28,7 @@ def test_a_report_is_written_again_once_records_or_plan_have_changed(
     [
         "plotting.py",
         "cells/identity.py",
-        "config/schema.py",
+        "config/config.py",
         "report/tables.py",
         "report/page.html.j2",
         "report/reported.csv",

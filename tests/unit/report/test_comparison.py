@@ -29,10 +29,10 @@ def second(tmp_path: Path) -> Sweep:
 def test_a_sweep_has_not_changed_against_itself(first: Sweep) -> None:
     first.add(axes("baseline"), 25.0)
     first.add(axes("staged"), None)
-    said = compare(first.root, first.root)
-    assert "1 cells done in both, 0 of them with other figures" in said
-    assert "Largest" not in said
-    assert "Only in" not in said
+    text = compare(first.root, first.root)
+    assert "1 cells done in both, 0 of them with other numbers" in text
+    assert "Largest" not in text
+    assert "Only in" not in text
 
 
 def test_cells_are_paired_by_their_ids(first: Sweep, second: Sweep) -> None:
@@ -42,9 +42,9 @@ def test_cells_are_paired_by_their_ids(first: Sweep, second: Sweep) -> None:
     table = compared(report.load(first.root), report.load(second.root))
     assert table.paired.tolist() == ["id", "id"]
     assert table.output_psnr_change.tolist() == [0.5, 0.0]
-    said = compare(first.root, second.root)
-    assert "2 cells done in both, 1 of them with other figures" in said
-    assert "| cell0  | 25.00        | 25.50         | +0.50        |" in said
+    text = compare(first.root, second.root)
+    assert "2 cells done in both, 1 of them with other numbers" in text
+    assert "| cell0  | 25.00        | 25.50         | +0.50        |" in text
 
 
 def test_what_has_another_id_is_paired_by_its_axes(first: Sweep, second: Sweep) -> None:
@@ -56,19 +56,19 @@ def test_what_has_another_id_is_paired_by_its_axes(first: Sweep, second: Sweep) 
     table = compared(report.load(first.root), report.load(second.root)).set_index("cell")
     assert table.loc[changed.name, "paired"] == "axes"
     assert table.loc[changed.name, "output_psnr_change"] == -1.0
-    said = compare(first.root, second.root)
-    assert "2 paired by axes and settings, their ids differ" in said
-    assert f"Only in the second:\n- {stranger.name}: – to done" in said
-    assert "Only in the first" not in said
+    text = compare(first.root, second.root)
+    assert "2 paired by axes and settings, their ids differ" in text
+    assert f"Only in the second:\n- {stranger.name}: – to done" in text
+    assert "Only in the first" not in text
 
 
-def test_cells_of_another_state_and_of_one_sweep_alone_are_listed(first: Sweep, second: Sweep) -> None:
+def test_cells_of_another_status_and_of_one_sweep_alone_are_listed(first: Sweep, second: Sweep) -> None:
     first.add(axes("baseline"), 25.0)
     lone = first.add(axes("staged"), 26.0)
     second.add(axes("baseline"), None)
-    said = compare(first.root, second.root)
-    assert "With another state:\n- cell0: done to failed" in said
-    assert f"Only in the first:\n- {lone.name}: done to –" in said
+    text = compare(first.root, second.root)
+    assert "With another status:\n- cell0: done to failed" in text
+    assert f"Only in the first:\n- {lone.name}: done to –" in text
 
 
 def test_a_folder_that_is_no_sweeps_is_named(first: Sweep, tmp_path: Path) -> None:

@@ -3,21 +3,21 @@ from __future__ import annotations
 from dip_stages import report
 from dip_stages.report.curve_plots import _curve, _panels
 from dip_stages.report.image_plots import _row
-from tests.reporting import Sweep, axes
+from tests.reporting import PERCEPTUAL, Sweep, axes
 
 
-def test_a_baseline_stands_in_the_curves_of_every_protocol_and_pictures_are_not_chosen_by_quality(sweep: Sweep) -> None:
+def test_a_baseline_is_in_the_curves_of_every_protocol_and_images_are_not_chosen_by_quality(sweep: Sweep) -> None:
     sweep.add(axes("baseline"), 25.0)
     first = sweep.add(axes("staged"), 21.0)
-    sweep.add(axes("staged", loss="perceptual (random)"), 29.0)
+    sweep.add(axes("staged", **PERCEPTUAL), 29.0)
     sweep.add(axes("staged", protocol="clean"), 29.0)
     frame = report.load(sweep.root)
     cells = list(frame.itertuples())
     assert _panels(frame, cells[0]) == ["unet, renoised", "unet, clean (sees clean)"]
-    assert _row(frame)["staged, renoised"][0] == first.name
+    assert _row(frame)["staged, renoised"].folder == first.name
 
 
-def test_methods_and_protocols_without_a_schedule_have_their_names_in_the_figures(sweep: Sweep) -> None:
+def test_methods_and_protocols_without_a_schedule_have_their_names_in_the_plots(sweep: Sweep) -> None:
     blank = {"protocol": None, "scheduler": None, "budget": None}
     sweep.add(axes("baseline"), 25.0)
     sweep.add(axes("baseline", input="observed"), 25.5)

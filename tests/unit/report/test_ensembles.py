@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING, Any
 
 from dip_stages import report
 from dip_stages.report.ensembles import ensemble_table, load_ensembles
-from dip_stages.store.records import write_json, write_record
-from tests.reporting import a_record, axes
+from dip_stages.store.records import write_record
+from tests.reporting import a_record, axes, plan_entry, write_plan
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,7 +17,7 @@ def an_ensemble(root: Path, name: str, psnr: float, members: Sequence[float], **
     (root / name).mkdir()
     of_members = [{"metrics": {"result": {"psnr": own, "ssim": 0.25}}} for own in members]
     write_record(root / name, a_record(name, cell, psnr, members=of_members))
-    return {"id": name, "folder": name, "axes": cell}
+    return plan_entry(name, cell)
 
 
 def test_an_ensemble_is_compared_with_the_mean_of_its_members(tmp_path: Path) -> None:
@@ -26,7 +26,7 @@ def test_an_ensemble_is_compared_with_the_mean_of_its_members(tmp_path: Path) ->
         an_ensemble(tmp_path, "b", 29.0, [28.0, 29.5], seed=1),
         an_ensemble(tmp_path, "alone", 29.0, [29.0]),
     ]
-    write_json(tmp_path / "plan.json", {"schema": 2, "name": "x", "command": "", "cells": cells})
+    write_plan(tmp_path, cells)
     frame = load_ensembles(tmp_path)
     assert list(frame.folder) == ["a", "b"]
     assert list(frame.gain) == [0.75, 0.25]

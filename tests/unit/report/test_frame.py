@@ -8,6 +8,7 @@ import pytest
 from dip_stages import report
 from dip_stages.cells.identity import AXES
 from dip_stages.errors import RecordError
+from dip_stages.report import rows
 from dip_stages.report.tables import comparison
 from tests.raising import refused
 from tests.reporting import Sweep, axes
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def test_a_row_a_planned_cell_with_its_figures(sweep: Sweep) -> None:
+def test_a_row_a_planned_cell_with_its_metrics(sweep: Sweep) -> None:
     sweep.add(axes("baseline"), 25.0)
     sweep.add(axes("staged", protocol="clean"), 27.0)
     frame = report.load(sweep.root)
@@ -27,7 +28,7 @@ def test_a_row_a_planned_cell_with_its_figures(sweep: Sweep) -> None:
     assert set(AXES) <= set(frame.columns)
 
 
-def test_failed_missing_and_unreadable_cells_are_rows_too_and_strangers_are_apart(sweep: Sweep) -> None:
+def test_failed_missing_and_unreadable_cells_are_rows_too_and_unplanned_ones_are_marked(sweep: Sweep) -> None:
     sweep.add(axes("baseline"), 25.0)
     sweep.add(axes("staged"), None)
     sweep.add(axes("staged", seed=1), missing=True)
@@ -68,21 +69,16 @@ def test_a_setting_that_differs_becomes_a_column_and_the_others_do_not(sweep: Sw
     assert list(comparison(frame, "none")["trainer.lr"]) == [0.01, 0.02]
 
 
-def test_a_setting_that_a_cell_does_not_name_stands_at_what_there_was_before(sweep: Sweep) -> None:
+def test_a_setting_that_a_cell_does_not_name_has_its_neutral_value(
+    sweep: Sweep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rows, "NEUTRAL", {"trainer.held_out": 0.0, "trainer.layout": "auto"})
     for trainer in ({"chunk": 20}, {"chunk": 20, "held_out": 0.1}):
         sweep.add(axes("baseline"), 25.0, settings={"trainer": trainer, "method": {"name": "baseline"}})
     frame = report.load(sweep.root)
     assert list(frame["trainer.held_out"]) == [0.0, 0.1]
     assert "trainer.layout" not in frame
     assert len(comparison(frame, "none")) == 2
-
-
-def test_records_from_before_there_was_an_axis_are_read(sweep: Sweep) -> None:
-    old = {axis: value for axis, value in axes("baseline").items() if axis != "noise"}
-    sweep.add(old, 25.0)
-    frame = report.load(sweep.root)
-    assert frame.noise.tolist() == ["gaussian"]
-    assert comparison(frame, "none")["PSNR reported"].tolist() == [26.8612]
 
 
 @pytest.mark.usefixtures("unplotted")
@@ -103,7 +99,7 @@ def test_the_frame_has_the_same_types_in_every_sweep_and_comes_back_from_parquet
     pd.testing.assert_frame_equal(pd.read_parquet(sweep.root / "report" / "cells.parquet"), frame)
 
 
-def test_records_are_gathered_without_a_report_on_request(sweep: Sweep) -> None:
+def test_records_are_written_in_one_frame_without_a_report_on_request(sweep: Sweep) -> None:
     sweep.add(axes("baseline"), 25.0)
     sweep.add(axes("staged"), missing=True)
     assert report.write_cells(sweep.root).startswith("2 cells written")

@@ -5,10 +5,10 @@ import pytest
 
 from dip_stages import report
 from dip_stages.report.tables import comparison, grid, protocols, reported, to_html, to_latex, to_markdown
-from tests.reporting import Sweep, axes
+from tests.reporting import PERCEPTUAL, Sweep, axes
 
 
-def test_the_reported_figures_are_the_course_reports() -> None:
+def test_the_reported_numbers_are_the_course_reports() -> None:
     table = reported().set_index("row")
     assert len(table) == 10
     assert list(table.loc["4", ["psnr", "ssim"]]) == [28.9212, 0.9905]
@@ -16,8 +16,8 @@ def test_the_reported_figures_are_the_course_reports() -> None:
     assert list(table.loc["5", ["beta_max", "scheduler", "loss"]]) == [0.02, "linear", "mse"]
 
 
-def test_ours_stand_beside_the_reported_figures_baselines_first(sweep: Sweep) -> None:
-    sweep.add(axes("staged", scheduler="scaled_linear", loss="perceptual (random)"), 27.0)
+def test_ours_are_beside_the_reported_numbers_baselines_first(sweep: Sweep) -> None:
+    sweep.add(axes("staged", scheduler="scaled_linear", **PERCEPTUAL), 27.0)
     sweep.add(axes("staged", arch="dncnn"), 24.0)
     sweep.add(axes("baseline"), 25.0)
     table = comparison(report.load(sweep.root), "renoised")
@@ -28,12 +28,12 @@ def test_ours_stand_beside_the_reported_figures_baselines_first(sweep: Sweep) ->
 
 
 @pytest.mark.usefixtures("unplotted")
-def test_the_difference_is_shown_on_the_reports_picture_alone(sweep: Sweep) -> None:
+def test_the_difference_is_shown_on_the_course_image_alone(sweep: Sweep) -> None:
     sweep.add(axes("baseline"), 25.0)
     assert "PSNR diff." not in comparison(report.load(sweep.root), "none")
     assert "No difference is shown" in report.report_sweep(sweep.root)
-    theirs = {"source": "butterflies", "reports_picture": True, "psnr": 20.0, "ssim": 0.3}
-    sweep.add(axes("staged", picture="butterflies"), 27.0, observation=theirs)
+    theirs = {"source": "butterflies", "course_image": True, "psnr": 20.0, "ssim": 0.3}
+    sweep.add(axes("staged", image="butterflies"), 27.0, observation=theirs)
     table = comparison(report.load(sweep.root), "renoised").set_index("#")
     assert table.loc["1", "PSNR diff."] == pytest.approx(27.0 - 27.7683)
     assert table.loc["1", "SSIM diff."] == pytest.approx(0.5 - 0.9827)
@@ -60,7 +60,7 @@ def test_a_table_a_protocol_each_with_the_baselines(sweep: Sweep) -> None:
     assert comparison(frame, "renoised")["PSNR ours"].tolist() == [25.0, 27.0]
 
 
-def test_what_was_reported_of_gaussian_noise_stands_beside_no_other(sweep: Sweep) -> None:
+def test_numbers_reported_of_gaussian_noise_are_beside_no_other(sweep: Sweep) -> None:
     sweep.add(axes("baseline"), 25.0)
     sweep.add(axes("baseline", noise="poisson"), 24.0)
     gaussian, poisson = comparison(report.load(sweep.root), "none").to_dict("records")
@@ -69,14 +69,14 @@ def test_what_was_reported_of_gaussian_noise_stands_beside_no_other(sweep: Sweep
     assert (poisson["noise"], poisson["PSNR ours"]) == ("poisson", 24.0)
 
 
-def test_the_grid_has_mean_and_deviation_over_seeds_and_pictures_and_marks_the_best(sweep: Sweep) -> None:
-    for picture, level in (("rocket", 0.0), ("coffee", 2.0)):
+def test_the_grid_has_mean_and_deviation_over_seeds_and_images_and_marks_the_best(sweep: Sweep) -> None:
+    for image, level in (("rocket", 0.0), ("coffee", 2.0)):
         for seed in (0, 1):
-            sweep.add(axes("baseline", picture=picture, seed=seed), 24.0 + level + seed)
-            sweep.add(axes("staged", picture=picture, seed=seed), 25.0 + level)
+            sweep.add(axes("baseline", image=image, seed=seed), 24.0 + level + seed)
+            sweep.add(axes("staged", image=image, seed=seed), 25.0 + level)
     table = grid(report.load(sweep.root), "renoised")
     assert table.PSNR.tolist() == ["25.50 ± 1.29", "26.00 ± 1.15"]
-    assert table[["pictures", "cells"]].to_numpy().tolist() == [[2, 4], [2, 4]]
+    assert table[["images", "cells"]].to_numpy().tolist() == [[2, 4], [2, 4]]
     assert table.best.tolist() == [False, True]
     assert "**26.00 ± 1.15**" in to_markdown(table)
     assert r"\textbf{26.00 $\pm$ 1.15}" in to_latex(table)
@@ -84,7 +84,7 @@ def test_the_grid_has_mean_and_deviation_over_seeds_and_pictures_and_marks_the_b
     assert "best" not in to_markdown(table)
 
 
-def test_latex_and_html_escape_what_they_would_read_as_their_own() -> None:
+def test_latex_and_html_escape_their_own_characters() -> None:
     table = pd.DataFrame({"a_b": ["50% & $x_1$ {#}"], "<i>": ["a < b & c"]})
     latex = to_latex(table)
     assert r"a\_b & <i>" in latex

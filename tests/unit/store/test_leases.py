@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dip_stages.errors import ClaimError
+from dip_stages.errors import LeaseError
 from dip_stages.store import leases
-from dip_stages.store.leases import EXPIRY, Claim, holder
+from dip_stages.store.leases import EXPIRY, Lease, holder
 from tests.raising import refused
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-HOLD = "import sys, time; from pathlib import Path; from dip_stages.store.leases import Claim; "
-HOLD += "c = Claim(Path(sys.argv[1])); "
+HOLD = "import sys, time; from pathlib import Path; from dip_stages.store.leases import Lease; "
+HOLD += "c = Lease(Path(sys.argv[1])); "
 
 
 def held_elsewhere(folder: Path) -> subprocess.Popen[str]:
@@ -42,66 +42,66 @@ def end(process: subprocess.Popen[str]) -> None:
 
 
 def of_another_machine(folder: Path, age: float) -> Path:
-    claim = Claim(folder)
-    path = folder / "claim.1"
+    lease = Lease(folder)
+    path = folder / "lease.1"
     values: dict[str, Any] = json.loads(path.read_text()) | {"host": "another boot", "name": "node7"}
     path.write_text(json.dumps(values))
     os.utime(path, (time.time() - age,) * 2)
-    del claim
+    del lease
     return path
 
 
-def test_a_claim_is_one_process_alone_and_goes_when_released(tmp_path: Path) -> None:
-    with Claim(tmp_path) as claim:
-        assert claim.held()
+def test_a_lease_is_one_process_alone_and_goes_when_released(tmp_path: Path) -> None:
+    with Lease(tmp_path) as lease:
+        assert lease.held()
         found = holder(tmp_path)
         assert found is not None
         assert found[1]
         assert found[0] is not None
         assert found[0].pid == os.getpid()
-        with refused(ClaimError, tmp_path.name, problem=f"process {os.getpid()} on"):
-            Claim(tmp_path)
+        with refused(LeaseError, tmp_path.name, problem=f"process {os.getpid()} on"):
+            Lease(tmp_path)
     assert holder(tmp_path) is None
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_claim_of_a_killed_process_is_dead_even_while_it_is_a_zombie(tmp_path: Path) -> None:
+def test_the_lease_of_a_killed_process_is_dead_even_while_it_is_a_zombie(tmp_path: Path) -> None:
     process = held_elsewhere(tmp_path)
-    with pytest.raises(ClaimError):
-        Claim(tmp_path)
+    with pytest.raises(LeaseError):
+        Lease(tmp_path)
     os.kill(process.pid, signal.SIGKILL)
-    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # dead, and not yet buried
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # ended, and still a zombie
     found = holder(tmp_path)
     assert found is not None
     assert not found[1]
-    with Claim(tmp_path) as claim:
-        assert (tmp_path / "claim.2").exists()
-        assert claim.held()
+    with Lease(tmp_path) as lease:
+        assert (tmp_path / "lease.2").exists()
+        assert lease.held()
     assert list(tmp_path.iterdir()) == []
     end(process)
 
 
 def test_a_process_number_that_is_used_again_is_not_the_holder(tmp_path: Path) -> None:
-    claim = Claim(tmp_path)
-    path = tmp_path / "claim.1"
+    lease = Lease(tmp_path)
+    path = tmp_path / "lease.1"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"start": "1"}))
-    assert not claim.held()
-    Claim(tmp_path)
-    assert (tmp_path / "claim.2").exists()
+    assert not lease.held()
+    Lease(tmp_path)
+    assert (tmp_path / "lease.2").exists()
 
 
-def test_another_machines_claim_expires_when_it_does_not_move(tmp_path: Path) -> None:
+def test_another_machines_lease_expires_when_it_does_not_move(tmp_path: Path) -> None:
     path = of_another_machine(tmp_path, age=0)
-    with refused(ClaimError, tmp_path.name, problem="on node7"):
-        Claim(tmp_path)
+    with refused(LeaseError, tmp_path.name, problem="on node7"):
+        Lease(tmp_path)
     os.utime(path, (time.time() - EXPIRY - 5,) * 2)
-    assert Claim(tmp_path).held()
+    assert Lease(tmp_path).held()
 
 
-def test_a_claim_moves_as_long_as_it_is_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lease_moves_as_long_as_it_is_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(leases, "HEARTBEAT", 0.01)
-    with Claim(tmp_path):
-        path = tmp_path / "claim.1"
+    with Lease(tmp_path):
+        path = tmp_path / "lease.1"
         os.utime(path, (0, 0))
         deadline = time.monotonic() + 10
         while path.stat().st_mtime == 0 and time.monotonic() < deadline:
@@ -109,13 +109,13 @@ def test_a_claim_moves_as_long_as_it_is_held(tmp_path: Path, monkeypatch: pytest
         assert path.stat().st_mtime > 0
 
 
-def test_a_holder_that_was_taken_over_writes_nothing_and_leaves_the_new_claim(tmp_path: Path) -> None:
-    with Claim(tmp_path) as slept:
-        path = tmp_path / "claim.1"
+def test_a_holder_that_was_taken_over_writes_nothing_and_leaves_the_new_lease(tmp_path: Path) -> None:
+    with Lease(tmp_path) as slept:
+        path = tmp_path / "lease.1"
         path.write_text(json.dumps(json.loads(path.read_text()) | {"host": "another boot"}))
         os.utime(path, (0, 0))
-        with Claim(tmp_path) as taker:
-            with refused(ClaimError, tmp_path.name, problem="taken over"):
+        with Lease(tmp_path) as taker:
+            with refused(LeaseError, tmp_path.name, problem="taken over"):
                 slept.check()
             slept.__exit__(None, None, None)
             assert taker.held()
@@ -126,12 +126,12 @@ def compete(folder: str, start: Any, won: Any) -> None:
 
     start.wait()
     try:
-        claim = Claim(Path(folder))
-    except ClaimError:
+        lease = Lease(Path(folder))
+    except LeaseError:
         return
     won.put(os.getpid())
     time.sleep(0.3)
-    del claim
+    del lease
 
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # the children only make files
@@ -156,18 +156,18 @@ def test_of_many_that_ask_at_once_one_gets_it(tmp_path: Path, *, after_a_dead_on
 
 def test_a_folder_that_cannot_be_written_to_says_so(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
-        Claim(tmp_path / "missing")
+        Lease(tmp_path / "missing")
     assert holder(tmp_path / "missing") is None
 
 
-def test_a_file_system_without_hard_links_has_claims_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_system_without_hard_links_has_leases_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def unable(*_: object) -> None:
         raise PermissionError(1, "Operation not permitted")
 
     monkeypatch.setattr(os, "link", unable)
-    with Claim(tmp_path):
-        with pytest.raises(ClaimError):
-            Claim(tmp_path)
-        with refused(ClaimError, tmp_path.name, problem=f"process {os.getpid()} on"):
-            leases._create(tmp_path / "claim.1", "{}")
+    with Lease(tmp_path):
+        with pytest.raises(LeaseError):
+            Lease(tmp_path)
+        with refused(LeaseError, tmp_path.name, problem=f"process {os.getpid()} on"):
+            leases._create(tmp_path / "lease.1", "{}")
     assert list(tmp_path.iterdir()) == []

@@ -7,8 +7,9 @@ import pytest
 
 from dip_stages.store import provenance
 from dip_stages.store.records import read_record
-from dip_stages.workers.jobs import Order
-from dip_stages.workers.main import Stopper, compute
+from dip_stages.workers.jobs import Job
+from dip_stages.workers.main import compute
+from dip_stages.workers.protocol import StopFlag
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,7 +40,7 @@ def test_git_is_asked_once_however_many_cells_and_checkpoints(
     commits = set()
     for seed in (0, 1):
         often = ("trainer.iterations=8", "trainer.chunk=2", "runtime.checkpoint_every=0", f"seed={seed}")
-        assert compute(Order.of(make_cell(*often), tmp_path / str(seed)), Stopper()).status == "done"
+        assert compute(Job.of(make_cell(*often), tmp_path / str(seed)), StopFlag()).status == "done"
         commits.add(read_record(tmp_path / str(seed)).computed["git_commit"])
     assert len(asked) <= 1, "none outside a checkout"
     assert len(commits) == 1

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from dip_stages.errors import RecordError
+from dip_stages.errors import OutdatedError, RecordError
 from dip_stages.store.records import (
     RECORD,
     Record,
@@ -77,9 +77,10 @@ def test_what_is_set_aside_replaces_what_was_before(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "got", "problem"),
     [
-        ({"schema": 99}, 99, "schema"),
+        ({"schema": 99}, ..., "another version of dip_stages (schema 99, not 4)"),
         ({"extra": 1}, ..., "unknown ['extra']"),
         ({"status": "half"}, "half", "status"),
+        ({"status": []}, [], "status"),
         ({"metrics": None}, "done", "status"),
         ({"status": "failed"}, "failed", "status"),
     ],
@@ -90,9 +91,15 @@ def test_a_record_that_is_not_one_is_refused(
     write_record(tmp_path, a_record())
     values = json.loads((tmp_path / RECORD).read_text())
     (tmp_path / RECORD).write_text(json.dumps(values | changes))
-    with refused(
-        RecordError, tmp_path / RECORD, got=got, problem=problem, allowed="3" if problem == "schema" else None
-    ):
+    with refused(RecordError, tmp_path / RECORD, got=got, problem=problem):
+        read_record(tmp_path)
+
+
+def test_a_record_of_an_older_version_is_refused_as_such(tmp_path: Path) -> None:
+    write_record(tmp_path, a_record())
+    values = json.loads((tmp_path / RECORD).read_text())
+    (tmp_path / RECORD).write_text(json.dumps(values | {"schema": 3}))
+    with refused(OutdatedError, tmp_path / RECORD, problem="an older version of dip_stages (schema 3, not 4)"):
         read_record(tmp_path)
 
 

@@ -40,7 +40,7 @@ SEEDS = tuple((f"seed={seed}",) for seed in range(5))
 )
 def test_what_tests_compose_is_what_hydra_composes(composing: Compose, overrides: tuple[str, ...]) -> None:
     expected = compose("config", overrides=list(overrides))
-    for _ in range(2):  # the second time, of what is kept
+    for _ in range(2):  # the second time from what is cached
         config = composing(*overrides)
         assert OmegaConf.to_yaml(config) == OmegaConf.to_yaml(expected)
         assert OmegaConf.is_struct(config)
@@ -80,14 +80,14 @@ def test_many_points_cost_a_few_compositions(composing: Compose) -> None:
 @pytest.mark.parametrize(
     "points",
     [
-        # What a preset sets hides what the network's option sets, until another preset does not.
+        # A preset overrides the values of the network's option, unless another preset is chosen.
         product(("preset=smoke", "preset=default", "preset=paper"), ("arch=unet", "arch=unet_published")),
         product(("arch=unet", "arch=unet_published"), ("data=file", "data=bundled"), ("preset=smoke",)),
-        # Values stand above presets and options, whatever the order in which they are typed.
+        # Values override presets and options, in any order on the command line.
         product(("arch.width=5",), ("arch=unet", "arch=dncnn", "arch=resnet"), ("preset=smoke", "preset=quick")),
         # Two names for one value.
         product(("noise.beta_max=0.05", "seed=1"), ("beta_max=b0.01", "beta_max=b0.02"), ("arch=unet", "arch=dncnn")),
-        # What only Hydra understands, before and after what it is about.
+        # Overrides that are left to Hydra, before and after the values of their section.
         product(("+trainer.momentum=0.9", "~trainer.lr", "seed=1"), ("trainer.iterations=3", "trainer.iterations=4")),
         product(("trainer.lr=0.2", "trainer.lr=0.3"), ("trainer={lr: 0.5}", "++trainer.lr=0.7")),
         product(("arch=unet", "arch=dncnn"), ("arch={width: 7}", "~logger", "logger@arch=none")),
@@ -147,7 +147,7 @@ def test_a_point_composed_wrongly_is_found_and_all_are_left_to_hydra(
     del composing
     points = product(("arch=unet", "arch=dncnn", "arch=resnet"), ("seed=1", "seed=2"))
     composer, _ = a_composer(points)
-    # As if a choice had a say only on a section that it never touches.
+    # As if a choice touched only a section that it never touches.
     monkeypatch.setattr(Composer, "_found_touched", lambda _self, _choice: frozenset({"loss"}))
     assert select(composer(points[-1]), "arch.name") == "unet"
     with caplog.at_level(logging.WARNING):
@@ -180,7 +180,7 @@ def test_there_may_be_no_points(composing: Compose) -> None:
 
 @pytest.fixture
 def own_conf(tmp_path: Path) -> tuple[ConfigLoader, DictConfig]:
-    """Groups of a user's own: one whose choice is another's default, and one that adds to another's section."""
+    """Groups of a user: one that chooses a default of another, and one that adds to the section of another."""
     for name, text in {
         "config": "defaults:\n  - a: one\n  - b: ${a}\n  - c: one\n  - _self_\nseed: 0\n",
         "a/one": "x: 1\n",

@@ -39,4 +39,4 @@ def test_each_file_is_read_once_and_what_hydra_changes_in_a_config_is_its_own(
         assert [plain(reading.load_sweep_config(master, list(point))) for point in points] == expected
     assert len(read) == len(set(read)) > 10
     loader.load_sweep_config(master, list(points[0]))
-    assert len(read) > len(set(read)), "Hydra's own reads anew, else this module is of no use"
+    assert len(read) > len(set(read)), "Hydra's own reads files again, without which this module would be of no use"

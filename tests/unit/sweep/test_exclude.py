@@ -23,7 +23,7 @@ POINT = ("method=staged", "arch=dncnn", "loss=perceptual", "noise.beta_max=0.05"
         ({"arch": ["unet", "dncnn"], "loss": ["mse", "perceptual"]}, True),
         ({"arch": ["unet", "dncnn"], "loss": ["mse"]}, False),
         ({"loss": "perceptual_pretrained"}, False),
-        # What the point does not name itself.
+        # Axes that the point does not name.
         ({"scheduler": "linear", "seed": 0}, True),
         ({"scheduler": "scaled_linear"}, False),
         ({"arch.width": 64, "data.name": "rocket", "data": "bundled"}, True),
@@ -32,7 +32,7 @@ POINT = ("method=staged", "arch=dncnn", "loss=perceptual", "noise.beta_max=0.05"
         ({"average.debias": True}, True),
         ({"average.debias": "true"}, True),
         ({"average.debias": 1}, False),
-        # Numbers, however they are written.
+        # Numbers, in any notation.
         ({"trainer.lr": 0.10}, True),
         ({"trainer.lr": "1e-1"}, True),
         ({"trainer.lr": 1}, False),

@@ -69,7 +69,7 @@ def test_options_of_one_network_are_told_apart_and_other_names_of_an_axis_say_no
     others = [("loss=mse", "data.name=camera"), ("loss=perceptual", "data.name=coffee")]
     plan = make_plan("test", tmp_path, others, lambda overrides: composing(*overrides))
     assert columns(listing([(planned, "to do") for planned in plan.cells])) == [
-        *("state", "loss", "picture", "iterations", "TFLOP", "folder")
+        *("state", "loss", "image", "iterations", "TFLOP", "folder")
     ]
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from dip_stages.cells.runner import run_cell
-from dip_stages.errors import ConfigError, PictureError
+from dip_stages.errors import ConfigError, ImageError
 from dip_stages.store.records import read_json
 from dip_stages.sweep.plan import Plan, make_plan
 from tests.raising import refused
@@ -35,7 +35,7 @@ def test_every_cell_is_checked_before_any_runs_and_the_bad_one_is_shown(composin
     with refused(ConfigError, "noise.beta_max", got=2, allowed="a number > 0 and < 1") as caught:
         a_plan(composing, tmp_path, ("arch=unet",), ("arch=unet", "noise.beta_max=2"))
     assert caught.value.cell == "arch=unet noise.beta_max=2"
-    with refused(PictureError, tmp_path / "missing.png"):
+    with refused(ImageError, tmp_path / "missing.png"):
         a_plan(composing, tmp_path, ("arch=unet",), ("data=file", f"data.path={tmp_path}/missing.png"))
     assert list(tmp_path.iterdir()) == []
 

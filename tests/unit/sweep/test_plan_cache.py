@@ -8,10 +8,11 @@ from hydra import initialize_config_dir
 
 from dip_stages.config import CONF_DIR
 from dip_stages.images.reading import bundled_path
-from dip_stages.sweep.drive import Options, run_known, run_plan
+from dip_stages.sweep.drive import Options, run_cached, run_plan
 from dip_stages.sweep.plan import Plan, make_plan
-from dip_stages.sweep.plan_cache import known_plan, made_from
+from dip_stages.sweep.plan_cache import cached_plan, made_from
 from tests.planning import hydra_of_a_sweep
+from tests.unit.sweep.driving import Launcher
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,15 +26,15 @@ MADE = "all that it was made from"
 
 
 @pytest.fixture
-def picture(tmp_path: Path) -> Path:
-    path = tmp_path / "picture.png"
+def image(tmp_path: Path) -> Path:
+    path = tmp_path / "image.png"
     shutil.copy(bundled_path("coffee"), path)
     return path
 
 
 @pytest.fixture
-def plan(composing: Compose, tmp_path: Path, picture: Path) -> Plan:
-    sources = (("data=file", f"data.path={picture}"), ("data=bundled", "data.name=rocket"))
+def plan(composing: Compose, tmp_path: Path, image: Path) -> Plan:
+    sources = (("data=file", f"data.path={image}"), ("data=bundled", "data.name=rocket"))
     points = [
         ("method=baseline", "trainer.iterations=4", *source, f"seed={seed}") for source in sources for seed in (0, 1)
     ]
@@ -44,8 +45,8 @@ def plan(composing: Compose, tmp_path: Path, picture: Path) -> Plan:
 
 @pytest.fixture
 def conf(hydra_apart: None, tmp_path: Path) -> Iterator[Path]:
-    """A config folder of one's own, in use."""
-    del hydra_apart  # in force while this is
+    """A config folder of a user, with which Hydra is initialised."""
+    del hydra_apart  # active as long as this fixture
     folder = shutil.copytree(CONF_DIR, tmp_path / "conf")
     with initialize_config_dir(str(folder), version_base="1.3"):
         yield folder
@@ -57,36 +58,34 @@ def made(*arguments: str) -> str | None:
 
 
 def test_a_plan_is_known_again_by_what_it_was_made_from(plan: Plan) -> None:
-    known = known_plan(plan.root, MADE)
-    assert known is not None
-    assert (known.name, known.root) == ("test", plan.root)
-    assert known.cells == tuple((p.folder.name, p.cell.id) for p in plan.cells)
-    assert known_plan(plan.root, "something else") is None
-    assert known_plan(plan.root, None) is None
+    cached = cached_plan(plan.root, MADE)
+    assert cached is not None
+    assert (cached.name, cached.root) == ("test", plan.root)
+    assert cached.cells == tuple((p.folder.name, p.cell.id) for p in plan.cells)
+    assert cached_plan(plan.root, "something else") is None
+    assert cached_plan(plan.root, None) is None
 
 
 def test_a_plan_is_not_known_without_its_file_or_by_a_broken_one(plan: Plan) -> None:
     file = plan.root / "plan.json"
     file.write_text(file.read_text()[:-10])
-    assert known_plan(plan.root, MADE) is None
+    assert cached_plan(plan.root, MADE) is None
     file.unlink()
-    assert known_plan(plan.root, MADE) is None
+    assert cached_plan(plan.root, MADE) is None
 
 
-def test_a_plan_is_not_known_once_a_picture_has_changed_or_is_gone(plan: Plan, picture: Path) -> None:
-    shutil.copy(bundled_path("astronaut"), picture)
-    assert known_plan(plan.root, MADE) is None
-    picture.unlink()
-    assert known_plan(plan.root, MADE) is None
+def test_a_plan_is_not_known_once_a_image_has_changed_or_is_gone(plan: Plan, image: Path) -> None:
+    shutil.copy(bundled_path("astronaut"), image)
+    assert cached_plan(plan.root, MADE) is None
+    image.unlink()
+    assert cached_plan(plan.root, MADE) is None
 
 
-def test_a_plan_of_pictures_that_a_folder_numbers_is_not_known(
-    composing: Compose, tmp_path: Path, picture: Path
-) -> None:
-    points = [("data=folder", f"data.path={picture.parent}", "data.index=0")]
+def test_a_plan_of_images_that_a_folder_numbers_is_not_known(composing: Compose, tmp_path: Path, image: Path) -> None:
+    points = [("data=folder", f"data.path={image.parent}", "data.index=0")]
     plan = make_plan("test", tmp_path, points, lambda overrides: composing("preset=smoke", *overrides), MADE)
     plan.write("")
-    assert known_plan(plan.root, MADE) is None
+    assert cached_plan(plan.root, MADE) is None
 
 
 def test_what_it_is_made_from_is_the_same_each_time_and_another_for_other_overrides(composing: Compose) -> None:
@@ -118,17 +117,15 @@ def test_what_it_is_made_from_is_unknown_where_the_environment_has_a_say(
 def test_a_known_sweep_is_gathered_where_every_cell_has_its_record(
     plan: Plan, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from tests.unit.sweep.test_drive import Launcher
-
-    known = known_plan(plan.root, MADE)
-    assert known is not None
-    assert run_known(known, Options()) is None
+    cached = cached_plan(plan.root, MADE)
+    assert cached is not None
+    assert run_cached(cached, Options()) is None
     assert run_plan(plan, Launcher(), Options()) == 0
     first = capsys.readouterr().out
-    assert run_known(known, Options()) == 0
+    assert run_cached(cached, Options()) == 0
     again = capsys.readouterr()
     assert "nothing to do: all 4 cells of test have a record" in again.err
     assert again.out == first
-    assert run_known(known, Options(overwrite=True)) is None
+    assert run_cached(cached, Options(overwrite=True)) is None
     (plan.cells[1].folder / "record.json").unlink()
-    assert run_known(known, Options()) is None
+    assert run_cached(cached, Options()) is None

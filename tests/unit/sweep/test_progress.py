@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 import pytest
 from rich.console import Console
 
-from dip_stages.store.leases import Claim
+from dip_stages.store.leases import Lease
 from dip_stages.store.records import write_json, write_record
 from dip_stages.sweep import progress
+from dip_stages.sweep.formatting import duration
 from dip_stages.sweep.progress import CellProgress, SweepProgress
 from tests.unit.store.test_records import a_record
 
@@ -32,15 +33,15 @@ def waiting(folders: list[Path]) -> list[tuple[Path, str, int, str | None]]:
 
 
 def test_a_cell_prints_plain_lines_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
-    with CellProgress("x", every=0.0) as tell:
-        tell(20, 40, 0.0123, 25.456)
+    with CellProgress("x", every=0.0) as show:
+        show(20, 40, 0.0123, 25.456)
     assert capsys.readouterr().err == "iteration 20/40  loss 0.0123  PSNR 25.46 dB\n"
 
 
 def test_a_cell_is_quiet_between_two_lines(capsys: pytest.CaptureFixture[str]) -> None:
-    with CellProgress("x", every=1e9) as tell:
+    with CellProgress("x", every=1e9) as show:
         for iteration in range(40):
-            tell(iteration, 40, 0.01, 25.0)
+            show(iteration, 40, 0.01, 25.0)
     assert capsys.readouterr().err == ""
 
 
@@ -59,7 +60,7 @@ def test_a_sweep_counts_what_ends_on_disk(tmp_path: Path, capsys: pytest.Capture
     assert lines[1].startswith("[1/3] two  PSNR 25.00 dB, SSIM 0.500, 1 min 15 s  (")
     assert lines[1].endswith("(1 min 40 s left)")  # two cells of 100 iterations, half a second each
     assert "one  failed: out of luck" in lines[2]
-    assert len(lines) == 3  # half a record is none
+    assert len(lines) == 3  # a truncated record does not count
 
 
 def test_a_terminal_shows_a_bar_for_the_sweep_and_for_each_running_cell(
@@ -71,7 +72,7 @@ def test_a_terminal_shows_a_bar_for_the_sweep_and_for_each_running_cell(
     for folder in folders:
         folder.mkdir()
     with SweepProgress(waiting(folders), every=1e9) as watch:
-        with Claim(folders[0]), Claim(folders[1]):
+        with Lease(folders[0]), Lease(folders[1]):
             write_json(
                 folders[0] / "progress.json",
                 {"iteration": 30, "rate": 12.25, "iterations": 100, "loss": 0.01, "psnr": 24.5},
@@ -93,13 +94,13 @@ def test_a_terminal_shows_a_bar_for_the_sweep_and_for_each_running_cell(
 def test_a_single_cell_in_a_terminal_has_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
     screen = io.StringIO()
     monkeypatch.setattr(progress, "Console", lambda **_: Console(file=screen, force_terminal=True, width=80))
-    with CellProgress("my-cell") as tell:
-        tell(30, 100, 0.01, 24.5)
-        tell._progress.refresh()  # type: ignore[union-attr]
+    with CellProgress("my-cell") as show:
+        show(30, 100, 0.01, 24.5)
+        show._progress.refresh()  # type: ignore[union-attr]
     assert "30/100" in screen.getvalue()
     assert "PSNR 24.50 dB" in screen.getvalue()
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(5.4, "5 s"), (65, "1 min 5 s"), (3600 * 2 + 61, "2 h 1 min")])
 def test_durations_read_well(seconds: float, text: str) -> None:
-    assert progress.duration(seconds) == text
+    assert duration(seconds) == text

@@ -16,8 +16,9 @@ import pytest
 import dip_stages
 from dip_stages.store.records import CHECKPOINT, read_record
 from dip_stages.store.states import look
-from dip_stages.workers.fork_client import UNKNOWN, ForkedProcess, ForkServer
-from dip_stages.workers.jobs import Order
+from dip_stages.workers.fork_client import ForkServer
+from dip_stages.workers.forked_process import UNKNOWN, ForkedProcess
+from dip_stages.workers.jobs import Job
 from dip_stages.workers.process import Worker
 from tests.cluster.sweeps import until
 
@@ -38,7 +39,7 @@ def server() -> Iterator[ForkServer]:
 
 
 def ended(process: ForkedProcess) -> int:
-    """Close a process's input, upon which a worker ends in good order, and return its exit code."""
+    """Close the input of a worker, so that it ends, and return its exit code."""
     process.stdin.close()
     code = process.wait(10)
     process.stdout.close()
@@ -95,7 +96,7 @@ def test_the_signal_that_killed_a_worker_is_known(server: ForkServer, number: si
         process.wait(0.01)
     process.send_signal(number)
     assert process.wait(10) == process.poll() == -number
-    process.send_signal(number)  # is for nobody
+    process.send_signal(number)  # there is no such process any more
     process.kill()
     assert ended(process) == -number
 
@@ -129,8 +130,8 @@ def test_workers_are_forked_whatever_their_number_of_threads(threads: str | None
 
 
 @pytest.mark.slow
-def test_where_an_import_leaves_a_thread_workers_start_anew(tmp_path: Path) -> None:
-    """A fork would not survive it."""
+def test_where_an_import_leaves_a_thread_workers_are_started_and_not_forked(tmp_path: Path) -> None:
+    """A fork would not have that thread."""
     code = "import threading, time\nthreading.Thread(target=time.sleep, args=(1000,), daemon=True).start()\n"
     (tmp_path / "sitecustomize.py").write_text(code)
     path = os.pathsep.join([str(tmp_path), str(Path(dip_stages.__file__).parents[1])])
@@ -161,16 +162,16 @@ def test_a_start_that_fails_costs_the_server_nothing(monkeypatch: pytest.MonkeyP
 def test_workers_outlive_a_server_that_is_killed_and_the_next_one_has_a_new_server(
     make_cell: MakeCell, tmp_path: Path
 ) -> None:
-    order = Order.of(make_cell(*LONG), tmp_path)
+    job = Job.of(make_cell(*LONG), tmp_path)
     worker = Worker()
     outcomes: list[object] = []
-    thread = threading.Thread(target=lambda: outcomes.append(worker.run(order)))
+    thread = threading.Thread(target=lambda: outcomes.append(worker.run(job)))
     thread.start()
     until((tmp_path / CHECKPOINT).exists, "a checkpoint")
     before = parent_of(worker.pid)
     os.kill(before, signal.SIGKILL)
     until(lambda: parent_of(worker.pid) != before, "the server's end")
-    assert worker.sound
+    assert worker.usable
     assert look(tmp_path).state == "running"
     os.kill(worker.pid, signal.SIGKILL)
     thread.join()

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dip_stages.store.leases import Claim
+from dip_stages.store.leases import Lease
 from dip_stages.store.records import CHECKPOINT, read_record
 from dip_stages.store.states import look
 from dip_stages.workers import main
-from dip_stages.workers.jobs import Order
-from dip_stages.workers.main import Stopper, compute
+from dip_stages.workers.jobs import Job
+from dip_stages.workers.main import compute
 from dip_stages.workers.process import note_failure
+from dip_stages.workers.protocol import GRACE, StopFlag
 from tests.waiting import wait_for
 
 if TYPE_CHECKING:
@@ -31,36 +32,36 @@ def cell(make_cell: MakeCell) -> Cell:
     return make_cell("trainer.iterations=8", "runtime.threads=1")
 
 
-def test_an_order_is_carried_out_once(cell: Cell, tmp_path: Path) -> None:
-    order = Order.of(cell, tmp_path / "a")
-    assert compute(order, Stopper()).status == "done"
+def test_a_job_is_computed_once(cell: Cell, tmp_path: Path) -> None:
+    job = Job.of(cell, tmp_path / "a")
+    assert compute(job, StopFlag()).status == "done"
     before = (tmp_path / "a" / "record.json").read_bytes()
-    assert compute(order, Stopper()).status == "done"
+    assert compute(job, StopFlag()).status == "done"
     assert (tmp_path / "a" / "record.json").read_bytes() == before
     assert look(tmp_path / "a", cell.id).state == "done"
 
 
 def test_a_cell_that_another_process_has_is_left_to_it(cell: Cell, tmp_path: Path) -> None:
-    with Claim(tmp_path):
-        outcome = compute(Order.of(cell, tmp_path), Stopper())
+    with Lease(tmp_path):
+        outcome = compute(Job.of(cell, tmp_path), StopFlag())
         assert (outcome.status, "being computed by process" in outcome.message) == ("busy", True)
-        assert note_failure(Order.of(cell, tmp_path), "SIGKILL", "gone").status == "busy"
+        assert note_failure(Job.of(cell, tmp_path), "SIGKILL", "gone").status == "busy"
     assert not (tmp_path / "record.json").exists()
 
 
 def test_a_stop_file_stops_before_the_cell_and_within_it(cell: Cell, make_cell: MakeCell, tmp_path: Path) -> None:
     stop = tmp_path / "stop"
     stop.touch()
-    assert compute(Order.of(cell, tmp_path / "a", stop=stop), Stopper()).status == "interrupted"
+    assert compute(Job.of(cell, tmp_path / "a", stop=stop), StopFlag()).status == "interrupted"
     assert not (tmp_path / "a").exists()
     stop.unlink()
-    long = Order.of(make_cell(*LONG, "runtime.checkpoint_every=0"), tmp_path / "b", stop=stop)
+    long = Job.of(make_cell(*LONG, "runtime.checkpoint_every=0"), tmp_path / "b", stop=stop)
 
-    class Stopping(Stopper):
+    class Stopping(StopFlag):
         def __call__(self) -> bool:
             if (tmp_path / "b" / CHECKPOINT).exists():
                 stop.touch()
-            self._every = 0
+            self._check.seconds = 0
             return super().__call__()
 
     assert compute(long, Stopping()).status == "interrupted"
@@ -74,12 +75,12 @@ def test_where_nothing_can_be_written_the_outcome_says_so(
     def refuse(*_: object) -> None:
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(main, "Claim", refuse)
-    outcome = compute(Order.of(cell, tmp_path), Stopper())
+    monkeypatch.setattr(main, "Lease", refuse)
+    outcome = compute(Job.of(cell, tmp_path), StopFlag())
     assert (outcome.status, outcome.message) == ("unwritten", f"{tmp_path}: {text}")
     monkeypatch.undo()
     monkeypatch.setattr(main, "write_record", refuse)
-    assert compute(Order.of(cell, tmp_path), Stopper()).status == "unwritten"
+    assert compute(Job.of(cell, tmp_path), StopFlag()).status == "unwritten"
     assert not list(tmp_path.glob("*record*"))
     assert look(tmp_path).state == "to do"
 
@@ -89,36 +90,36 @@ def test_a_cell_that_was_taken_over_meanwhile_leaves_the_others_record(
 ) -> None:
     def taken(folder: Path, record: object) -> None:
         del record
-        (folder / "claim.9").write_text("{}")
+        (folder / "lease.9").write_text("{}")
 
-    from dip_stages.cells import runner
+    from dip_stages.cells import outputs
 
-    monkeypatch.setattr(runner, "plot_curve", lambda path, *_: taken(path.parent, None))
-    assert compute(Order.of(cell, tmp_path), Stopper()).status == "busy"
+    monkeypatch.setattr(outputs, "plot_curve", lambda path, *_: taken(path.parent, None))
+    assert compute(Job.of(cell, tmp_path), StopFlag()).status == "busy"
     assert not (tmp_path / "record.json").exists()
 
 
 def test_a_worker_whose_parent_is_gone_leaves_a_checkpoint_and_ends(make_cell: MakeCell, tmp_path: Path) -> None:
-    order = Order.of(make_cell(*LONG), tmp_path)
+    job = Job.of(make_cell(*LONG), tmp_path)
     process = subprocess.Popen(
         [sys.executable, "-m", "dip_stages.workers.main"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
     assert process.stdin is not None
-    process.stdin.write(json.dumps({"number": 0, "order": vars(order)}) + "\n")
+    process.stdin.write(json.dumps({"number": 0, "job": vars(job)}) + "\n")
     process.stdin.flush()
     wait_for(tmp_path / "progress.json")
     process.stdin.close()
-    assert process.wait(main.GRACE + 2) == 0
+    assert process.wait(GRACE + 2) == 0
     assert look(tmp_path).state == "resumable"
     assert process.stdout is not None
     process.stdout.close()
 
 
-def test_a_kept_checkpoint_does_not_make_a_new_computation_go_on_from_it(make_cell: MakeCell, tmp_path: Path) -> None:
+def test_a_new_computation_does_not_resume_from_a_kept_checkpoint(make_cell: MakeCell, tmp_path: Path) -> None:
     cell = make_cell(
         "trainer.iterations=8", "trainer.chunk=2", "runtime.checkpoint_every=0", "runtime.keep_checkpoint=true"
     )
-    assert compute(Order.of(cell, tmp_path), Stopper()).status == "done"
+    assert compute(Job.of(cell, tmp_path), StopFlag()).status == "done"
     assert (tmp_path / CHECKPOINT).exists()
-    assert compute(Order.of(cell, tmp_path, stale=look(tmp_path).digest), Stopper()).status == "done"
+    assert compute(Job.of(cell, tmp_path, stale=look(tmp_path).digest), StopFlag()).status == "done"
     assert read_record(tmp_path).iterations["resumed_at"] == []

@@ -27,34 +27,34 @@ def a_network(arch: str, inputs: int, outputs: int, size: tuple[int, int], **set
         for column, channels in enumerate([(32, 3), (3, 3), (1, 1), (33, 1)])
     ],
 )
-def test_any_size_gives_a_picture_of_that_size(arch: str, size: tuple[int, int], inputs: int, outputs: int) -> None:
+def test_any_size_gives_an_image_of_that_size(arch: str, size: tuple[int, int], inputs: int, outputs: int) -> None:
     """Any two of network, size and channels meet: the sizes of layers follow from no three of them."""
     network = a_network(arch, inputs, outputs, size)
-    picture = network(torch.rand(1, inputs, *size))
-    assert picture.shape == (1, outputs, *size)
-    assert picture.min() > 0
-    assert picture.max() < 1
-    picture.square().mean().backward()
+    image = network(torch.rand(1, inputs, *size))
+    assert image.shape == (1, outputs, *size)
+    assert image.min() > 0
+    assert image.max() < 1
+    image.square().mean().backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in network.parameters())
 
 
 @pytest.mark.parametrize("arch", ARCHS)
-def test_the_picture_is_float32_under_autocast(arch: str) -> None:
+def test_the_image_is_float32_under_autocast(arch: str) -> None:
     network = a_network(arch, 3, 3, (32, 32)).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     with torch.autocast("cpu", torch.bfloat16):
-        picture = network(torch.rand(1, 3, 32, 32))
-    assert picture.dtype == torch.float32
-    assert not torch.equal(picture, picture.bfloat16().float())
+        image = network(torch.rand(1, 3, 32, 32))
+    assert image.dtype == torch.float32
+    assert not torch.equal(image, image.bfloat16().float())
 
 
 @pytest.mark.parametrize(("arch", "size"), list(product(ARCHS, [(16, 16), (33, 47)])))
 def test_gradients_are_finite_under_autocast(arch: str, size: tuple[int, int]) -> None:
     network = a_network(arch, 32, 1, size)
     with torch.autocast("cpu", torch.bfloat16):
-        picture = network(torch.rand(1, 32, *size) / 10)
-    assert picture.dtype == torch.float32
-    assert 0 < picture.min() <= picture.max() < 1
-    picture.square().mean().backward()
+        image = network(torch.rand(1, 32, *size) / 10)
+    assert image.dtype == torch.float32
+    assert 0 < image.min() <= image.max() < 1
+    image.square().mean().backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in network.parameters())
 
 

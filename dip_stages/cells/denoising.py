@@ -1,0 +1,94 @@
+"""Denoises one image of which there is no clean version, in overlapping tiles. Torch-free until the first tile."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dip_stages.cells.tiling import ramp, tiles
+from dip_stages.errors import ConfigError, ImageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    from dip_stages.config import Config
+
+__all__ = ["denoise", "noise_level"]
+
+_NO_NOISE = 0.25 / 255
+"""Largest estimate that means no noise: rounding to 8 bits alone gives a larger one."""
+
+
+def denoise(
+    image: NDArray[np.float32],
+    config: Config,
+    *,
+    sigma: float | None = None,
+    tile: int = 512,
+    overlap: int = 32,
+    progress: Callable[[int, int, int], None] | None = None,
+) -> NDArray[np.float32]:
+    """Return a noisy image denoised.
+
+    Args:
+        image: ``(H, W, C)`` float32, 1.0 being white; C is 1 or 3. Values may lie outside [0, 1].
+        config: The method; its data and its noise level are not used.
+        sigma: Standard deviation of the noise on that scale; None to estimate it from the image.
+        tile: Largest side of a part that is fitted at once, in pixels.
+        overlap: Pixels that neighbouring tiles share at least; they are blended there.
+        progress: Called with tile, iteration and planned iterations of a tile, all from 1.
+
+    Returns:
+        The same shape, float32.
+
+    Raises:
+        ConfigError: If the configuration needs the clean image, or a number is out of range.
+        ImageError: If no noise is found.
+    """
+    if config.sees_clean:
+        raise ConfigError("the fit or its rule needs the clean image, which there is not", allowed="blind ones")
+    sigma = noise_level(image) if sigma is None else sigma
+    config = dataclasses.replace(config, noise=dataclasses.replace(config.noise, beta_max=sigma**2))
+    return _in_tiles(image, config, tile, overlap, progress or (lambda *_: None))
+
+
+def _in_tiles(
+    image: NDArray[np.float32], config: Config, size: int, overlap: int, progress: Callable[[int, int, int], None]
+) -> NDArray[np.float32]:
+    height, width = image.shape[:2]
+    parts = tiles(height, width, size, overlap)
+    from dip_stages.cells import blind_fit  # torch and Lightning take seconds to import
+
+    total = np.zeros(image.shape, np.float64)
+    weights = np.zeros((*image.shape[:2], 1), np.float64)
+    for number, part in enumerate(parts, 1):
+        here = np.s_[part.top : part.bottom, part.left : part.right]
+        denoised = blind_fit.denoise_tile(
+            np.ascontiguousarray(image[here]), config, functools.partial(progress, number)
+        )
+        weight = ramp(part.top, part.bottom, height, overlap)[:, None] * ramp(part.left, part.right, width, overlap)
+        total[here] += denoised * weight[..., None]
+        weights[here] += weight[..., None]
+    return (total / weights).astype(np.float32)
+
+
+def noise_level(image: NDArray[np.float32]) -> float:
+    """Return the standard deviation of an image's noise, on the image's scale, estimated from the image.
+
+    Args:
+        image: ``(H, W, C)``.
+
+    Raises:
+        ImageError: If no noise is found.
+    """
+    from dip_stages.dip.noise import estimate_sigma  # imports torch
+
+    sigma = estimate_sigma(image)
+    if not sigma > _NO_NOISE:
+        raise ImageError("no noise is found in the image", allowed="noise.beta_max=…, its variance on [0, 1]")
+    return sigma

@@ -1,0 +1,88 @@
+"""Fields that state which values they allow, and sections that check them.
+
+.. code-block:: python
+
+    @dataclass(frozen=True)
+    class UNetConfig(Section, section="arch"):
+        name: str = "unet"
+        width: int = bounded(64, at_least=1)
+        padding_mode: str = choice("reflect", ("reflect", "zeros"))
+
+``UNetConfig(width=0)`` then raises ``ConfigError``: ``arch.width: got 0; allowed: a number >= 1``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar, get_args
+
+from dip_stages.errors import check_choice, check_range
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    Check = Callable[[str, Any], None]
+
+__all__ = ["Section", "bounded", "checked", "choice", "options"]
+
+
+class Section:
+    """Base of the frozen dataclasses of one group; checks the fields made by :func:`checked` and the like.
+
+    A field that may be None is not checked when it is None.
+    """
+
+    section: ClassVar[str]
+
+    def __init_subclass__(cls, *, section: str | None = None, **keywords: Any) -> None:
+        super().__init_subclass__(**keywords)
+        if section is not None:
+            cls.section = section
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):  # type: ignore[arg-type]  # every subclass is a dataclass
+            value = getattr(self, field.name)
+            check: Check | None = field.metadata.get("check")
+            if check is None or (value is None and str(field.type).endswith("None")):
+                continue
+            for part in value if str(field.type).startswith("list") else [value]:
+                check(f"{self.section}.{field.name}", part)
+
+
+def checked(default: Any, check: Check, **metadata: object) -> Any:
+    """Return a dataclass field with a check.
+
+    Args:
+        default: Its default; a list is copied for each instance.
+        check: Called with the setting's key and value, for a list with each of its values; raises ``ConfigError``.
+        metadata: Further metadata of the field, such as ``neutral`` (:func:`dip_stages.cells.settings.neutral_values`).
+    """
+    metadata = {"check": check, **metadata}
+    if isinstance(default, list):
+        return dataclasses.field(default_factory=partial(list, default), metadata=metadata)
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def bounded(
+    default: float | None,
+    *,
+    at_least: float | None = None,
+    above: float | None = None,
+    at_most: float | None = None,
+    below: float | None = None,
+    **metadata: object,
+) -> Any:
+    """Return the field of a finite number within bounds."""
+    check = partial(check_range, at_least=at_least, above=above, at_most=at_most, below=below)
+    return checked(default, check, **metadata)
+
+
+def choice(default: str | list[str], allowed: Iterable[str], **metadata: object) -> Any:
+    """Return the field of one of several texts, or of a list of them."""
+    return checked(default, partial(check_choice, allowed=tuple(allowed)), **metadata)
+
+
+def options(schemas: Any, key: str = "name") -> dict[str, Any]:
+    """Return the schemas of a union by the defaults of their field ``key``, which name a group's options."""
+    return {getattr(schema, key): schema for schema in get_args(schemas)}

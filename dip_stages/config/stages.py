@@ -1,0 +1,66 @@
+"""Settings of the stages: the groups ``scheduler``, ``budget`` and ``protocol``."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+
+from dip_stages.config.data import SIGMAS
+from dip_stages.config.fields import Section, bounded, choice
+from dip_stages.dip.budgets import BUDGETS, allocate
+from dip_stages.dip.schedules import SCHEDULES, beta_schedule
+
+__all__ = ["BudgetConfig", "ProtocolConfig", "SchedulerConfig", "stage_numbers"]
+
+
+@dataclass(frozen=True)
+class SchedulerConfig(Section, section="scheduler"):
+    """The noise schedule; :func:`dip_stages.dip.schedules.beta_schedule` checks the numbers, if there are stages."""
+
+    name: str = choice("linear", SCHEDULES)
+    beta_start: float = 0.0001
+    stages: int = 10
+
+
+@dataclass(frozen=True)
+class BudgetConfig(Section, section="budget"):
+    """Iterations per stage; :mod:`dip_stages.dip.budgets` checks the numbers, if there are stages."""
+
+    name: str = choice("saturating", BUDGETS)
+    max_epochs: int = 3000
+    alpha: float = 0.9
+    k: float = 150.0
+    rescale: bool = True
+
+
+@dataclass(frozen=True)
+class ProtocolConfig(Section, section="protocol"):
+    """What the stage targets are made from, and how; see :func:`dip_stages.dip.stages.staged_plan`."""
+
+    name: str = choice("renoised", ("clean", "renoised", "observed", "recorrupted"))
+    alpha: float = bounded(0.5, at_least=0.001, at_most=1000)
+    last_alpha: float | None = bounded(None, at_least=0.001, at_most=1000)
+    sigma: str = choice("known", SIGMAS)
+
+
+@functools.cache
+def stage_numbers(
+    scheduler: SchedulerConfig, beta_max: float, budget: BudgetConfig, total: int | None
+) -> tuple[tuple[float, ...], tuple[int, ...]]:
+    """Return the stages' betas, noisiest first, and their iterations.
+
+    Args:
+        scheduler: The noise schedule.
+        beta_max: Noise variance of the noisiest stage, on the [0, 1] scale.
+        budget: How the iterations are distributed.
+        total: Sum of the iterations; None keeps the formula's numbers.
+
+    Raises:
+        ConfigError: If a number is out of range, or no iteration is left.
+    """
+    ascending = beta_schedule(
+        scheduler.name, beta_start=scheduler.beta_start, beta_max=beta_max, stages=scheduler.stages
+    )
+    betas = ascending[::-1]
+    budgets = allocate(budget.name, betas, max_epochs=budget.max_epochs, alpha=budget.alpha, k=budget.k, total=total)
+    return betas, budgets

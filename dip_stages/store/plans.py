@@ -1,0 +1,42 @@
+"""The plan of a sweep on disk, ``plan.json``: which cells it has. Torch-free."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from dip_stages.errors import OutdatedError, RecordError
+from dip_stages.store.records import PLAN, other_schema, read_json
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["OUTDATED_ADVICE", "PLAN_SCHEMA", "read_plan"]
+
+PLAN_SCHEMA = 3
+"""Version of the plan's schema."""
+
+_PLAN_KEYS = {"name", "command", "cells"}
+_CELL_KEYS = {"id", "folder", "axes", "iterations", "sees_clean"}
+
+OUTDATED_ADVICE = "the sweep run again with this version, or a report by the version that wrote it"
+"""What to do with a sweep of an older version."""
+
+
+def read_plan(root: Path) -> dict[str, Any]:
+    """Read the plan in a sweep's folder.
+
+    Raises:
+        FileNotFoundError: If there is none: single cells have no plan.
+        OutdatedError: If an older version of this package wrote it.
+        RecordError: If it is no plan, or of another version.
+    """
+    path = root / PLAN
+    plan = read_json(path)
+    if plan.get("schema") != PLAN_SCHEMA and "cells" in plan:
+        error = other_schema(path, plan.get("schema"), PLAN_SCHEMA)
+        error.allowed = OUTDATED_ADVICE if isinstance(error, OutdatedError) else None
+        raise error
+    missing = _PLAN_KEYS - plan.keys() or {key for cell in plan["cells"] for key in _CELL_KEYS - cell.keys()}
+    if missing:
+        raise RecordError(f"no {min(missing)!r} in it", setting=path, allowed="a plan that a sweep has written")
+    return plan

@@ -1,0 +1,69 @@
+"""The end of a sweep: the report, the failed cells, the missing ones, and what to type next. Torch-free."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from dip_stages.report.cache import gather
+from dip_stages.store.statuses import CellStatus
+from dip_stages.store.text import first_line
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from dip_stages.store.states import Look
+
+    Looks = Sequence[tuple[str, Look]]
+
+__all__ = ["finish", "nothing_to_do", "print_submitted"]
+
+
+def finish(root: Path, looks: Looks, command: str, *, interrupted: bool = False) -> int:
+    """Write and print the report, and list the cells that failed or are missing.
+
+    Args:
+        root: The sweep's folder.
+        looks: Folder name and state of each planned cell.
+        command: The command that resumes the sweep.
+        interrupted: Whether the sweep was interrupted.
+
+    Returns:
+        The exit code: 0 if every cell is done, else 1.
+    """
+    try:
+        sys.stdout.write(gather(root))
+    except OSError as error:
+        sys.stderr.write(f"no report could be written: {error}\n")
+    sys.stdout.flush()
+    failed = [(name, found) for name, found in looks if found.state in (CellStatus.FAILED, CellStatus.LOST)]
+    missing = [name for name, found in looks if not found.ended]
+    if failed:
+        sys.stderr.write(f"{len(failed)} of {len(looks)} cells failed; sweep.retry_failed=true runs them again:\n")
+        sys.stderr.writelines(f"  {name}: {first_line(found.reason)}\n" for name, found in failed)
+    if missing and not interrupted:
+        sys.stderr.write(f"{len(missing)} of {len(looks)} cells left no record; the same command runs them:\n")
+        sys.stderr.writelines(f"  {name}\n" for name in missing)
+    if interrupted:
+        sys.stderr.write(f"interrupted: {len(missing)} of {len(looks)} cells are left. To resume:\n  {command}\n")
+    return 1 if failed or missing else 0
+
+
+def nothing_to_do(name: str, root: Path, looks: Looks, command: str) -> int:
+    """Report that every cell of a sweep has a record, and :func:`finish`."""
+    failed = sum(found.state == CellStatus.FAILED for _, found in looks)
+    of_which = f", of which {failed} failed" if failed else ""
+    sys.stderr.write(f"nothing to do: all {len(looks)} cells of {name} have a record{of_which}\n")
+    return finish(root, looks, command)
+
+
+def print_submitted(root: Path, submitted: int, queued: int, command: str) -> None:
+    """Print how many cells were left to a cluster, how many were there before, and the commands for later."""
+    before = f"; {queued} are in its queue already" if queued else ""
+    sys.stdout.write(
+        f"{submitted} cells left to the cluster{before}\n"
+        f"  python -m dip_stages.status {root}    how far they are\n"
+        f"  python -m dip_stages.report {root}    the report, at any time\n"
+        f"  {command}    waits for them; without sweep.detach=true, runs again what was lost\n"
+    )

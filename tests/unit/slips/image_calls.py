@@ -1,0 +1,174 @@
+"""Calls that refuse images, data sets or trained weights; and the sentence of each."""
+
+from __future__ import annotations
+
+import json
+import struct
+import zlib
+from typing import TYPE_CHECKING
+
+import numpy as np
+import tifffile
+
+from dip_stages.denoisers.model_store import MODEL, check_model
+from dip_stages.dip.vgg16_weights import published_vgg16
+from dip_stages.images import sources
+from dip_stages.images.reading import fit_to, read_image
+from tests.unit.slips.calling import written
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pytest
+
+    from tests.unit.slips.calling import Call
+
+
+def odd_tiff(path: Path) -> Path:
+    tifffile.imwrite(path, np.zeros((20, 20), np.int16))
+    return path
+
+
+def header_alone(path: Path, side: int) -> Path:
+    chunks = ((b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)), (b"IDAT", zlib.compress(b"")))
+    packed = (
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
+    )
+    return written(path, b"\x89PNG\r\n\x1a\n" + b"".join(packed))
+
+
+def downloaded(patch: pytest.MonkeyPatch, folder: Path, url: str) -> Path:
+    patch.setenv("TORCH_HOME", str(folder / "torch"))
+    return published_vgg16(url=url)
+
+
+def a_dataset(key: str, column: str | None = None) -> Call:
+    """Return the call that asks a data set of one row for three; of None, a hub that does not answer."""
+
+    def rows(*_: object, **__: object) -> tuple[list[str], list[bytes]]:
+        if column is None:
+            raise ConnectionError("the hub does not answer\nand more of it")
+        return [column], [b""]
+
+    def call(_: Path, patch: pytest.MonkeyPatch) -> object:
+        patch.setattr(sources, "_rows", rows)
+        return sources._fetched("user/set", "train", "image", range(3), streaming=True, key=key)
+
+    return call
+
+
+def a_model(folder: Path, width: int) -> Path:
+    written(folder / MODEL, json.dumps({"settings": {"width": width}}))
+    return folder
+
+
+# What is typed, or is there; the call that refuses it; and what is said.
+CALLS: list[tuple[str, Call, str]] = [
+    (
+        "data=butterflies",
+        a_dataset("data"),
+        (
+            "data.dataset: got 'user/set' with data.split=train, which cannot be had: ConnectionError: the hub does "
+            "not answer; allowed: a machine that reaches the hub, once, since what it has fetched is kept; HF_HOME, a"
+            " cache that has the data set, with data.streaming=false; data.dataset=FOLDER, a copy of it; data=folder "
+            "data.path=FOLDER, others"
+        ),
+    ),
+    (
+        "method.training.source=butterflies",
+        a_dataset("method.training"),
+        (
+            "method.training.dataset: got 'user/set' with method.training.split=train, which cannot be had: "
+            "ConnectionError: the hub does not answer; allowed: a machine that reaches the hub, once, since what it "
+            "has fetched is kept; method.training.dataset=FOLDER, a copy of it; method.training.source=folder "
+            "method.training.path=FOLDER, others"
+        ),
+    ),
+    (
+        "data.column=image",
+        a_dataset("data", "photo"),
+        "data.column: got 'image'; allowed: a column of images, of which user/set has photo",
+    ),
+    (
+        "data.index=2",
+        a_dataset("data", "image"),
+        "data.index: got 2; allowed: a row of user/set, split train, which has fewer",
+    ),
+    (
+        "method.training.rows=2",
+        a_dataset("method.training", "image"),
+        "method.training.rows: got 2; allowed: a row of user/set, split train, which has fewer",
+    ),
+    (
+        "data.size=17",
+        lambda *_: fit_to(np.zeros((40, 60, 3), np.float32), 17, "inside"),
+        "data.size: got 17, which makes the image 17×11; allowed: at least 16 a side",
+    ),
+    (
+        "data.fit=stretch",
+        lambda *_: fit_to(np.zeros((40, 60, 3), np.float32), 17, "stretch"),
+        "data.fit: got 'stretch'; allowed: cover, crop, inside",
+    ),
+    (
+        "an image that is not there",
+        lambda folder, _: read_image(folder / "gone.png"),
+        "FOLDER/gone.png: no such file; allowed: an image file",
+    ),
+    (
+        "a Netpbm of 16 bits",
+        lambda folder, _: read_image(written(folder / "a.ppm", b"P6 20 20 65535\n" + bytes(2400))),
+        "FOLDER/a.ppm: colour Netpbm of more than 8 bits is not supported; allowed: 16-bit PNG or TIFF",
+    ),
+    (
+        "an odd TIFF",
+        lambda folder, _: read_image(odd_tiff(folder / "a.tif")),
+        "FOLDER/a.tif: such a TIFF is not supported; allowed: 8 or 16 unsigned bits, grey or RGB",
+    ),
+    (
+        "a large image",
+        lambda folder, _: read_image(header_alone(folder / "a.png", 9_000)),
+        "FOLDER/a.png: got 9000×9000 pixels; allowed: at most 67,108,864 in all",
+    ),
+    (
+        "an image that Pillow refuses",
+        lambda folder, _: read_image(header_alone(folder / "a.png", 20_000)),
+        (
+            "FOLDER/a.png: Image size (400000000 pixels) exceeds limit of 178956970 pixels, could be decompression "
+            "bomb DOS attack.; allowed: at most 67,108,864 pixels"
+        ),
+    ),
+    (
+        "method.model=of another width",
+        lambda folder, _: check_model(a_model(folder, width=8), {"width": 24}),
+        (
+            "FOLDER: a model of another setting: width: got 8, wanted 24; allowed: one trained as method.training "
+            "says, or method.model=null"
+        ),
+    ),
+    (
+        "method.model=without its weights",
+        lambda folder, _: check_model(a_model(folder, width=24), {"width": 24}),
+        "FOLDER: model.pt is not there; allowed: the whole folder of a training",
+    ),
+    (
+        "loss=perceptual_pretrained",
+        lambda folder, patch: downloaded(patch, folder, "http://127.0.0.1:9/vgg.pth"),
+        (
+            "http://127.0.0.1:9/vgg.pth: the pretrained VGG16 weights cannot be downloaded: [Errno 111] Connection "
+            "refused; allowed: either of two ways out: fetch http://127.0.0.1:9/vgg.pth where there is a network and "
+            "pass loss.path=/where/it/is/vgg16-397923af.pth, or use random weights, which need no download: "
+            "loss=perceptual"
+        ),
+    ),
+    (
+        "another file than the published one",
+        lambda folder, patch: downloaded(patch, folder, written(folder / "x.pth", "x").as_uri()),
+        (
+            "file://FOLDER/x.pth: got '2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881' as sha256 of"
+            " the pretrained VGG16 weights, wanted "
+            "'397923af8e79cdbb6a7127f12361acd7a2f83e06b05044ddf496e83de57a5bf0'; allowed: either of two ways out: "
+            "fetch file://FOLDER/x.pth where there is a network and pass loss.path=/where/it/is/vgg16-397923af.pth, "
+            "or use random weights, which need no download: loss=perceptual"
+        ),
+    ),
+]

@@ -1,0 +1,226 @@
+"""The sentence that a user reads for a slip in a command."""
+
+from __future__ import annotations
+
+import shlex
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.unit.slips.folders import files
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.conftest import CommandLine
+
+COMMANDS = [
+    ("dip_stages readers=all", "readers: renamed; type monitors=all"),
+    (
+        "dip_stages '+readers.rules.mine={name: sure}'",
+        "readers.rules.mine: renamed; type monitors.rules.mine={name: sure}",
+    ),
+    ("dip_stages -m sweep=references", "sweep: renamed; type sweep=competitors"),
+    ("dip_stages -m 'sweep.references=[nlm]'", "sweep.references: renamed; type sweep.competitors=[nlm]"),
+    (
+        "dip_stages sed=1",
+        (
+            "sed: no such group or setting; allowed: arch, average, beta_max, budget, data, logger, loss, method, "
+            "monitors, noise, preset, protocol, scheduler, stopping, trainer, sweep, seed, noise_seed, outputs"
+        ),
+    ),
+    ("dip_stages beta_max=0", "noise.beta_max: got 0.0; allowed: a number > 0 and < 1"),
+    (
+        "dip_stages loss=perceptual_pretrained loss.path=nowhere.pth",
+        (
+            "nowhere.pth: the pretrained VGG16 weights cannot be read: No such file or directory; allowed: either of "
+            "two ways out: fetch https://download.pytorch.org/models/vgg16-397923af.pth where there is a network and "
+            "pass loss.path=/where/it/is/vgg16-397923af.pth, or use random weights, which need no download: "
+            "loss=perceptual"
+        ),
+    ),
+    ("dip_stages data=file data.path=text.png", "text.png: not an image that Pillow can open"),
+    (
+        "dip_stages -m sweep=custom data=file data.path=cut.png",
+        "cut.png: truncated or broken: image file is truncated; allowed: an image file",
+    ),
+    ("dip_stages hydra.run.dir=/proc/nowhere", "/proc/nowhere: cannot be written to: No such file or directory"),
+    (
+        "dip_stages -m sweep=custom method=baseline outputs=/proc/nowhere",
+        "/proc/nowhere/custom: cannot be written to: No such file or directory",
+    ),
+    (
+        "dip_stages -m sweep=custom method=baseline beta_max=0.01,7",
+        (
+            "noise.beta_max: got 7.0; allowed: a number > 0 and < 1\n"
+            "  in the cell: sweep=custom method=baseline noise.beta_max=7 runtime.threads=1"
+        ),
+    ),
+    (
+        "dip_stages -m sweep.retry_faild=true",
+        (
+            "sweep.retry_faild: no such setting; allowed: name, plan_only, retry_failed, retries, detach, "
+            "on_interrupt, competitors, exclude, grids"
+        ),
+    ),
+    (
+        "dip_stages -m sweep.detach=true",
+        (
+            "sweep.detach: got true with hydra/launcher=local, whose jobs end with the driver; allowed: "
+            "hydra/launcher=submitit_slurm, submitit_slurm_gpu"
+        ),
+    ),
+    (
+        "dip_stages -m sweep=custom sweep.grids=all",
+        "sweep.grids: got 'all'; allowed: a list of mappings from an axis to its values",
+    ),
+    ("dip_stages -m 'sweep.grids=[]'", "sweep: got 'full_grid', which has no cell; allowed: grids with at least one"),
+    ("dip_stages -m runtime.threads=1,2", "runtime.threads: no axis: sweep, outputs and runtime take one value each"),
+    (
+        "dip_stages -m trainer.lr=interval(0.1,0.2)",
+        "trainer.lr: got 'interval(0.1,0.2)', a continuous range; allowed: a list, as in a=1,2,3",
+    ),
+    (
+        "dip_stages -m sweep.exclude=all",
+        "sweep.exclude: got 'all'; allowed: a list of mappings from an axis to its values",
+    ),
+    (
+        "dip_stages -m sweep=custom 'sweep.exclude=[{}]'",
+        "sweep.exclude: got {}, an empty rule; allowed: a mapping from an axis to its values",
+    ),
+    (
+        "dip_stages -m sweep=custom 'sweep.exclude=[{arhc: dncnn}]'",
+        (
+            "sweep.exclude: arhc: no such axis; allowed: arch, average, beta_max, budget, data, logger, loss, method,"
+            " monitors, noise, preset, protocol, scheduler, stopping, trainer, seed, noise_seed, and settings such as "
+            "arch.width"
+        ),
+    ),
+    (
+        "dip_stages -m sweep=custom 'sweep.exclude=[{arch: dncn}]'",
+        "sweep.exclude: arch: got 'dncn'; allowed: dncnn, resnet, unet, unet_published",
+    ),
+    (
+        "dip_stages -m sweep=custom 'sweep.exclude=[{arch.widht: 3}]'",
+        (
+            "sweep.exclude: arch.widht: no such setting; allowed: name, width, scales, skip_channels, padding_mode, "
+            "upsampling, depth, blocks"
+        ),
+    ),
+    (
+        "dip_stages -m sweep=custom 'sweep.exclude=[{seed: 0}]'",
+        "sweep.exclude: leaves out all 1 points of the sweep; allowed: rules that leave at least one",
+    ),
+    ("dip_stages.denoise missing.png b.png", "missing.png: no such file; allowed: an image file"),
+    ("dip_stages.denoise a.png a.png", "a.png: is the noisy image itself; allowed: another file"),
+    (
+        "dip_stages.denoise a.png b.gone",
+        "b.gone: got '.gone' as ending; allowed: an image's, such as .png, .tif or .jpg",
+    ),
+    (
+        "dip_stages.denoise deep.png b.jpg",
+        "b.jpg: got 16 bits a channel, which .jpg does not hold; allowed: .png, .tif, .tiff",
+    ),
+    ("dip_stages.denoise a.png nowhere/b.png", "nowhere/b.png: nowhere is no folder; allowed: one that is there"),
+    (
+        "dip_stages.denoise a.png b.png trainer.iteratoins=3",
+        (
+            "trainer.iteratoins: no such setting; allowed: rollback, iterations, lr, jitter, chunk, precision, "
+            "layout, held_out"
+        ),
+    ),
+    ("dip_stages.denoise a.png b.png trainer.iterations=0", "trainer.iterations: got 0; allowed: a number >= 1"),
+    (
+        "dip_stages.denoise a.png b.png data.size=64",
+        "data.size: this command sets it itself; allowed: settings of the fit",
+    ),
+    (
+        "dip_stages.denoise a.png b.png beta_max=0.01 protocol=clean",
+        (
+            "a.png: 40×40, 8 bits, sigma 25.5/255 given; 1 tile of at most 1500 iterations\n"
+            "the fit or its rule needs the clean image, which there is not; allowed: blind ones"
+        ),
+    ),
+    (
+        "dip_stages.denoise a.png b.png beta_max=0.01 stopping=oracle",
+        (
+            "a.png: 40×40, 8 bits, sigma 25.5/255 given; 1 tile of at most 1500 iterations\n"
+            "the fit or its rule needs the clean image, which there is not; allowed: blind ones"
+        ),
+    ),
+    ("dip_stages.denoise a.png b.png beta_max=0.01 --tile 3", "tile: got 3; allowed: a number >= 64"),
+    (
+        "dip_stages.denoise a.png b.png beta_max=0.01 --overlap 300",
+        "overlap: got 300; allowed: a number >= 0 and <= 256",
+    ),
+    (
+        "dip_stages.denoise flat.png b.png",
+        "no noise is found in the image; allowed: noise.beta_max=…, its variance on [0, 1]",
+    ),
+    ("dip_stages.train method=nlm", "method: got 'nlm'; allowed: ddpm, which alone is trained"),
+    ("dip_stages.train method.training.crop=7", "method.training.crop: got 7; allowed: a multiple of 4, 16 or more"),
+    (
+        "dip_stages.train method.training.pictures=[rocket]",
+        "method.training.pictures: got ['rocket']; allowed: 2 images or more",
+    ),
+    (
+        "dip_stages.report nowhere",
+        "nowhere: neither plan.json nor <cell>/record.json in it; allowed: a folder that a sweep has written",
+    ),
+    ("dip_stages.report planless", "planless/plan.json: no 'cells' in it; allowed: a plan that a sweep has written"),
+    (
+        "dip_stages.report cut",
+        "cut/plan.json: truncated or no JSON: unexpected end of data: line 1 column 2 (char 1)",
+    ),
+    ("dip_stages.report list", "list/plan.json: got a JSON list; allowed: an object"),
+    (
+        "dip_stages.status nowhere",
+        "nowhere: neither plan.json nor <cell>/record.json in it; allowed: a folder that a sweep has written",
+    ),
+    ("dip_stages.status planless", "planless/plan.json: no 'cells' in it; allowed: a plan that a sweep has written"),
+]
+
+
+@pytest.mark.parametrize(("typed", "sentence"), [pytest.param(*row, id=row[0]) for row in COMMANDS])
+def test_a_slip_in_a_command_is_a_sentence_and_nothing_is_written(
+    command_in_process: CommandLine, inputs: Path, typed: str, sentence: str
+) -> None:
+    before = files(inputs)
+    module, *arguments = shlex.split(typed)
+    done = command_in_process(*arguments, module=module)
+    assert (done.returncode, done.stderr, done.stdout) == (2, f"{sentence}\n", "")
+    assert files(inputs) == before
+
+
+@pytest.mark.parametrize(
+    ("typed", "parts"),
+    [
+        ("dip_stages arch=unett", ("Could not find 'arch/unett'", "unet_published")),
+        ("dip_stages -m sweep=nothing", ("Could not find 'sweep/nothing'", "report_table")),
+        ("dip_stages trainer.iterations=[1", ("no viable alternative at input '[1'",)),
+        (
+            "dip_stages -m hydra/launcher=local hydra.launcher.workers=0",
+            ("ConfigError('hydra.launcher.workers: got 0; allowed: a whole number >= 1')",),
+        ),
+        (
+            "dip_stages -m hydra/sweeper=basic hydra/launcher=local seed=1,2",
+            ("this launcher runs what hydra/sweeper=grids plans; allowed: that sweeper\n",),
+        ),
+        ("dip_stages.denoise a.png b.png arch=transformer", ("Could not find 'arch/transformer'",)),
+        ("dip_stages.train method.training.steps=7", ("Could not override 'method.training.steps'",)),
+        ("dip_stages.report a b --cells", ("error: --cells: got two folders; allowed: one\n",)),
+        ("dip_stages.status a --every 0", ("error: --every: got 0; allowed: a number > 0\n",)),
+    ],
+)
+def test_what_hydra_and_argparse_say_has_no_traceback(
+    command_in_process: CommandLine, inputs: Path, typed: str, parts: tuple[str, ...]
+) -> None:
+    before = files(inputs)
+    module, *arguments = shlex.split(typed)
+    done = command_in_process(*arguments, module=module)
+    assert done.returncode == (1 if module == "dip_stages" else 2)
+    assert all(part in done.stderr for part in parts)
+    assert "Traceback" not in done.stderr
+    assert len(done.stderr.splitlines()) < 25
+    # Hydra's own sweeper notes what it is about to do, before it calls a launcher.
+    assert files(inputs) == before or "hydra/sweeper=basic" in arguments

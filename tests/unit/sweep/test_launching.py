@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from dip_stages.store.leases import Lease
+from dip_stages.store.records import read_record
+from dip_stages.sweep.drive import Options, run_plan
+from dip_stages.sweep.launching import Reason
+from dip_stages.workers.jobs import Job
+from dip_stages.workers.main import compute
+from dip_stages.workers.protocol import StopFlag
+from dip_stages.workers.slurm_queue import Queue
+from tests.unit.sweep.driving import Launcher, drive
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from dip_stages.sweep.plan import Plan, PlannedCell
+
+pytestmark = pytest.mark.usefixtures("text_alone")
+
+
+def test_cells_that_the_launcher_loses_are_launched_again(plan: Plan) -> None:
+    launcher = Launcher(broken=(0,))
+    assert drive(plan, launcher, cells_per_launch=3) == 0
+    assert launcher.launches == [(0, 3), (3, 1), (0, 3)]
+
+
+def test_cells_that_the_launcher_loses_twice_have_a_failure_record_with_the_reason_and_run_the_next_time(
+    plan: Plan, capsys: pytest.CaptureFixture[str]
+) -> None:
+    launcher = Launcher(broken=(0, 0))
+    assert drive(plan, launcher, cells_per_launch=3) == 1
+    output = capsys.readouterr()
+    assert "3 of 4 cells failed" in output.err
+    assert "RuntimeError: no such partition" in output.err
+    assert "3 failed, 1 done of 4 cells" in output.out
+    assert read_record(plan.cells[0].folder).lost
+    assert drive(plan, Launcher()) == 0
+
+
+def test_a_cell_whose_job_alone_ended_is_lost_at_once_for_that_reason(
+    plan: Plan, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cancelled = plan.cells[1].folder.name
+    launcher = Launcher()
+
+    def launch(cells: Sequence[PlannedCell], first: int, token: str) -> dict[str, Reason]:
+        launcher([planned for planned in cells if planned.folder.name != cancelled], first, token)
+        return {cancelled: Reason("Slurm job 7_1 ended: CANCELLED", final=True)}
+
+    assert run_plan(plan, launch, Options(wait=0.05)) == 1
+    assert launcher.launches == [(0, 3)]
+    assert f"{cancelled}: Slurm job 7_1 ended: CANCELLED" in capsys.readouterr().err
+    assert read_record(plan.cells[1].folder).lost
+    assert drive(plan, Launcher()) == 0
+
+
+def test_what_waits_in_a_clusters_queue_is_not_launched_again_while_something_else_is(
+    plan: Plan, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The stand-in for Slurm's queue has two cells for a while, in which a third is lost and launched again."""
+    queued = [planned.folder.name for planned in plan.cells[:2]]
+    launcher = Launcher(broken=(0,))
+    answers: list[dict[str, str]] = []
+    asked_since = 0
+
+    def cells(_: object) -> dict[str, str]:
+        nonlocal asked_since
+        asked_since += len(launcher.launches) > 1
+        answers.append(dict.fromkeys(queued, "Slurm job 7, PENDING") if asked_since < 20 else {})
+        return answers[-1]
+
+    monkeypatch.setattr(Queue, "cells", property(cells))
+    assert drive(plan, launcher) == 0
+    assert "2 cells are in the queue of the cluster, the first as Slurm job 7, PENDING" in capsys.readouterr().err
+    assert launcher.launches == [(0, 2), (0, 2), (0, 2)], "two that are lost, the same again, and the two of the queue"
+    assert answers[-1] == {}
+
+
+def test_failed_cells_are_tried_again_as_often_as_asked_within_one_command(diverging: Plan) -> None:
+    launcher = Launcher()
+    assert drive(diverging, launcher, retries=2) == 1
+    assert launcher.launches == [(0, 2), (0, 1), (0, 1)]
+
+
+def test_a_cell_of_a_process_that_died_fails_as_lost_and_runs_the_next_time(
+    plan: Plan, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lost = plan.cells[1].folder
+
+    def die(job: Job) -> None:
+        if job.folder == str(lost):
+            lease = lost / "lease.1"
+            lost.mkdir(exist_ok=True)
+            Lease(lost)
+            lease.write_text(json.dumps(json.loads(lease.read_text()) | {"start": "of another process"}))
+            raise RuntimeError("its node went down")
+
+    launcher = Launcher(before=die)
+    assert drive(plan, launcher, cells_per_launch=1) == 1
+    assert len(launcher.outcomes) == 3
+    record = read_record(lost)
+    assert record.lost
+    assert record.error is not None
+    assert record.error["message"].endswith("died in the middle of the cell")
+    assert record.cell["axes"] == plan.cells[1].cell.axes
+    capsys.readouterr()
+    assert drive(plan, Launcher()) == 0
+    assert f"{lost.name}: process {os.getpid()}" in capsys.readouterr().err
+
+
+def test_cells_that_another_driver_has_are_waited_for(plan: Plan) -> None:
+    other = plan.cells[2]
+    other.folder.mkdir(parents=True)
+    lease = Lease(other.folder)
+    lease.__enter__()
+    launcher = Launcher()
+
+    def finish() -> None:
+        deadline = time.monotonic() + 120
+        while len(launcher.outcomes) < 3 and time.monotonic() < deadline:  # until the driver has found the lease
+            time.sleep(0.1)
+        lease.__exit__(None, None, None)
+        compute(Job.of(other.cell, other.folder), StopFlag())
+
+    thread = threading.Thread(target=finish)
+    thread.start()
+    assert drive(plan, launcher) == 0
+    thread.join()
+    assert [outcome.status for outcome in launcher.outcomes[:4]] == ["done", "done", "busy", "done"]
