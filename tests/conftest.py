@@ -158,10 +158,10 @@ def command_in_process(
                 main()
             except SystemExit as left:
                 code = 0 if left.code is None else left.code
-        said = capsys.readouterr()
+        captured = capsys.readouterr()
         if isinstance(code, int):
-            return subprocess.CompletedProcess([module, *arguments], code, said.out, said.err)
-        return subprocess.CompletedProcess([module, *arguments], 1, said.out, f"{said.err}{code}\n")
+            return subprocess.CompletedProcess([module, *arguments], code, captured.out, captured.err)
+        return subprocess.CompletedProcess([module, *arguments], 1, captured.out, f"{captured.err}{code}\n")
 
     return command
 

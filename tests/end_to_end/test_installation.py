@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def call(*command: str | Path, cwd: Path, code: int = 0) -> str:
-    """Run a command that knows nothing of this checkout; return what it said."""
+    """Run a command outside of this checkout and return its output."""
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     done = subprocess.run(
         list(map(str, command)), cwd=cwd, env=environment, capture_output=True, text=True, check=False
@@ -103,6 +103,6 @@ def test_the_wheel_works_in_an_empty_folder_and_an_environment(built: Path, tmp_
     assert "outputs/single/" in call(python, "-m", "dip_stages", "preset=smoke", "trainer.iterations=4", cwd=work)
     for launcher, extra in (("ray", "ray"), ("submitit_slurm", "slurm"), ("joblib", "joblib")):
         command = (python, "-m", "dip_stages", "-m", "sweep=smoke", f"hydra/launcher={launcher}")
-        said = call(*command, cwd=work, code=2)
-        assert f"pip install 'dip_stages[{extra}]'" in said
-        assert "Traceback" not in said
+        output = call(*command, cwd=work, code=2)
+        assert f"pip install 'dip_stages[{extra}]'" in output
+        assert "Traceback" not in output

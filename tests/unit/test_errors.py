@@ -104,7 +104,7 @@ def process(folder: Path, loggers: list[logging.Logger]) -> list[object]:
 
 
 def test_a_command_in_this_process_leaves_it_as_it_was(command_in_process: CommandLine, tmp_path: Path) -> None:
-    command_in_process("--version")  # whatever is imported once is there
+    command_in_process("--version")  # all imports are done once
     every = logging.root.manager.loggerDict.values()
     loggers = [logging.root, *(logger for logger in every if isinstance(logger, logging.Logger))]
     before = process(tmp_path, loggers)

@@ -69,7 +69,7 @@ def a_checkpoint(path: Path, content: object) -> object:
     return checkpoints._read(path)
 
 
-# What is typed, or is there; the call that refuses it; and what is said.
+# What is typed, or is on disk; the call that refuses it; the sentence.
 CALLS: list[tuple[str, Call, str]] = [
     (
         "a record of another version",

@@ -62,7 +62,7 @@ def a_model(folder: Path, width: int) -> Path:
     return folder
 
 
-# What is typed, or is there; the call that refuses it; and what is said.
+# What is typed, or is on disk; the call that refuses it; the sentence.
 CALLS: list[tuple[str, Call, str]] = [
     (
         "data=butterflies",

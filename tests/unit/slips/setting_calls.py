@@ -49,7 +49,7 @@ def without_the_partition() -> None:
     slurm._submit(SimpleNamespace(batch=batch), [])  # type: ignore[arg-type]
 
 
-# What is typed, or is there; the call that refuses it; and what is said.
+# What is typed, or is on disk; the call that refuses it; the sentence.
 CALLS: list[tuple[str, Call, str]] = [
     (
         "-m +sweep.more=3",

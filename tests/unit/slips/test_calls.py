@@ -26,7 +26,7 @@ def test_what_is_found_wrong_is_a_sentence(
 ) -> None:
     with monkeypatch.context() as patch, pytest.raises(DipStagesError) as refusal:
         call(tmp_path, patch)
-    said = str(refusal.value).replace(str(tmp_path), "FOLDER").replace(tmp_path.name, "FOLDER")
-    said = said.replace(str(SWEEPS_DIR.parent), "ROOT").replace(f"{os.getpid()} on {platform.node()}", "PID on HOST")
-    assert said == sentence
+    message = str(refusal.value).replace(str(tmp_path), "FOLDER").replace(tmp_path.name, "FOLDER")
+    message = message.replace(str(SWEEPS_DIR.parent), "ROOT").replace(f"{os.getpid()} on {platform.node()}", "PID on HOST")
+    assert message == sentence
     assert len(sentence.splitlines()) == 1
