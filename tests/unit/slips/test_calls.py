@@ -26,7 +26,8 @@ def test_what_is_found_wrong_is_a_sentence(
 ) -> None:
     with monkeypatch.context() as patch, pytest.raises(DipStagesError) as refusal:
         call(tmp_path, patch)
-    message = str(refusal.value).replace(str(tmp_path), "FOLDER").replace(tmp_path.name, "FOLDER")
-    message = message.replace(str(SWEEPS_DIR.parent), "ROOT").replace(f"{os.getpid()} on {platform.node()}", "PID on HOST")
-    assert message == sentence
+    refused = str(refusal.value).replace(str(tmp_path), "FOLDER").replace(tmp_path.name, "FOLDER")
+    process = f"{os.getpid()} on {platform.node()}"
+    refused = refused.replace(str(SWEEPS_DIR.parent), "ROOT").replace(process, "PID on HOST")
+    assert refused == sentence
     assert len(sentence.splitlines()) == 1
