@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
 import pytorch_lightning as pl
@@ -11,7 +12,7 @@ import torch.nn.functional as F
 from diffusers import DDPMScheduler, UNet2DModel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from dip_stages.dip.noise import DrawingFrom, TrainingStream, generator
+from dip_stages.dip.noise import DrawingFrom, generator
 from dip_stages.errors import Interrupted
 
 if TYPE_CHECKING:
@@ -19,12 +20,20 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-__all__ = ["DDPM", "DDPMSettings"]
+__all__ = ["DDPM", "DDPMSettings", "TrainingStream"]
 
 _DOWN = 4
 """By what the network's input must be divisible: its coarsest level is that many times coarser."""
 
 _NORM_GROUPS = 8
+
+
+class TrainingStream(IntEnum):
+    """Streams of ``method.training.seed``. Another value is another draw: other weights."""
+
+    NETWORK = 0
+    ITERATION = 1
+    """Crops, timesteps and noise; the iteration is the second number."""
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,6 @@ __all__ = [
     "DrawingFrom",
     "FitStream",
     "ObservationStream",
-    "TrainingStream",
     "corrupted",
     "estimate_sigma",
     "generator",
@@ -56,14 +55,6 @@ class FitStream(IntEnum):
     SAMPLING = 5
     """The reverse process of the DDPM that denoises."""
     HELD_OUT = 6
-
-
-class TrainingStream(IntEnum):
-    """Streams of ``method.training.seed``, that of a DDPM's training. Another value is another draw: other numbers."""
-
-    NETWORK = 0
-    ITERATION = 1
-    """Crops, timesteps and noise; the iteration is the second number."""
 
 
 def generator(seed: int, *stream: int, device: torch.device | str = "cpu") -> torch.Generator:

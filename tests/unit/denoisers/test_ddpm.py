@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dip_stages.denoisers.ddpm import DDPM, DDPMSettings
+from dip_stages.denoisers.ddpm import DDPM, DDPMSettings, TrainingStream
 from dip_stages.dip.lightning import trainer_of
 from dip_stages.dip.noise import generator
 
@@ -19,6 +19,10 @@ TINY = DDPMSettings(
     channels=3, crop=16, width=8, timesteps=200, beta_start=0.0001, beta_end=0.1, iterations=6, batch=2, lr=0.001,
     ema=0.995, seed=0,
 )  # fmt: skip
+
+
+def test_streams_of_the_training_keep_their_values() -> None:
+    assert dict(TrainingStream.__members__) == {"NETWORK": 0, "ITERATION": 1}
 
 
 def images(count: int, seed: int, side: int = 16) -> list[torch.Tensor]:

@@ -10,7 +10,6 @@ from dip_stages.dip.noise import (
     DrawingFrom,
     FitStream,
     ObservationStream,
-    TrainingStream,
     estimate_sigma,
     generator,
     noised,
@@ -49,10 +48,9 @@ def test_streams_keep_their_values() -> None:
     assert dict(FitStream.__members__) == {
         "NETWORK": 0, "INPUT": 1, "JITTER": 2, "PROBE": 3, "MEMBER": 4, "SAMPLING": 5, "HELD_OUT": 6,
     }  # fmt: skip
-    assert dict(TrainingStream.__members__) == {"NETWORK": 0, "ITERATION": 1}
 
 
-@pytest.mark.parametrize("stream", [*ObservationStream, *FitStream, *TrainingStream])
+@pytest.mark.parametrize("stream", [*ObservationStream, *FitStream])
 def test_a_stream_draws_what_its_number_draws(stream: int) -> None:
     named, numbered = (torch.rand(4, generator=generator(3, number, 1)) for number in (stream, int(stream)))
     assert torch.equal(named, numbered)
