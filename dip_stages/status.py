@@ -95,7 +95,7 @@ def status(folder: Path) -> Status:
     """
     try:
         plan = read_plan(folder)
-        planned = [(cell["folder"], cell["id"], cell["iterations"]) for cell in plan["cells"]]
+        planned = [(cell["folder"], cell["id"], cell.get("iterations", 0)) for cell in plan["cells"]]
         name, command = plan["name"], plan["command"]
     except FileNotFoundError:
         planned = [(path.parent.name, None, 0) for path in sorted(folder.glob(f"*/{RECORD}"))]

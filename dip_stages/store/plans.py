@@ -16,7 +16,7 @@ PLAN_SCHEMA = 3
 """Version of the plan's schema."""
 
 _PLAN_KEYS = {"name", "command", "cells"}
-_CELL_KEYS = {"id", "folder", "axes", "iterations", "sees_clean"}
+_CELL_KEYS = {"id", "folder", "axes", "sees_clean"}
 
 OUTDATED_ADVICE = "the sweep run again with this version, or a report by the version that wrote it"
 """What to do with a sweep of an older version."""
