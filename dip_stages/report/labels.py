@@ -45,8 +45,13 @@ def with_loss_labels(frame: pd.DataFrame) -> pd.DataFrame:
 
 def _with_labels(frame: pd.DataFrame, makers: Mapping[str, Callable[[Mapping[Any, Any]], str | None]]) -> pd.DataFrame:
     fields = frame[[column for column in ("method", "loss", "stopping", *QUALIFIERS) if column in frame]]
-    rows = fields.astype(object).where(fields.notna(), None).to_dict("records")
-    labels: dict[str, Any] = {axis: [label(row) for row in rows] for axis, label in makers.items()}
+    values = fields.astype(object).where(fields.notna(), None)
+    rows = list(zip(*(values[column] for column in values), strict=True))
+    kinds = {row: dict(zip(values, row, strict=True)) for row in set(rows)}  # few, of many cells
+    labels: dict[str, Any] = {}
+    for axis, label in makers.items():
+        of_kind = {row: label(kind) for row, kind in kinds.items()}
+        labels[axis] = [of_kind[row] for row in rows]
     return frame.assign(**labels).astype(dict.fromkeys(labels, "str"))
 
 
