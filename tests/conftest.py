@@ -28,6 +28,7 @@ import dip_stages.cli  # noqa: F401 - registers the sweeps and the resolver
 from dip_stages import plotting
 from dip_stages.cells.identity import Cell, cell_of
 from dip_stages.config import CONF_DIR, parse
+from tests.hub import write_butterflies
 from tests.planning import Composing, shared_hydra
 
 # A shared machine stalls now and then: a test that took long once is not a failure.
@@ -193,6 +194,20 @@ def _loggers() -> list[logging.Logger]:
 
 def _log_settings(logger: logging.Logger) -> tuple[list[logging.Handler], int, bool, bool]:
     return list(logger.handlers), logger.level, logger.propagate, logger.disabled
+
+
+@pytest.fixture(scope="session")
+def butterflies(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data set of the course report's columns, as parquet files."""
+    return write_butterflies(tmp_path_factory.mktemp("butterflies"))
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of downloads, empty, so that no test reads or fills the user's own."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "huggingface"))
+    return tmp_path / "cache"
 
 
 @pytest.fixture

@@ -127,6 +127,8 @@ def build_rule(
         settings["observed"] = observation.observed
     if isinstance(config, (DiscrepancyConfig, SureConfig)):
         settings["sigma"] = build_sigma(config.sigma, observation)
+    if isinstance(config, HeldOutConfig):
+        assert held_out is not None  # noqa: S101 - parsing refuses it
     if isinstance(config, (DiscrepancyConfig, HeldOutConfig)):
         settings["held_out"] = held_out
     if isinstance(config, DiscrepancyConfig):

@@ -11,7 +11,7 @@ from dip_stages.config import TrainingConfig
 from dip_stages.denoisers.model_store import MODEL, training_images
 from dip_stages.errors import ConfigError, ImageError, ModelError
 from dip_stages.images.reading import bundled_path
-from tests.hub import ROWS, encoded, write_butterflies
+from tests.hub import ROWS, encoded
 from tests.raising import refused
 
 if TYPE_CHECKING:
@@ -20,16 +20,7 @@ if TYPE_CHECKING:
     from tests.conftest import MakeCell
 
 
-@pytest.fixture(scope="module")
-def butterflies(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_butterflies(tmp_path_factory.mktemp("butterflies"))
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setenv("HF_HOME", str(tmp_path / "huggingface"))
-    return tmp_path / "cache"
+pytestmark = pytest.mark.usefixtures("cache")
 
 
 def test_a_model_learns_from_all_rows_but_the_reports(butterflies: Path) -> None:

@@ -20,7 +20,7 @@ from dip_stages.images.sources import (
     image_of_dataset,
     is_course_image,
 )
-from tests.hub import ROWS, a_hub, encoded, pixels, write_butterflies
+from tests.hub import ROWS, a_hub, encoded, pixels
 from tests.raising import refused
 
 if TYPE_CHECKING:
@@ -29,16 +29,7 @@ if TYPE_CHECKING:
 NAME = "huggan/smithsonian_butterflies_subset"
 
 
-@pytest.fixture(scope="module")
-def butterflies(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_butterflies(tmp_path_factory.mktemp("butterflies"))
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setenv("HF_HOME", str(tmp_path / "huggingface"))
-    return tmp_path / "cache"
+pytestmark = pytest.mark.usefixtures("cache")
 
 
 @pytest.mark.parametrize("streaming", [True, False])
