@@ -70,11 +70,15 @@ class Status:
         failed = self.in_state(CellStatus.FAILED, CellStatus.LOST)
         lines += _listed("queued", self.in_state(CellStatus.QUEUED), lambda found: found.waits_for or "")
         lines += _listed("failed", failed, lambda found: first_line(found.reason))
+        damaged = [(name, found) for name, found, _ in self.cells if found.damaged]
+        lines += _listed("damaged", damaged, lambda found: ", ".join(found.damaged))
         lines += _listed("unreadable", [(n, f) for n, f, _ in self.cells if f.broken], lambda found: found.broken or "")
         if self.command and (self.left or self.in_state(CellStatus.LOST)):
             lines.append(f"the same command computes what is left:\n  {self.command}")
         if self.command and self.in_state(CellStatus.FAILED):
             lines.append("sweep.retry_failed=true runs again the cells that failed by themselves")
+        if self.command and damaged:
+            lines.append("sweep.retry_damaged=true runs again the cells with a file that is missing or altered")
         return "\n".join(lines) + "\n"
 
     def _seconds(self) -> float | None:
@@ -105,7 +109,7 @@ def status(folder: Path) -> Status:
             f"neither {PLAN} nor <cell>/{RECORD} in it", setting=folder, allowed="a folder that a sweep has written"
         )
     queued = Queue(folder).cells
-    looks = ((cell, look(folder / cell, identity), iterations) for cell, identity, iterations in planned)
+    looks = ((cell, look(folder / cell, identity, files=True), iterations) for cell, identity, iterations in planned)
     return Status(
         name,
         command,

@@ -9,8 +9,10 @@ import pandas as pd
 from PIL import Image
 
 from dip_stages.cells.identity import AXES, QUALIFIERS
+from dip_stages.store.hashing import file_sha256
+from dip_stages.store.json_files import write_json
 from dip_stages.store.plans import PLAN_SCHEMA
-from dip_stages.store.records import PLAN, RECORD, SCHEMA, Record, write_csv, write_json, write_record
+from dip_stages.store.records import PLAN, RECORD, SCHEMA, Record, write_csv, write_record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -87,20 +89,23 @@ class Sweep:
         *,
         missing: bool = False,
         planned: bool = True,
+        identity: str | None = None,
         **changes: Any,
     ) -> Path:
         name = f"cell{len(list(self.root.iterdir())) + len(self.cells)}"
         if planned:
-            self.cells.append(plan_entry(name, axes))
+            self.cells.append(plan_entry(name, axes) | {"id": identity or name})
         folder = self.root / name
         if not missing:
             folder.mkdir()
-            write_record(folder, a_record(name, axes, psnr, **changes))
             if psnr is not None:
                 rows = [{"iteration": i, "output_psnr": psnr - 10 / i} for i in (10, 20, 40)]
                 write_csv(folder / "curves.csv", ["iteration", "output_psnr"], rows)
                 for image in ("clean", "observed", "output"):
                     Image.new("RGB", (16, 16), (int(psnr) * 5, 90, 90)).save(folder / f"{image}.png")
+            files = {path.name: file_sha256(path) for path in folder.iterdir()}
+            cell = {"id": identity or name, "folder": name, "axes": axes}
+            write_record(folder, a_record(name, axes, psnr, **{"cell": cell, "files": files} | changes))
         write_plan(self.root, self.cells)
         return folder
 

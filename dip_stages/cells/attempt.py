@@ -8,8 +8,10 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from dip_stages.cells.timing import Stopwatch
+from dip_stages.errors import LeaseError
 from dip_stages.store.checkpoints import read_checkpoint, write_checkpoint
-from dip_stages.store.records import PROGRESS, write_json
+from dip_stages.store.json_files import write_json
+from dip_stages.store.records import PROGRESS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,18 +31,24 @@ class Attempt:
         cell: The cell.
         folder: Its folder.
         on_progress: Called with iteration, iterations in all, loss and PSNR; None to write them to ``progress.json``.
+        check: Called before anything is written to the folder; raises if the cell is another process's by now.
 
     Attributes:
         started: When the attempt began, in ISO 8601, UTC.
+        check: As given.
         time: Seconds of this attempt and of those that it continues.
         resumed_at: Iterations at which the cell was resumed from a checkpoint, in all attempts.
         notes: Problems that did not fail the cell.
     """
 
     def __init__(
-        self, cell: Cell, folder: Path, on_progress: Callable[[int, int, float, float], None] | None = None
+        self,
+        cell: Cell,
+        folder: Path,
+        on_progress: Callable[[int, int, float, float], None] | None = None,
+        check: Callable[[], None] = lambda: None,
     ) -> None:
-        self._cell, self._folder = cell, folder
+        self._cell, self._folder, self.check = cell, folder, check
         self._on_progress = on_progress or self._write_progress
         self._made_with: dict[str, Any] = {}
         self.started = datetime.now(UTC).isoformat(timespec="seconds")
@@ -89,13 +97,21 @@ class Attempt:
         Args:
             fits: The state of the fits.
         """
+        self.check()
         own = {"seconds": self.time.seconds, "fit_seconds": self.time.fit_seconds, "resumed_at": self.resumed_at}
         try:
             write_checkpoint(self._folder, {"cell": self._cell.id, "made_with": self._made_with, **fits, **own})
         except OSError as error:
             self.note(f"no checkpoint could be written: {error}")
 
+    def end(self) -> None:
+        """Remove the progress file, if the cell is still this process's."""
+        with suppress(OSError, LeaseError):
+            self.check()
+            (self._folder / PROGRESS).unlink(missing_ok=True)
+
     def _write_progress(self, iteration: int, iterations: int, loss: float, psnr: float) -> None:
+        self.check()
         values = {
             "started": self.started,
             "iteration": iteration,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from dip_stages.cells.outputs import write_images
+from dip_stages.cells.outputs import listed, write_images
 from dip_stages.cells.record import record_of
 from dip_stages.cells.results import quality_of
 from dip_stages.errors import DivergenceError, DriftError
@@ -57,7 +57,8 @@ def _write_last_good(run: Run, error: DivergenceError) -> LastGood:
     assert run.observation is not None  # noqa: S101 - a fit diverged
     assert run.fits is not None  # noqa: S101
     module = run.fits.diverged[error]
-    write_tensors(run.folder / LAST_GOOD, module.network.state_dict())
+    with listed(run, LAST_GOOD) as path:
+        write_tensors(path, module.network.state_dict())
     write_images(run, {"output": module.output, "average": module.average})
     clean = run.observation.clean
     return {

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 from dip_stages.cells import build
 from dip_stages.cells.results import Member, member_of
 from dip_stages.cells.threads import in_lanes
-from dip_stages.dip.callbacks import Checkpointer, QualityCurve, Steps, Ticker
+from dip_stages.dip.callbacks import Checkpointer, Guard, QualityCurve, Steps, Ticker
 from dip_stages.dip.lightning import fit, trainer_of
 from dip_stages.dip.stages import Chunks
 from dip_stages.errors import DivergenceError
@@ -179,8 +179,13 @@ class Fits:
         if edge := self._edges.get(number):
             module.resume(edge.state)
         self._running[number] = module
-        # The curve comes first: edges and reports read its rows. The checkpointer comes last: it saves the edges.
-        callbacks = [curve, Steps(lambda _: self._note_edge(number)), Ticker(curve, self._report)]
+        # The curve comes before what reads its rows. The checkpointer comes last: it saves the edges.
+        callbacks = [
+            Guard(self._attempt.check),
+            curve,
+            Steps(lambda _: self._note_edge(number)),
+            Ticker(curve, self._report),
+        ]
         callbacks += [self._checkpointer] if self._checkpointer else []
         trainer = trainer_of(self._accelerator, logger=logger, callbacks=callbacks)
         chunks = Chunks(self._plan, config.trainer.chunk, start=module.edge)

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from dip_stages.dip.callbacks import CURVE_COLUMNS
 from dip_stages.dip.observation import to_array
 from dip_stages.images.reading import write_png
 from dip_stages.plotting import plot_curve
+from dip_stages.store.hashing import file_sha256
 from dip_stages.store.records import CURVES, write_csv
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
     from torch import Tensor
 
     from dip_stages.cells.record import Run
 
-__all__ = ["write_images"]
+__all__ = ["listed", "write_images"]
 
 
 def write_images(run: Run, images: dict[str, Tensor]) -> None:
@@ -28,11 +33,23 @@ def write_images(run: Run, images: dict[str, Tensor]) -> None:
     assert run.observation is not None  # noqa: S101
     observation = {"clean": run.observation.clean, "observed": run.observation.observed}
     for name, image in {**observation, **images}.items():
-        write_png(run.folder / f"{name}.png", to_array(image))
+        with listed(run, f"{name}.png") as path:
+            write_png(path, to_array(image))
     if run.fits is None:
         return
     rows, members = run.fits.rows, run.fits.members
-    write_csv(run.folder / CURVES, CURVE_COLUMNS, rows)
+    with listed(run, CURVES) as path:
+        write_csv(path, CURVE_COLUMNS, rows)
     # The curve of an ensemble shows several fits, each of which stopped elsewhere.
     stopping = members[0].stopping if len(members) == 1 else None
-    plot_curve(run.folder / "curve.png", run.cell.folder, rows, run.fits.stages, stopping)
+    with listed(run, "curve.png") as path:
+        plot_curve(path, run.cell.folder, rows, run.fits.stages, stopping)
+
+
+@contextmanager
+def listed(run: Run, name: str) -> Iterator[Path]:
+    """Yield the path of a file that is to be written, and note its checksum for the record."""
+    run.attempt.check()
+    path = run.folder / name
+    yield path
+    run.files[name] = file_sha256(path)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -51,6 +51,7 @@ class Run:
         plan: The stages; None before it is made, and for a competitor.
         fits: The fits; None before they are made, and for a competitor.
         given: What a competitor was given; None before it has denoised, and for fits.
+        files: SHA-256 of each file that was written beside the record, by name.
     """
 
     cell: Cell
@@ -62,6 +63,7 @@ class Run:
     plan: StagePlan | None = None
     fits: Fits | None = None
     given: Given | None = None
+    files: dict[str, str] = field(default_factory=dict)
 
     @property
     def bfloat16(self) -> bool:
@@ -106,6 +108,7 @@ def record_of(
         stages=fits.stages if fits else [],
         error=error,
         lost=lost,
+        files=run.files,
     )
 
 

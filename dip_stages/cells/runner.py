@@ -21,11 +21,11 @@ from dip_stages.cells.results import mean_of, metrics_of_competitor
 from dip_stages.config import DDPMConfig
 from dip_stages.denoisers.model_store import models_folder
 from dip_stages.denoisers.run import denoise_with
-from dip_stages.errors import DipStagesError, Interrupted
+from dip_stages.errors import DipStagesError, Interrupted, LeaseError
 from dip_stages.store.checkpoints import made_with
 from dip_stages.store.fingerprint import fingerprint
 from dip_stages.store.provenance import git_commit
-from dip_stages.store.records import CHECKPOINT, PROGRESS, Record, write_record
+from dip_stages.store.records import CHECKPOINT, Record, write_record
 from dip_stages.store.statuses import RecordStatus
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def run_cell(
     on_progress: Callable[[int, int, float, float], None] | None = None,
     should_stop: Callable[[], bool] = lambda: False,
     code: str = "",
-    write: Callable[[Path, Record], None] = write_record,
+    check: Callable[[], None] = lambda: None,
     together: int = 1,
 ) -> Record:
     """Compute a cell, from its checkpoint if there is one, and leave its record, curves, images and plot in a folder.
@@ -66,13 +66,14 @@ def run_cell(
             ``progress.json``, where a sweep's driver reads them.
         should_stop: Called before each iteration; whether to stop.
         code: Identifies the code that computes: a checkpoint of other code is not resumed.
-        write: Writes the record, last of all.
+        check: Called before anything is written; raises LeaseError if another process has taken the cell over.
         together: How many cells this process computes at once, for the record.
 
     Returns:
         The record. Any exception in a cell, even ``SystemExit``, gives the record of a failed one.
 
     Raises:
+        LeaseError: If another process has taken the cell over; nothing is written from then on.
         Interrupted: If it was asked to stop, or interrupted from the keyboard in the fit; a checkpoint is left.
         KeyboardInterrupt: If it was interrupted from the keyboard outside the fit; a checkpoint is left.
         OSError: If the record cannot be written.
@@ -80,16 +81,21 @@ def run_cell(
     folder.mkdir(parents=True, exist_ok=True)
     if threads is not None:
         torch.set_num_threads(threads)
-    record = _computed(Run(cell, folder, Attempt(cell, folder, on_progress), together), code, should_stop)
-    write(folder, record)  # last: a folder with a record is complete
+    attempt = Attempt(cell, folder, on_progress, check)
+    record = _computed(Run(cell, folder, attempt, together), code, should_stop)
+    check()
+    write_record(folder, record)  # last: a folder with a record is complete
     if not cell.config.runtime.keep_checkpoint:
-        _remove(folder / CHECKPOINT)
+        with suppress(OSError):
+            (folder / CHECKPOINT).unlink(missing_ok=True)
     return record
 
 
 def _computed(run: Run, code: str, should_stop: Callable[[], bool]) -> Record:
     try:
         return _denoise(run, should_stop) if run.cell.config.competitor else _fit(run, code, should_stop)
+    except LeaseError:
+        raise
     except (Interrupted, KeyboardInterrupt):
         _save(run)
         raise
@@ -97,16 +103,12 @@ def _computed(run: Run, code: str, should_stop: Callable[[], bool]) -> Record:
         _save(run)
         raise Interrupted("asked to stop by SIGTERM") from error
     except (Exception, SystemExit) as error:  # the sweep continues with other cells
+        run.attempt.check()
         foreseen = isinstance(error, DipStagesError)
         log.error("cell %s failed: %s", run.cell.folder, error, exc_info=not foreseen)  # noqa: TRY400 - a traceback only then
         return failure_of(run, error)
     finally:
-        _remove(run.folder / PROGRESS)
-
-
-def _remove(path: Path) -> None:
-    with suppress(OSError):
-        path.unlink(missing_ok=True)
+        run.attempt.end()
 
 
 def _save(run: Run) -> None:

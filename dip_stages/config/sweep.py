@@ -47,6 +47,7 @@ class SweepOptions(Section, section="sweep"):
         name: Names its folder.
         plan_only: Whether the cells are listed and none is run.
         retry_failed: Whether cells that failed before are run again.
+        retry_damaged: Whether cells that are done are run again if a file of theirs is missing or altered.
         retries: How many more times a cell that fails is tried.
         detach: Whether cells are left to the cluster as soon as they are submitted.
         on_interrupt: What happens to jobs on a cluster: ``stop`` or ``leave``.
@@ -58,6 +59,7 @@ class SweepOptions(Section, section="sweep"):
     name: str = checked(None, _check_name)
     plan_only: bool = checked(False, _check_switch)
     retry_failed: bool = checked(False, _check_switch)
+    retry_damaged: bool = checked(False, _check_switch)
     retries: int = checked(0, _check_count)
     detach: bool = checked(False, _check_switch)
     on_interrupt: str = choice("stop", ("stop", "leave"))

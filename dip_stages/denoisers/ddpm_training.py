@@ -32,10 +32,12 @@ from dip_stages.errors import CheckpointError, Interrupted, LeaseError, ModelErr
 from dip_stages.images.reading import fit_to, read_image
 from dip_stages.plotting import plot_losses
 from dip_stages.store.checkpoints import made_with, read_state, write_state, write_tensors
+from dip_stages.store.files import set_aside
 from dip_stages.store.fingerprint import check_code, fingerprint
 from dip_stages.store.hashing import file_sha256
+from dip_stages.store.json_files import write_json
 from dip_stages.store.leases import Lease
-from dip_stages.store.records import set_aside, write_csv, write_json
+from dip_stages.store.records import write_csv
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

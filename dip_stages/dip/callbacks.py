@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from dip_stages.dip.stages import Chunk
 
-__all__ = ["CURVE_COLUMNS", "Checkpointer", "QualityCurve", "Steps", "Ticker"]
+__all__ = ["CURVE_COLUMNS", "Checkpointer", "Guard", "QualityCurve", "Steps", "Ticker"]
 
 CURVE_COLUMNS = ("member", "iteration", "stage", "loss", "output_psnr", "output_ssim", "average_psnr", "average_ssim")
 
@@ -109,6 +109,28 @@ class QualityCurve(pl.Callback):
 def _fit(module: pl.LightningModule) -> DIPModule:
     assert isinstance(module, DIPModule)  # noqa: S101 - the only module that has these callbacks
     return module
+
+
+class Guard(pl.Callback):
+    """Ends a fit that may write nothing any more, at the end of a chunk. It must come first in the trainer's list.
+
+    Args:
+        check: Raises if that is so.
+    """
+
+    def __init__(self, check: Callable[[], None]) -> None:
+        self._check = check
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: object, batch: Any, batch_idx: int
+    ) -> None:
+        """Check; if it raises, take the loggers from the trainer, which would write out what they have."""
+        del pl_module, outputs, batch, batch_idx
+        try:
+            self._check()
+        except Exception:
+            trainer.loggers = []
+            raise
 
 
 class Steps(pl.Callback):

@@ -7,6 +7,7 @@ import gc
 import sys
 
 from dip_stages.errors import DipStagesError
+from dip_stages.store.text import os_reason
 
 
 def main() -> None:
@@ -32,6 +33,9 @@ def main() -> None:
     except DipStagesError as error:
         sys.stderr.write(f"{error}\n")
         sys.exit(2)
+    except OSError as error:
+        sys.stderr.write(f"{given.folder}/report: not complete: {os_reason(error)}; the same command writes it\n")
+        sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from typing import TYPE_CHECKING, Any
 
 import matplotlib.pyplot as plt
@@ -9,6 +10,7 @@ import pandas as pd
 import seaborn as sns
 
 from dip_stages.plotting import publish, style
+from dip_stages.report.cell_files import CellFiles
 from dip_stages.report.frame import done_of
 from dip_stages.report.labels import labelled
 from dip_stages.store.records import CURVES
@@ -55,8 +57,8 @@ def plot_curves(root: Path, frame: pd.DataFrame, path: Path) -> bool:
 def _curves(root: Path, frame: pd.DataFrame) -> list[pd.DataFrame]:
     kinds = ["arch", "protocol", "beta_max", "noise", "scheduler", "loss", "method"]
     first = done_of(frame).groupby(kinds, dropna=False).head(_MOST_CURVES)
-    measured = first[[(root / folder / CURVES).exists() for folder in first.folder]]
-    return [_curve(root, cell, panel) for cell in measured.itertuples() for panel in _panels(frame, cell)]
+    found = ((cell, CellFiles(root / str(cell.folder)).get(CURVES)) for cell in first.itertuples())
+    return [_curve(content, cell, panel) for cell, content in found if content for panel in _panels(frame, cell)]
 
 
 def _panels(frame: pd.DataFrame, cell: Any) -> list[str]:
@@ -71,11 +73,11 @@ def _panel_name(arch: str, protocol: str) -> str:
     return f"{arch}, {protocol}" + (" (sees clean)" if protocol == "clean" else "")
 
 
-def _curve(root: Path, cell: Any, panel: str) -> pd.DataFrame:
+def _curve(content: bytes, cell: Any, panel: str) -> pd.DataFrame:
     if cell.method != "staged":
         name = f"{cell.method}, fed y" if cell.input == "observed" else cell.method
     else:  # with one stage there is no schedule
         name = f"{cell.scheduler}, {cell.loss}" if pd.notna(cell.scheduler) else f"{cell.protocol}, {cell.loss}"
     name += "" if cell.noise == "gaussian" else f", {cell.noise}"
-    curve = pd.read_csv(root / cell.folder / CURVES, usecols=["iteration", "output_psnr"])
+    curve = pd.read_csv(io.BytesIO(content), usecols=["iteration", "output_psnr"])
     return curve.assign(panel=panel, beta_max=cell.beta_max, cell=name)

@@ -10,7 +10,7 @@ import pandas as pd
 from dip_stages.cells.identity import AXES, QUALIFIERS
 from dip_stages.report.labels import labelled
 from dip_stages.report.rows import METRICS, found_in
-from dip_stages.store.files import replacing, write_text
+from dip_stages.store.files import make_folder, replacing, write_text
 from dip_stages.store.statuses import CellStatus
 
 if TYPE_CHECKING:
@@ -44,9 +44,10 @@ def load(folder: str | os.PathLike[str]) -> pd.DataFrame:
         ``folder``, ``planned``, ``status`` (``done``, ``failed``, ``missing``, ``unreadable`` or ``outdated``), the
         axes and the fields that qualify them, ``sees_clean``, ``course_image`` (whether it is the course report's),
         the numbers of :data:`~dip_stages.report.rows.METRICS`, ``iterations``, ``seconds``,
-        ``seconds_per_iteration``, ``error``, and any further setting that differs between cells, by its key. A column
-        has the same type in every sweep: texts ``str``, counts ``Int64``, other numbers ``float64``, and further
-        settings ``str`` where they are not all numbers or all truth values.
+        ``seconds_per_iteration``, ``error``, ``damaged`` (files that are missing or altered), and any further setting
+        that differs between cells, by its key. A column has the same type in every sweep: texts ``str``, counts
+        ``Int64``, other numbers ``float64``, and further settings ``str`` where they are not all numbers or all truth
+        values.
 
     Raises:
         RecordError: If the folder is not there or holds neither a plan nor a record.
@@ -103,7 +104,7 @@ def write_cells(root: str | os.PathLike[str]) -> str:
     """
     frame = load(root)
     folder = Path(root) / "report"
-    folder.mkdir(exist_ok=True)
+    make_folder(folder)
     write_frame(frame, folder)
     return f"{len(frame)} cells written to {folder}: cells.csv, cells.parquet\n"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -10,6 +11,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from dip_stages.plotting import publish, style
+from dip_stages.report.cell_files import CellFiles
 from dip_stages.report.frame import are_competitors, done_of
 from dip_stages.report.labels import labelled
 
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
 
     from matplotlib.axes import Axes
     from numpy.typing import NDArray
+
+    _Pixels = NDArray[np.uint8]
 
 __all__ = ["plot_details", "plot_sheet"]
 
@@ -91,22 +95,26 @@ def plot_details(root: Path, frame: pd.DataFrame, path: Path) -> bool:
         Whether there was anything to draw.
     """
     rows, columns = _sheet(frame, _MOST_DETAILS)
-    rows = [row for row in rows if all((root / panel.folder / panel.file).exists() for panel in row.values())]
-    if not rows:
+    found = [(row, {title: _read(root, panel) for title, panel in row.items()}) for row in rows]
+    whole = [(row, {title: image for title, image in images.items() if image is not None}) for row, images in found]
+    whole = [(row, images) for row, images in whole if len(images) == len(row)]
+    if not whole:
         return False
+    rows = [row for row, _ in whole]
     with style():
         figure = Figure(figsize=(1.9 * len(columns), 4.1 * len(rows)), layout="constrained")
         panels = figure.subplots(2 * len(rows), len(columns), squeeze=False)
-        for row, above, below in zip(rows, panels[::2], panels[1::2], strict=True):
-            _draw_details(root, row, columns, above, below)
+        for (row, images), above, below in zip(whole, panels[::2], panels[1::2], strict=True):
+            _draw_details(row, images, columns, above, below)
         _set_titles(panels[0], rows, columns)
         publish(figure, path)
     return True
 
 
-def _draw_details(root: Path, row: _Row, columns: Sequence[str], above: Sequence[Axes], below: Sequence[Axes]) -> None:
+def _draw_details(
+    row: _Row, images: dict[str, _Pixels], columns: Sequence[str], above: Sequence[Axes], below: Sequence[Axes]
+) -> None:
     """Draw the enlarged parts of a row, and their errors below."""
-    images = {title: _read(root / panel.folder / panel.file) for title, panel in row.items()}
     part = _most_varied(images["observed"])
     for title, upper, lower in zip(columns, above, below, strict=True):
         for axes in (upper, lower):
@@ -165,7 +173,7 @@ def _row(cells: pd.DataFrame) -> _Row:
     return row
 
 
-def _most_varied(image: NDArray[np.uint8]) -> tuple[slice, slice]:
+def _most_varied(image: _Pixels) -> tuple[slice, slice]:
     """Return the part, a quarter of each side, in which an image varies most."""
     height, width = (max(8, side // 4) for side in image.shape[:2])
     starts = [
@@ -179,18 +187,21 @@ def _most_varied(image: NDArray[np.uint8]) -> tuple[slice, slice]:
 
 def _draw_panel(axes: Axes, root: Path, panel: _Panel | None) -> None:
     axes.set(xticks=[], yticks=[], frame_on=False)
-    if panel is None or not (root / panel.folder / panel.file).exists():
+    image = _read(root, panel) if panel else None
+    if panel is None or image is None:
         axes.text(0.5, 0.5, "–", ha="center", va="center", transform=axes.transAxes)
         return
-    _show(axes, _read(root / panel.folder / panel.file))
+    _show(axes, image)
     axes.set_xlabel(panel.caption, fontsize=8)
 
 
-def _read(path: Path) -> NDArray[np.uint8]:
-    with Image.open(path) as file:
-        image: NDArray[np.uint8] = np.asarray(file)
-    return image
+def _read(root: Path, panel: _Panel) -> _Pixels | None:
+    content = CellFiles(root / panel.folder).get(panel.file)
+    if content is None:
+        return None
+    with Image.open(io.BytesIO(content)) as file:
+        return np.asarray(file)
 
 
-def _show(axes: Axes, image: NDArray[np.uint8]) -> None:
+def _show(axes: Axes, image: _Pixels) -> None:
     axes.imshow(image, cmap="gray" if image.ndim == 2 else None, vmin=0, vmax=255, interpolation="nearest")

@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING, Any
 import jinja2
 from PIL import Image
 
-from dip_stages.errors import RecordError
+from dip_stages.report.cell_files import CellFiles
 from dip_stages.report.frame import cell_keys, counted, done_of
 from dip_stages.report.labels import labelled
 from dip_stages.report.tables import formatted, to_html
 from dip_stages.store.files import write_text
-from dip_stages.store.records import read_record
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -111,19 +110,16 @@ def _order(column: pd.Series) -> pd.Series:
 
 def _cell(root: Path, folder: str) -> dict[str, Any]:
     """Return a cell's part of the page's data: images and configuration."""
-    images = {
-        name: _webp(root / folder / f"{name}.png") for name in _IMAGES if (root / folder / f"{name}.png").exists()
-    }
-    try:
-        record = read_record(root / folder)
-    except (FileNotFoundError, RecordError):
-        return {"images": images, "config": {}, "sees_clean": False}
-    return {"images": images, "config": record.config, "sees_clean": record.sees_clean}
+    files = CellFiles(root / folder)
+    if files.record is None:  # it was removed after its row was made
+        return {"images": {}, "config": {}, "sees_clean": False}
+    images = {name: _webp(content) for name in _IMAGES if (content := files.get(f"{name}.png"))}
+    return {"images": images, "config": files.record.config, "sees_clean": files.record.sees_clean}
 
 
-def _webp(path: Path) -> str:
+def _webp(png: bytes) -> str:
     buffer = io.BytesIO()
-    with Image.open(path) as image:
+    with Image.open(io.BytesIO(png)) as image:
         image.convert("RGB").save(buffer, "WEBP", quality=80)
     return _uri(buffer.getvalue(), "webp")
 

@@ -11,6 +11,7 @@ from dip_stages.cells.settings import NEUTRAL
 from dip_stages.errors import OutdatedError, RecordError
 from dip_stages.store.plans import OUTDATED_ADVICE, read_plan
 from dip_stages.store.records import PLAN, RECORD, Record, read_record
+from dip_stages.store.states import damage
 from dip_stages.store.statuses import CellStatus
 
 if TYPE_CHECKING:
@@ -80,10 +81,13 @@ def found_in(folder: str | os.PathLike[str]) -> Iterator[Found]:
 
 
 def _single_cells(root: Path, names: list[str]) -> Iterator[Found]:
-    """Yield the cells of a folder without a plan, which count as planned unless they are of an older version."""
-    outdated = 0
+    """Yield the cells of a folder without a plan, which count as planned, each once, unless of an older version."""
+    outdated, seen = 0, set()
     for name in names:
         found = _found(root / name, {"planned": True})
+        if found.record is not None:
+            found.row["planned"] = found.row["id"] not in seen  # of a copied folder there are two
+            seen.add(found.row["id"])
         if found.row["status"] == CellStatus.OUTDATED:
             outdated += 1
             found.row["planned"] = False
@@ -112,20 +116,29 @@ _EMPTY: dict[str, Any] = {
     "seconds": None,
     "seconds_per_iteration": None,
     "error": None,
+    "damaged": None,
 }
 
 
 def _found(folder: Path, planned: dict[str, Any]) -> Found:
-    """Return a cell's row and record; the plan's values replace the record's."""
+    """Return a cell's row and record; the plan's values are those of a cell without a record."""
     row = {**_EMPTY, "folder": folder.name, "settings": {}}
     try:
-        record = read_record(folder)
+        record = _read(folder, planned.get("id"))
     except FileNotFoundError:
         return Found(row | planned, None)
     except RecordError as error:
         status = CellStatus.OUTDATED if isinstance(error, OutdatedError) else CellStatus.UNREADABLE
         return Found(row | {"status": status, "error": str(error)} | planned, None)
-    return Found(row | _of_record(record) | planned, record)
+    damaged = ", ".join(damage(folder, record)) or None
+    return Found(row | _of_record(record) | {"damaged": damaged, "planned": planned["planned"]}, record)
+
+
+def _read(folder: Path, identity: str | None) -> Record:
+    record = read_record(folder)
+    if identity not in (None, record.cell["id"]):
+        raise RecordError("of another cell", setting=folder / RECORD)
+    return record
 
 
 def _of_record(record: Record) -> dict[str, Any]:

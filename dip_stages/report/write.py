@@ -19,7 +19,7 @@ from dip_stages.report.sections import sections
 from dip_stages.report.stopping import monitors_of, to_monitors
 from dip_stages.report.stopping_plots import plot_gaps
 from dip_stages.report.tables import grid, protocols, to_html, to_latex, to_markdown
-from dip_stages.store.files import write_text
+from dip_stages.store.files import make_folder, write_text
 from dip_stages.store.statuses import CellStatus
 from dip_stages.store.text import plural
 
@@ -39,6 +39,10 @@ _COMPETITORS = """\
 """
 
 _OTHER_IMAGE = "No difference is shown: the course report's numbers are of another image (a butterfly on white).\n"
+
+_DAMAGED = """\
+Files that are not as they were written, and are not shown; sweep.retry_damaged=true computes their cells again. The
+numbers above are those of the records, which are whole."""
 
 
 class _Gathered(NamedTuple):
@@ -78,14 +82,15 @@ def report_sweep(root: str | os.PathLike[str]) -> str:
     root = Path(root)
     gathered = _gathered(root)
     frame, folder = gathered.cells, root / "report"
-    folder.mkdir(exist_ok=True)
+    make_folder(folder)
     _write_frames(gathered, folder)
     shown = sections(frame, gathered.steps, gathered.monitors, gathered.ensembles)
     for section in shown:
         _write_table(folder / section.file, section.table)
     for protocol in protocols(frame):
         _write_table(folder / f"grid_{protocol}", grid(frame, protocol))
-    text = "\n".join([f"# {root.name}: {_summary(frame)}\n", *map(str, shown), _notes(frame), _holes(frame)])
+    below = (_notes(frame), _holes(frame), _damaged(frame))
+    text = "\n".join([f"# {root.name}: {_summary(frame)}\n", *map(str, shown), *below])
     plots = _draw(root, gathered, folder)
     write_text(folder / "report.md", text + "".join(f"\n![{plot.name}]({plot.name})\n" for plot in plots))
     verdicts_first = sorted(shown, key=lambda section: section.file != "claims")
@@ -157,3 +162,11 @@ def _holes(frame: pd.DataFrame) -> str:
     reasons = holes.error.map(lambda error: f", {error}" if pd.notna(error) else "")
     lines = ("- " + holes.folder + ": " + holes.status + reasons).tolist()
     return "\n".join(["Holes:", *lines, ""])
+
+
+def _damaged(frame: pd.DataFrame) -> str:
+    cells = frame[frame.planned & frame.damaged.notna()]
+    if cells.empty:
+        return ""
+    lines = ("- " + cells.folder + ": " + cells.damaged).tolist()
+    return "\n".join([_DAMAGED, *lines, ""])

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from dip_stages.errors import CheckpointError
-from dip_stages.store.files import replacing
+from dip_stages.store.files import replacing, set_aside
 from dip_stages.store.provenance import computed_on
-from dip_stages.store.records import CHECKPOINT, set_aside
+from dip_stages.store.records import CHECKPOINT
 from dip_stages.store.text import first_line
 
 if TYPE_CHECKING:

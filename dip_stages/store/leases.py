@@ -2,9 +2,10 @@
 
 A lease is a file ``lease.<generation>`` in the cell's folder, made with a hard link, which a file system grants to one
 process alone, on one machine and over a shared disk. It is alive as long as its process is. On the same machine the
-process is looked up; on another one, the lease's modification time must have changed within :data:`EXPIRY`, by the file
-system's own clock. A dead lease is taken over by making the next generation, never by removing it first, so two
-processes that find it at once cannot both have it.
+process is looked up; on another one, the lease's modification time must have changed within :data:`EXPIRY`. Clocks of
+machines that share a disk differ, so a lease of another machine is watched before it is taken over. That is done by
+making the next generation, never by removing a dead lease first, so two processes that find it at once cannot both have
+it.
 """
 
 from __future__ import annotations
@@ -63,6 +64,9 @@ class Lease:
     Args:
         folder: The cell's.
 
+    A lease of another machine that looks dead is watched for longer than :data:`HEARTBEAT` before it is taken over; one
+    whose time lies in the future, for :data:`EXPIRY`.
+
     Raises:
         LeaseError: If another process has it.
         OSError: If the folder cannot be written to.
@@ -71,10 +75,15 @@ class Lease:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._me = Holder(_host(), os.uname().nodename, os.getpid(), _start(os.getpid()) or "", uuid.uuid4().hex)
-        generation = self._next()
-        self._path = folder / f"{_PREFIX}{generation}"
+        leases = _leases(folder)
+        generation, last = leases[-1] if leases else (0, None)
+        dead = _read(last) if last else None
+        if last and _taken(last):
+            raise _busy(last)
+        self._path = folder / f"{_PREFIX}{generation + 1}"
         _create(self._path, json.dumps(vars(self._me)))
-        rivals = [path for number, path in _leases(folder) if number != generation and _alive(path)]
+        others = [path for _, path in _leases(folder) if path != self._path and (path != last or _read(path) != dead)]
+        rivals = [path for path in others if _alive(path)]
         if rivals:
             self._path.unlink(missing_ok=True)
             raise _busy(rivals[-1])
@@ -94,6 +103,10 @@ class Lease:
                 with suppress(OSError):
                     path.unlink(missing_ok=True)
 
+    def moved(self, folder: Path) -> None:
+        """Note that the folder was renamed."""
+        self.folder, self._path = folder, folder / self._path.name
+
     def held(self) -> bool:
         """Return whether no other process has taken the cell over, as one may if this one was suspended for long."""
         leases = _leases(self.folder)
@@ -104,21 +117,20 @@ class Lease:
         if not self.held():
             raise LeaseError("taken over by another process; its result counts", setting=self.folder.name)
 
-    def _next(self) -> int:
-        leases = _leases(self.folder)
-        if leases and _alive(leases[-1][1]):
-            raise _busy(leases[-1][1])
-        return leases[-1][0] + 1 if leases else 1
-
     def _beat(self) -> None:
         while not self._ended.wait(HEARTBEAT):
             with suppress(OSError):
+                if not self.held():  # a lease that was taken over is not kept alive
+                    return
                 os.utime(self._path)
 
 
 def holder(folder: Path) -> tuple[Holder | None, bool] | None:
     """Return who has, or had, a cell, and whether that lease is alive; None without a lease."""
-    leases = _leases(folder)
+    try:
+        leases = _leases(folder)
+    except OSError:  # of a folder that cannot be read nothing is known
+        return None
     if not leases:
         return None
     path = leases[-1][1]
@@ -147,7 +159,7 @@ def _leases(folder: Path) -> list[tuple[int, Path]]:
     """Return the generations of a cell's leases, ascending, and their files."""
     try:
         names = os.listdir(folder)  # noqa: PTH208 - there may be 10,000 folders, and a Path for each file takes three times as long
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return []
     found = [(int(name[len(_PREFIX) :]), folder / name) for name in names if _is_lease(name)]
     return sorted(found)
@@ -170,24 +182,76 @@ def _alive(path: Path) -> bool:
     if who is not None and who.host == _host():
         return _start(who.pid) == who.start
     try:
-        return _age(path) < EXPIRY
+        return _silence(path, who) < EXPIRY
     except FileNotFoundError:
         return False
+    except OSError:
+        return True
 
 
-def _age(path: Path) -> float:
-    """Return the seconds since a file was touched, by its file system's clock, since machines' clocks differ."""
-    moved = path.stat().st_mtime
+@dataclass
+class _Watched:
+    """A lease of another machine, as this process has seen it: since when it has had its time, and whether it moved."""
+
+    moved_ns: int
+    since: float
+    has_moved: bool = False
+
+
+_watched: dict[str, _Watched] = {}
+
+
+def _silence(path: Path, who: Holder | None) -> float:
+    """Return the seconds for which a lease of another machine has not moved.
+
+    By the file system's clock, or for as long as this process has watched it if that is longer. A lease that has moved
+    before the eyes of this process is judged by the latter alone: its machine's clock may be slow.
+    """
+    moved_ns, now = _moved_ns(path), time.monotonic()
+    seen = _watched.setdefault(who.token if who else str(path), _Watched(moved_ns, now))
+    if seen.moved_ns != moved_ns:
+        seen.moved_ns, seen.since, seen.has_moved = moved_ns, now, True
+    watched = now - seen.since
+    return watched if seen.has_moved else max(watched, _now_on_disk(path) - moved_ns / 1e9)
+
+
+def _taken(path: Path) -> bool:
+    """Return whether a lease is alive. One of another machine is watched where its time alone does not say so."""
+    who = _read(path)
+    if who is not None and who.host == _host():
+        return _start(who.pid) == who.start
+    try:
+        moved_ns = _moved_ns(path)
+        age = _now_on_disk(path) - moved_ns / 1e9
+        if -2 * HEARTBEAT < age < EXPIRY:
+            return True
+        end = time.monotonic() + (HEARTBEAT + 1 if age > 0 else EXPIRY)
+        while time.monotonic() < end:
+            time.sleep(HEARTBEAT / 10)
+            if _moved_ns(path) != moved_ns:
+                return True
+    except FileNotFoundError:  # released just now: whoever had it has left a record
+        return True
+    return False
+
+
+def _moved_ns(path: Path) -> int:
+    """Return a file's modification time, by opening it: a network file system then asks its server."""
+    try:
+        with path.open("rb") as file:
+            return os.fstat(file.fileno()).st_mtime_ns
+    except (IsADirectoryError, PermissionError):
+        return path.stat().st_mtime_ns
+
+
+def _now_on_disk(path: Path) -> float:
+    """Return the time by the clock of a file's file system; by this machine's, where no file can be made there."""
     probe = path.with_name(f".clock.{os.getpid()}.{threading.get_ident()}")
     try:
         probe.touch()
-        return probe.stat().st_mtime - moved
-    except PermissionError:  # the sweep of another user is only watched
-        return time.time() - moved
-    except OSError as error:
-        if error.errno != errno.EROFS:
-            raise
-        return time.time() - moved
+        return probe.stat().st_mtime
+    except OSError:  # the sweep of another user, a full disk
+        return time.time()
     finally:
         with suppress(OSError):
             probe.unlink(missing_ok=True)

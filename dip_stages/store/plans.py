@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from dip_stages.errors import OutdatedError, RecordError
-from dip_stages.store.records import PLAN, other_schema, read_json
+from dip_stages.store.json_files import read_json
+from dip_stages.store.records import PLAN
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,14 +29,17 @@ def read_plan(root: Path) -> dict[str, Any]:
     Raises:
         FileNotFoundError: If there is none: single cells have no plan.
         OutdatedError: If an older version of this package wrote it.
-        RecordError: If it is no plan, or of another version.
+        RecordError: If it cannot be read, was altered, is no plan, or of another version.
     """
     path = root / PLAN
-    plan = read_json(path)
-    if plan.get("schema") != PLAN_SCHEMA and "cells" in plan:
-        error = other_schema(path, plan.get("schema"), PLAN_SCHEMA)
-        error.allowed = OUTDATED_ADVICE if isinstance(error, OutdatedError) else None
-        raise error
+    try:
+        plan = read_json(path, schema=PLAN_SCHEMA)
+    except OutdatedError as error:
+        error.allowed = OUTDATED_ADVICE
+        raise
+    except RecordError as error:
+        error.allowed = "the sweep's command, which writes it again"
+        raise
     missing = _PLAN_KEYS - plan.keys() or {key for cell in plan["cells"] for key in _CELL_KEYS - cell.keys()}
     if missing:
         raise RecordError(f"no {min(missing)!r} in it", setting=path, allowed="a plan that a sweep has written")

@@ -1,23 +1,19 @@
 """Records: one JSON file a cell, written whole or not at all, and checked when it is read. Torch-free.
 
-A record ends in a checksum of itself, so that damage is found even where the file is still valid JSON.
+A record has the checksums of the files beside it, and its own.
 """
 
 from __future__ import annotations
 
 import csv
 import dataclasses
-import json
-import math
-import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import orjson
-
-from dip_stages.errors import OutdatedError, RecordError
-from dip_stages.store.files import replacing, write_text
+from dip_stages.errors import RecordError
+from dip_stages.store.files import replacing
 from dip_stages.store.hashing import content_sha256
+from dip_stages.store.json_files import check_checksum, parse_json, read_content, write_json
 from dip_stages.store.statuses import RecordStatus
 
 if TYPE_CHECKING:
@@ -43,16 +39,13 @@ __all__ = [
     "PLAN",
     "PROGRESS",
     "RECORD",
+    "RUNS",
     "SCHEMA",
     "Record",
     "digest",
-    "other_schema",
     "parse_record",
-    "read_json",
     "read_record",
-    "set_aside",
     "write_csv",
-    "write_json",
     "write_record",
 ]
 
@@ -61,11 +54,10 @@ SCHEMA = 4
 
 RECORD = "record.json"
 PLAN = "plan.json"  # of a sweep
+RUNS = "runs"  # the folder of a sweep's runs: ``<sweep>/runs/<token>`` has the jobs of one driver
 CURVES = "curves.csv"
 PROGRESS = "progress.json"  # of a running cell
 CHECKPOINT = "checkpoint.pt"  # of a cell that has not ended
-
-_CHECKSUM = re.compile(rb',\n "checksum": "([0-9a-f]{64})"\n}\n\Z')
 
 
 @dataclass
@@ -97,14 +89,14 @@ class Record:
     lost: bool = False
     """Whether a failed cell was lost to something outside it (a killed process, a full disk). The same command then
     runs it again, while a cell that failed by itself is run again on request."""
+    files: dict[str, str] = field(default_factory=dict)
+    """SHA-256 of each file that the cell left beside its record, by name. A report shows no other."""
     schema: int = SCHEMA
 
 
 def write_record(folder: Path, record: Record) -> None:
     """Write ``record.json``, atomically, with its checksum."""
-    text = _text(dataclasses.asdict(record)).removesuffix("\n}\n")
-    checksum = content_sha256(text.encode())
-    write_text(folder / RECORD, f'{text},\n "checksum": "{checksum}"\n}}\n')
+    write_json(folder / RECORD, dataclasses.asdict(record))
 
 
 def read_record(folder: Path) -> Record:
@@ -112,12 +104,11 @@ def read_record(folder: Path) -> Record:
 
     Raises:
         FileNotFoundError: If there is none: the cell has not ended.
-        RecordError: If it is truncated, altered, of another schema, or lacks a field; of an older schema it is an
-            :class:`~dip_stages.errors.OutdatedError`.
+        RecordError: If it cannot be read, is truncated, altered, of another schema, or lacks a field; of an older
+            schema it is an :class:`~dip_stages.errors.OutdatedError`.
     """
     path = folder / RECORD
-    with open(path, "rb") as file:  # noqa: PTH123 - a third less time than pathlib's, and there may be thousands
-        return parse_record(path, file.read())
+    return parse_record(path, read_content(path))
 
 
 def parse_record(path: Path, content: bytes) -> Record:
@@ -126,10 +117,7 @@ def parse_record(path: Path, content: bytes) -> Record:
     Raises:
         RecordError: As :func:`read_record`.
     """
-    values = _parsed(path, content)
-    if values.get("schema") != SCHEMA:
-        raise other_schema(path, values.get("schema"), SCHEMA)
-    checksum = values.pop("checksum", None)
+    values = {"files": {}, **parse_json(path, content, schema=SCHEMA)}  # the first records of this schema list none
     wanted = {f.name for f in dataclasses.fields(Record)}
     if values.keys() != wanted:
         missing, unknown = sorted(wanted - values.keys()), sorted(values.keys() - wanted)
@@ -137,59 +125,16 @@ def parse_record(path: Path, content: bytes) -> Record:
     status = values["status"]
     if status not in list(RecordStatus) or (status == RecordStatus.DONE) == (values["metrics"] is None):
         raise RecordError(" as status", setting=path, got=status, allowed="done with metrics, or failed without")
-    end = _CHECKSUM.search(content, len(content) - 100)
-    if end is None or checksum != content_sha256(content[: end.start()]):
-        raise RecordError("altered since it was written: its checksum is not that of its content", setting=path)
+    check_checksum(path, content)
     return Record(**values | {"status": RecordStatus(status)})
 
 
-def other_schema(path: Path, got: object, ours: int) -> RecordError:
-    """Return the error about a file of another schema: an :class:`OutdatedError` if that is an older one."""
-    if isinstance(got, int) and got < ours:
-        return OutdatedError(f"of an older version of dip_stages (schema {got}, not {ours})", setting=path)
-    return RecordError(f"of another version of dip_stages (schema {got}, not {ours})", setting=path)
-
-
-def write_json(path: Path, values: dict[str, Any]) -> None:
-    """Write JSON whole or not at all; numbers that are not finite become null."""
-    write_text(path, _text(values))
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        RecordError: If it is not a JSON object.
-    """
-    return _parsed(path, path.read_bytes())
-
-
 def digest(path: Path) -> str | None:
-    """Return the SHA-256 of a file's content, or None if there is no file. Never cached: records are replaced."""
+    """Return the SHA-256 of a file's content, or None if there is none to read. Never cached: records are replaced."""
     try:
         return content_sha256(path.read_bytes())
-    except FileNotFoundError:
+    except OSError:
         return None
-
-
-def set_aside(path: Path) -> Path:
-    """Rename a file that cannot be trusted to ``*.broken``, over an earlier one, and return its new path."""
-    return path.replace(path.with_name(f"{path.name}.broken"))
-
-
-def _text(values: dict[str, Any]) -> str:
-    return json.dumps(_finite(values), indent=1, allow_nan=False) + "\n"
-
-
-def _parsed(path: Path, content: bytes) -> dict[str, Any]:
-    try:
-        values = orjson.loads(content)
-    except orjson.JSONDecodeError as error:
-        raise RecordError(f"truncated or no JSON: {error}", setting=path) from error
-    if not isinstance(values, dict):
-        raise RecordError(f"got a JSON {type(values).__name__}", setting=path, allowed="an object")
-    return values
 
 
 def write_csv(path: Path, columns: Sequence[str], rows: Sequence[dict[str, Any]]) -> None:
@@ -198,13 +143,3 @@ def write_csv(path: Path, columns: Sequence[str], rows: Sequence[dict[str, Any]]
         writer = csv.DictWriter(file, columns)
         writer.writeheader()
         writer.writerows(rows)
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value

@@ -33,6 +33,7 @@ class Options:
     Attributes:
         command: The command that resumes the sweep, for people.
         retry_failed: Whether cells that failed before are run again.
+        retry_damaged: Whether cells that are done are run again if a file of theirs is missing or altered.
         overwrite: Whether all cells are run again.
         retries: How many more times a cell that fails is tried now.
         cells_per_launch: Cells handed to the launcher at once; None for all.
@@ -43,6 +44,7 @@ class Options:
 
     command: str = "python -m dip_stages -m"
     retry_failed: bool = False
+    retry_damaged: bool = False
     overwrite: bool = False
     retries: int = 0
     cells_per_launch: int | None = None
@@ -71,7 +73,7 @@ def run_plan(plan: Plan, launch: Launch, options: Options) -> int:
         LaunchError: If a cluster does not take the jobs.
     """
     plan.write(options.command)
-    looks = {planned.cell.id: planned.look() for planned in plan.cells}
+    looks = {planned.cell.id: planned.look(files=options.retry_damaged) for planned in plan.cells}
     left = [planned for planned in plan.cells if _to_run(looks[planned.cell.id], options)]
     if not left:
         return nothing_to_do(plan.name, plan.root, _named(plan, looks), options.command)
@@ -97,7 +99,8 @@ def run_cached(plan: CachedPlan, options: Options) -> int | None:
     Returns:
         The exit code, as :func:`run_plan` gives it; None if there is something to run, and nothing was done.
     """
-    looks = [(folder, look(plan.root / folder, identity)) for folder, identity in plan.cells]
+    files = options.retry_damaged
+    looks = [(folder, look(plan.root / folder, identity, files=files)) for folder, identity in plan.cells]
     if any(_to_run(found, options) for _, found in looks):
         return None
     return nothing_to_do(plan.name, plan.root, looks, options.command)
@@ -121,12 +124,15 @@ def _named(plan: Plan, looks: dict[str, Look]) -> list[tuple[str, Look]]:
 
 def _to_run(found: Look, options: Options) -> bool:
     if found.state in (CellStatus.DONE, CellStatus.FAILED):
-        return options.overwrite or (found.state == CellStatus.FAILED and options.retry_failed)
+        failed = found.state == CellStatus.FAILED and options.retry_failed
+        return options.overwrite or failed or bool(found.damaged)
     return True
 
 
 def _report_problem(planned: PlannedCell, found: Look) -> None:
     if found.broken:
         sys.stderr.write(f"{found.broken}; set aside, the cell is computed again\n")
+    elif found.damaged:
+        sys.stderr.write(f"{planned.folder.name}: {', '.join(found.damaged)}; run again\n")
     elif found.state == CellStatus.LOST:
         sys.stderr.write(f"{planned.folder.name}: {found.reason}; run again\n")

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 from dip_stages.cells.allocator import keep_freed_memory
 from dip_stages.cells.runner import run_cell
 from dip_stages.errors import Interrupted, LeaseError
+from dip_stages.store.files import make_folder, set_aside
 from dip_stages.store.fingerprint import fingerprint
 from dip_stages.store.leases import Lease
-from dip_stages.store.records import RECORD, set_aside
+from dip_stages.store.records import RECORD
 from dip_stages.store.states import recorded
 from dip_stages.store.statuses import CellStatus
 from dip_stages.sweep.interrupts import Interrupts
@@ -30,8 +31,8 @@ def run_single(cell: Cell, folder: Path) -> Record:
     keep_freed_memory()
     with Interrupts("the cell writes a checkpoint and stops") as interrupts:
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            with Lease(folder), CellProgress(cell.folder) as progress:
+            make_folder(folder)
+            with Lease(folder) as lease, CellProgress(cell.folder) as progress:
                 found = recorded(folder, cell.id)
                 if found.state == CellStatus.OUTDATED:
                     sys.stderr.write(f"{found.broken}; allowed: another hydra.run.dir\n")
@@ -44,6 +45,7 @@ def run_single(cell: Cell, folder: Path) -> Record:
                     threads=cell.config.runtime.threads,
                     on_progress=progress,
                     should_stop=interrupts.should_stop,
+                    check=lease.check,
                     code=fingerprint(),
                 )
         except (Interrupted, KeyboardInterrupt) as error:

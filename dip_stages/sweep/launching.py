@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from dip_stages.errors import LaunchError
 from dip_stages.store.statuses import CellStatus, OutcomeStatus
+from dip_stages.store.text import first_line
 from dip_stages.workers.jobs import Job
 from dip_stages.workers.process import note_failure
 from dip_stages.workers.slurm_queue import Queue
@@ -32,6 +33,9 @@ log = logging.getLogger(__name__)
 _STARTS = 2
 """How often a cell is launched that does not begin, before it counts as lost."""
 
+_TAKEOVERS = 3
+"""How often a driver takes a cell over from others that died with it, before it counts as lost."""
+
 
 @dataclass(frozen=True)
 class Reason:
@@ -41,22 +45,26 @@ class Reason:
         message: For people.
         final: Whether the cell counts as lost at once, because launching it again would end in the same way, or because
             a person cancelled its Slurm job.
+        busy: Whether another process had the cell.
     """
 
     message: str
     final: bool = False
+    busy: bool = False
 
 
 @dataclass
 class _Task:
-    """A cell that is to be run: the digest of its old record, and how often it was tried."""
+    """A cell that is to be run: the digest of its old record, how often it was tried, and whether another has it."""
 
     planned: PlannedCell
     stale: str | None
     failures: int = 0
     not_begun: int = 0
+    takeovers: int = 0
     reasons: list[str] = field(default_factory=list)
     final: bool = False
+    of_another: bool = False
 
 
 class LaunchLoop:
@@ -112,7 +120,9 @@ class LaunchLoop:
             self._run.write(self._job(task) for task in some)
             reasons = self._launch_some([task.planned for task in some], first)
             for task in some:
-                if reason := reasons.get(task.planned.folder.name):
+                reason = reasons.get(task.planned.folder.name)
+                task.of_another = reason is not None and reason.busy
+                if reason and not reason.busy:
                     task.reasons.append(reason.message)
                     task.final = reason.final
 
@@ -143,6 +153,7 @@ class LaunchLoop:
                 found = task.planned.look()
                 if found.state == CellStatus.RUNNING or (not found.ended and self._slurm_job(task)):
                     task.not_begun = 0
+                    task.of_another = not task.final  # what was launched here has ended
                     held.append(task)
                 elif self._runs_again(task, found):
                     again.append(task)
@@ -154,13 +165,27 @@ class LaunchLoop:
         return again + (waiting if again else [])
 
     def _runs_again(self, task: _Task, found: Look) -> bool:
-        if found.ended and found.digest != task.stale:
+        ended = found.ended and found.digest != task.stale
+        lost = found.state == CellStatus.LOST if ended else found.left_by is not None and not task.reasons
+        if lost and (task.of_another or not ended) and self._takes_over(task, found):
+            return True
+        if ended:
             return found.state != CellStatus.DONE and self._retries(task, found)
         if found.left_by is None and not task.final:
             task.not_begun += 1
             if task.not_begun < _STARTS:
                 return True
         return self._lost(task, found)
+
+    def _takes_over(self, task: _Task, found: Look) -> bool:
+        """Return whether to run a cell that was lost with another's process, and note it."""
+        task.takeovers += 1
+        if task.takeovers > _TAKEOVERS:
+            return False
+        task.stale, task.of_another = found.digest, False
+        why = first_line(found.reason) if found.ended else f"{found.left_by} died in the middle of the cell"
+        sys.stderr.write(f"{task.planned.folder.name}: {why}; taken over ({task.takeovers} of {_TAKEOVERS})\n")
+        return True
 
     def _retries(self, task: _Task, found: Look) -> bool:
         task.failures += 1

@@ -9,8 +9,9 @@ from dip_stages.cells.identity import Cell, cell_of, check_inputs
 from dip_stages.config import DDPMConfig, file_of, parse
 from dip_stages.errors import ConfigError
 from dip_stages.images.reading import sha256
+from dip_stages.store.json_files import write_json
 from dip_stages.store.plans import PLAN_SCHEMA
-from dip_stages.store.records import PLAN, write_json
+from dip_stages.store.records import PLAN
 from dip_stages.store.states import Look, look
 
 if TYPE_CHECKING:
@@ -33,9 +34,9 @@ class PlannedCell:
         """Iterations of the whole cell."""
         return self.cell.config.iterations
 
-    def look(self) -> Look:
-        """Return what the cell's folder shows now."""
-        return look(self.folder, self.cell.id)
+    def look(self, *, files: bool = False) -> Look:
+        """Return what the cell's folder shows now, as :func:`dip_stages.store.states.look` does."""
+        return look(self.folder, self.cell.id, files=files)
 
 
 @dataclass(frozen=True)

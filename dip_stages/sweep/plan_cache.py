@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 from dip_stages.config.paths import SWEEPS_DIR
 from dip_stages.errors import RecordError
 from dip_stages.store.hashing import file_sha256
-from dip_stages.store.records import PLAN, read_json
+from dip_stages.store.plans import read_plan
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -78,7 +78,7 @@ def cached_plan(root: Path, made: str | None) -> CachedPlan | None:
         made: From :func:`made_from`.
     """
     try:
-        plan = read_json(root / PLAN)
+        plan = read_plan(root)
         if made is None or plan.get("made_from") != made:
             return None
         if any(file_sha256(path) != planned for path, planned in plan["images"].items()):

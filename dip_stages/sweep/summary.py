@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from dip_stages.report.cache import gather
 from dip_stages.store.statuses import CellStatus
-from dip_stages.store.text import first_line
+from dip_stages.store.text import first_line, os_reason
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,13 +30,17 @@ def finish(root: Path, looks: Looks, command: str, *, interrupted: bool = False)
         interrupted: Whether the sweep was interrupted.
 
     Returns:
-        The exit code: 0 if every cell is done, else 1.
+        The exit code: 0 if every cell is done and the report is written, else 1.
     """
+    written = True
     try:
         sys.stdout.write(gather(root))
+        sys.stdout.flush()
     except OSError as error:
-        sys.stderr.write(f"no report could be written: {error}\n")
-    sys.stdout.flush()
+        written = False
+        sys.stderr.write(
+            f"{root / 'report'}: not complete: {os_reason(error)}; python -m dip_stages.report {root} writes it\n"
+        )
     failed = [(name, found) for name, found in looks if found.state in (CellStatus.FAILED, CellStatus.LOST)]
     missing = [name for name, found in looks if not found.ended]
     if failed:
@@ -47,7 +51,7 @@ def finish(root: Path, looks: Looks, command: str, *, interrupted: bool = False)
         sys.stderr.writelines(f"  {name}\n" for name in missing)
     if interrupted:
         sys.stderr.write(f"interrupted: {len(missing)} of {len(looks)} cells are left. To resume:\n  {command}\n")
-    return 1 if failed or missing else 0
+    return 1 if failed or missing or not written else 0
 
 
 def nothing_to_do(name: str, root: Path, looks: Looks, command: str) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,7 +12,8 @@ from dip_stages.cells.identity import Cell, cell_of, check_inputs
 from dip_stages.config import parse
 from dip_stages.errors import DipStagesError, DriftError
 from dip_stages.store.fingerprint import check_code, fingerprint
-from dip_stages.store.records import Record, read_json
+from dip_stages.store.json_files import read_json, with_checksum
+from dip_stages.store.records import Record
 from dip_stages.store.statuses import RecordStatus
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class Job:
 
     def write(self, path: Path) -> None:
         """Write the job as JSON; not flushed to disk, since the next run writes it again."""
-        path.write_text(json.dumps(vars(self)), encoding="utf-8")
+        path.write_text(with_checksum(vars(self)), encoding="utf-8")
 
     def cell(self) -> Cell:
         """Return the planned cell.
@@ -110,7 +110,7 @@ def read_job(path: Path) -> Job:
 
     Raises:
         FileNotFoundError: If there is none.
-        RecordError: If it is not JSON.
+        RecordError: If it cannot be read or was altered.
     """
     return Job(**read_json(path))
 

@@ -23,8 +23,9 @@ from typing import TYPE_CHECKING
 
 from dip_stages.cells.allocator import keep_freed_memory
 from dip_stages.errors import DipStagesError, Interrupted, LeaseError
+from dip_stages.store.files import make_folder, set_aside
 from dip_stages.store.leases import Lease
-from dip_stages.store.records import CHECKPOINT, RECORD, set_aside, write_record
+from dip_stages.store.records import CHECKPOINT, RECORD, write_record
 from dip_stages.store.states import recorded
 from dip_stages.store.statuses import OutcomeStatus
 from dip_stages.store.text import os_reason
@@ -32,7 +33,7 @@ from dip_stages.workers.pipes import JobReader, OutcomeWriter
 from dip_stages.workers.protocol import STOP_SIGNALS, Outcome, StopFlag
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from dip_stages.store.records import Record
     from dip_stages.workers.jobs import Job
@@ -83,21 +84,27 @@ def compute(job: Job, stop_flag: StopFlag, together: int = 1, *, in_worker: bool
     if stop_flag():
         return Outcome(OutcomeStatus.INTERRUPTED, "asked to stop before it began")
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         with _logged_to(folder) if in_worker else nullcontext(), Lease(folder) as lease:
             if ended := _ended_before(job, folder):
                 return ended
-            write = _writer_under(lease)
             try:
                 cell = job.cell()
             except DipStagesError as error:
-                write(folder, job.failure(type(error).__name__, str(error), lost=True))
+                lease.check()
+                write_record(folder, job.failure(type(error).__name__, str(error), lost=True))
                 return Outcome(OutcomeStatus.FAILED, str(error), worker_usable=False)
             from dip_stages.cells.runner import run_cell
 
             threads = cell.config.runtime.threads
             record = run_cell(
-                cell, folder, threads=threads, should_stop=stop_flag, code=job.code, write=write, together=together
+                cell,
+                folder,
+                threads=threads,
+                should_stop=stop_flag,
+                code=job.code,
+                check=lease.check,
+                together=together,
             )
             return _outcome_of(record)
     except (LeaseError, Interrupted, OSError) as error:
@@ -127,16 +134,6 @@ def _drop_checkpoint_of(record: Record, folder: Path) -> None:
     with suppress(FileNotFoundError):
         if not record.lost and (folder / CHECKPOINT).stat().st_mtime <= (folder / RECORD).stat().st_mtime:
             (folder / CHECKPOINT).unlink()
-
-
-def _writer_under(lease: Lease) -> Callable[[Path, Record], None]:
-    """Return a function that writes a record, unless another process has taken the cell over."""
-
-    def write(folder: Path, record: Record) -> None:
-        lease.check()
-        write_record(folder, record)
-
-    return write
 
 
 def _outcome_of(record: Record) -> Outcome:

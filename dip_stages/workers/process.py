@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dip_stages.errors import LeaseError
+from dip_stages.store.files import make_folder
 from dip_stages.store.leases import Lease, holder
 from dip_stages.store.records import PROGRESS, write_record
 from dip_stages.store.states import recorded
@@ -145,7 +146,7 @@ def note_failure(job: Job, kind: str, message: str) -> Outcome:
     """Write the failure record of a cell that was lost with its process, unless another process has the cell now."""
     folder = Path(job.folder)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         with Lease(folder):
             found = recorded(folder, job.id)
             if found.record is not None and found.digest != job.stale:

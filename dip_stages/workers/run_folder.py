@@ -8,8 +8,10 @@ import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dip_stages.store.files import make_folder
 from dip_stages.store.leases import Lease, holder
-from dip_stages.workers.slurm_queue import RUNS, STOP, Queue
+from dip_stages.store.records import RUNS
+from dip_stages.workers.slurm_queue import STOP, Queue
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -19,6 +21,9 @@ if TYPE_CHECKING:
     from dip_stages.workers.jobs import Job
 
 __all__ = ["Run", "job_path"]
+
+_DRAFT = "."
+"""First character of the name of a run's folder that is being made."""
 
 
 class Run:
@@ -32,8 +37,12 @@ class Run:
         self.root = root
         self.token = f"{os.getpid()}-{uuid.uuid4().hex[:8]}"
         self.folder = root / RUNS / self.token
-        self.folder.mkdir(parents=True)
-        self._lease = Lease(self.folder)
+        make_folder(root / RUNS)
+        draft = self.folder.with_name(f"{_DRAFT}{self.token}")  # another driver removes folders without a lease
+        draft.mkdir()
+        self._lease = Lease(draft)
+        draft.rename(self.folder)
+        self._lease.moved(self.folder)
 
     def __enter__(self) -> Self:
         self._lease.__enter__()
@@ -59,7 +68,8 @@ class Run:
         live = Queue(self.root).runs
         for folder in (self.root / RUNS).iterdir():
             lease = holder(folder)
-            if folder == self.folder or not (folder.name in live or (lease and lease[1])):
+            being_made = folder.name.startswith(_DRAFT) and not lease
+            if folder == self.folder or not (folder.name in live or being_made or (lease and lease[1])):
                 shutil.rmtree(folder, ignore_errors=True)
 
 

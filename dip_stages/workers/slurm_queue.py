@@ -8,16 +8,14 @@ from typing import TYPE_CHECKING
 
 from dip_stages.clock import Every
 from dip_stages.errors import RecordError
-from dip_stages.store.records import read_json, write_json
+from dip_stages.store.json_files import read_json, write_json
+from dip_stages.store.records import RUNS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-__all__ = ["RUNS", "STOP", "Queue", "end_of", "live_slurm_jobs", "note_slurm_jobs"]
-
-RUNS = "runs"
-"""The folder of a sweep's runs: ``<sweep>/runs/<token>`` has the jobs of one driver."""
+__all__ = ["STOP", "Queue", "end_of", "live_slurm_jobs", "note_slurm_jobs"]
 
 STOP = "stop"
 """The file in a run's folder whose appearance asks every cell of the run to stop."""

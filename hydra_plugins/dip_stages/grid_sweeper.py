@@ -108,6 +108,7 @@ class GridSweeper(Sweeper):
         return Options(
             command=shlex.join(["python", "-m", "dip_stages", *sys.argv[1:]]),
             retry_failed=sweep.retry_failed,
+            retry_damaged=sweep.retry_damaged,
             overwrite=bool(self.config.runtime.overwrite),
             retries=sweep.retries,
             cells_per_launch=self.max_batch_size,
@@ -139,9 +140,9 @@ class GridSweeper(Sweeper):
             except Exception as error:  # a job that failed outside its cell left no record with the reason
                 reasons[planned.folder.name] = Reason(f"{type(error).__name__}: {error}")
             else:
-                lost = outcome.status == OutcomeStatus.LOST
-                if lost or outcome.status == OutcomeStatus.UNWRITTEN:
-                    reasons[planned.folder.name] = Reason(outcome.message, final=lost)
+                lost, busy = outcome.status == OutcomeStatus.LOST, outcome.status == OutcomeStatus.BUSY
+                if lost or busy or outcome.status == OutcomeStatus.UNWRITTEN:
+                    reasons[planned.folder.name] = Reason(outcome.message, final=lost, busy=busy)
         return reasons
 
 

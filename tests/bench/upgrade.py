@@ -15,8 +15,9 @@ from typing import Any
 
 from dip_stages.cells.identity import Cell, cell_of
 from dip_stages.config import parse
+from dip_stages.store.json_files import write_json
 from dip_stages.store.plans import PLAN_SCHEMA
-from dip_stages.store.records import CURVES, PLAN, RECORD, Record, write_json, write_record
+from dip_stages.store.records import CURVES, PLAN, RECORD, Record, write_record
 from tests.bench.study import archive
 
 _RENAMED = {"readers": "monitors", "picture": "image", "reports_picture": "course_image"}

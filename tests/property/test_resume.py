@@ -14,6 +14,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from dip_stages.cells import runner
 from dip_stages.cells.runner import run_cell
 from dip_stages.dip.module import DIPModule
 from dip_stages.dip.stages import Chunks, Stage, StagePlan
@@ -165,8 +166,10 @@ def test_a_fit_killed_after_its_last_edge_needs_no_further_iteration(
     def killed(*_: object) -> None:
         raise OSError("no record")
 
-    with pytest.raises(OSError, match="no record"):
-        run_cell(cell, tmp_path / "b", threads=1, write=killed)
+    with monkeypatch.context() as patched:
+        patched.setattr(runner, "write_record", killed)
+        with pytest.raises(OSError, match="no record"):
+            run_cell(cell, tmp_path / "b", threads=1)
     monkeypatch.setattr(DIPModule, "_iterate", killed)
     record = run_cell(cell, tmp_path / "b", threads=1)
     assert record.iterations["resumed_at"] == [8]

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 from dip_stages.cells import attempt
 from dip_stages.cells.runner import run_cell
-from dip_stages.store import records
-from dip_stages.store.records import read_json
+from dip_stages.store import json_files
+from dip_stages.store.json_files import read_json
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,7 +22,7 @@ def test_progress_is_on_disk_while_a_cell_runs_and_gone_afterwards(
     seen: list[dict[str, Any]] = []
 
     def spy(path: Path, values: dict[str, Any]) -> None:
-        records.write_json(path, values)
+        json_files.write_json(path, values)
         seen.append(read_json(path))
 
     monkeypatch.setattr(attempt, "write_json", spy)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from dip_stages.cells import build
+from dip_stages.cells import build, runner
 from dip_stages.cells.runner import run_cell
 from dip_stages.dip.module import DIPModule
 from dip_stages.store.records import read_record
@@ -117,12 +117,15 @@ def test_an_unforeseen_error_is_recorded_with_its_traceback(
     assert record.metrics is None
 
 
-def test_a_record_that_cannot_be_written_is_an_error_of_the_caller(make_cell: MakeCell, tmp_path: Path) -> None:
+def test_a_record_that_cannot_be_written_is_an_error_of_the_caller(
+    make_cell: MakeCell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
+    monkeypatch.setattr(runner, "write_record", full)
     with pytest.raises(OSError, match="No space left"):
-        run_cell(make_cell("trainer.iterations=4"), tmp_path, threads=1, write=full)
+        run_cell(make_cell("trainer.iterations=4"), tmp_path, threads=1)
     assert not (tmp_path / "record.json").exists()
 
 

@@ -50,8 +50,8 @@ def test_cells_are_paired_by_their_ids(first: Sweep, second: Sweep) -> None:
 def test_what_has_another_id_is_paired_by_its_axes(first: Sweep, second: Sweep) -> None:
     first.add(axes("baseline"), 25.0)
     first.add(axes("staged"), 27.0)
-    stranger, changed = second.add(axes("staged", seed=9), 20.0), second.add(axes("staged"), 26.0)
-    second.cells[0]["id"], second.cells[1]["id"] = "another", "others"
+    stranger = second.add(axes("staged", seed=9), 20.0, identity="another")
+    changed = second.add(axes("staged"), 26.0, identity="others")
     second.add(axes("baseline"), 25.5)
     table = compared(report.load(first.root), report.load(second.root)).set_index("cell")
     assert table.loc[changed.name, "paired"] == "axes"

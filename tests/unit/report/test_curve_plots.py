@@ -29,7 +29,7 @@ def test_methods_and_protocols_without_a_schedule_have_their_names_in_the_plots(
         (curve.cell.iloc[0], curve.panel.iloc[0])
         for cell in frame.itertuples()
         for panel in _panels(frame, cell)
-        for curve in [_curve(sweep.root, cell, panel)]
+        for curve in [_curve((sweep.root / str(cell.folder) / "curves.csv").read_bytes(), cell, panel)]
     }
     panels = ("unet, recorrupted", "unet, renoised")
     everywhere = {(name, panel) for name in ("baseline", "baseline, fed y", "aseqdip") for panel in panels}

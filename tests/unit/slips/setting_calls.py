@@ -55,8 +55,8 @@ CALLS: list[tuple[str, Call, str]] = [
         "-m +sweep.more=3",
         a_sweep(more=3),
         (
-            "sweep.more: no such setting; allowed: name, plan_only, retry_failed, retries, detach, on_interrupt, "
-            "competitors, exclude, grids"
+            "sweep.more: no such setting; allowed: name, plan_only, retry_failed, retry_damaged, retries, "
+            "detach, on_interrupt, competitors, exclude, grids"
         ),
     ),
     (

@@ -59,8 +59,8 @@ COMMANDS = [
     (
         "dip_stages -m sweep.retry_faild=true",
         (
-            "sweep.retry_faild: no such setting; allowed: name, plan_only, retry_failed, retries, detach, "
-            "on_interrupt, competitors, exclude, grids"
+            "sweep.retry_faild: no such setting; allowed: name, plan_only, retry_failed, retry_damaged, retries, "
+            "detach, on_interrupt, competitors, exclude, grids"
         ),
     ),
     (

@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dip_stages.errors import OutdatedError, RecordError
+from dip_stages.store.json_files import write_json
 from dip_stages.store.plans import OUTDATED_ADVICE, PLAN_SCHEMA, read_plan
-from dip_stages.store.records import PLAN, write_json
+from dip_stages.store.records import PLAN
 from tests.raising import refused
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ def test_a_plan_reads_as_it_was_written(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("values", "missing"),
     [
-        ({}, "'cells'"),
+        ({"schema": PLAN_SCHEMA}, "'cells'"),
         ({**WHOLE, "cells": [{}]}, "'axes'"),
         ({**WHOLE, "cells": [CELL, {key: CELL[key] for key in CELL if key != "axes"}]}, "'axes'"),
         ({key: WHOLE[key] for key in WHOLE if key != "command"}, "'command'"),

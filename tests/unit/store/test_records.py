@@ -8,16 +8,9 @@ from typing import Any
 import pytest
 
 from dip_stages.errors import OutdatedError, RecordError
-from dip_stages.store.records import (
-    RECORD,
-    Record,
-    read_json,
-    read_record,
-    set_aside,
-    write_csv,
-    write_json,
-    write_record,
-)
+from dip_stages.store.files import set_aside
+from dip_stages.store.json_files import read_json, write_json
+from dip_stages.store.records import RECORD, Record, read_record, write_csv, write_record
 from tests.raising import refused
 
 
@@ -45,7 +38,7 @@ def test_a_record_reads_as_it_was_written(tmp_path: Path) -> None:
 
 def test_numbers_that_are_not_finite_become_null(tmp_path: Path) -> None:
     write_json(tmp_path / "x.json", {"a": math.nan, "b": [math.inf, {"c": 1.5}]})
-    assert json.loads((tmp_path / "x.json").read_text()) == {"a": None, "b": [None, {"c": 1.5}]}
+    assert read_json(tmp_path / "x.json") == {"a": None, "b": [None, {"c": 1.5}]}
 
 
 def test_every_truncation_is_noticed(tmp_path: Path) -> None:
@@ -124,7 +117,7 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path: Path) -> None
         write_json(tmp_path / "x.json", {"a": object()})
     with pytest.raises(ValueError, match="dict contains fields not in fieldnames"):
         write_csv(tmp_path / "y.csv", ["a"], [{"b": 1}])
-    assert json.loads((tmp_path / "x.json").read_text()) == {"a": 1}
+    assert read_json(tmp_path / "x.json") == {"a": 1}
     assert [path.name for path in tmp_path.iterdir()] == ["x.json"]
 
 

@@ -5,13 +5,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dip_stages.store.records import RECORD
+from dip_stages.store.records import RECORD, RUNS
 from dip_stages.sweep.drive import Options, run_plan
 from dip_stages.workers.jobs import Job
 from dip_stages.workers.main import compute
 from dip_stages.workers.protocol import StopFlag
 from dip_stages.workers.run_folder import job_path
-from dip_stages.workers.slurm_queue import RUNS
 from tests.unit.sweep.driving import COMMAND, Launcher, drive
 
 if TYPE_CHECKING:
@@ -113,9 +112,18 @@ def test_a_broken_record_is_named_set_aside_and_done_again(plan: Plan, capsys: p
 
 
 def test_a_report_that_cannot_be_written_is_named_and_costs_no_cell(
-    plan: Plan, capsys: pytest.CaptureFixture[str]
+    plan: Plan, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plan.root.joinpath("report").write_text("a file where a folder is to be")
-    drive(plan, Launcher())
-    assert "no report could be written: " in capsys.readouterr().err
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("dip_stages.report.write.write_page", full)
+        assert drive(plan, Launcher()) == 1
+    error = capsys.readouterr().err
+    report = plan.root / "report"
+    assert (
+        f"{report}: not complete: No space left on device; python -m dip_stages.report {plan.root} writes it" in error
+    )
+    assert drive(plan, Launcher()) == 0
     assert all(planned.look().state == "done" for planned in plan.cells)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dip_stages.workers.slurm_queue import RUNS
+from dip_stages.store.records import RUNS
 from tests.unit.sweep.driving import COMMAND, Launcher, drive
 
 if TYPE_CHECKING:

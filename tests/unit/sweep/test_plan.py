@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from dip_stages.cells.runner import run_cell
 from dip_stages.errors import ConfigError, ImageError
-from dip_stages.store.records import read_json
+from dip_stages.store.json_files import read_json
 from dip_stages.sweep.plan import Plan, make_plan
 from tests.raising import refused
 

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 import pytest
 from rich.console import Console
 
+from dip_stages.store.json_files import write_json
 from dip_stages.store.leases import Lease
-from dip_stages.store.records import write_json, write_record
+from dip_stages.store.records import write_record
 from dip_stages.sweep import progress
 from dip_stages.sweep.formatting import duration
 from dip_stages.sweep.progress import CellProgress, SweepProgress

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 import os
 import pickle
 import signal
@@ -16,7 +15,7 @@ from dip_stages.store.records import CHECKPOINT, read_record
 from dip_stages.store.states import Look, look
 from dip_stages.workers import batches
 from dip_stages.workers.batches import Batch, batches_of
-from dip_stages.workers.jobs import Job
+from dip_stages.workers.jobs import Job, read_job
 from dip_stages.workers.main import compute
 from dip_stages.workers.protocol import StopFlag
 
@@ -48,7 +47,7 @@ def test_jobs_are_batched_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_a_batch_computes_what_has_no_record_and_returns_the_outcome_of_each(
     written: list[str], tmp_path: Path
 ) -> None:
-    done = Job(**json.loads(Path(written[0]).read_text()))
+    done = read_job(Path(written[0]))
     compute(done, StopFlag())
     before = read_record(tmp_path / "cell0")
     Path(written[1]).unlink()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from dip_stages.cells import runner
 from dip_stages.store.leases import Lease
 from dip_stages.store.records import CHECKPOINT, read_record
 from dip_stages.store.states import look
@@ -79,7 +80,7 @@ def test_where_nothing_can_be_written_the_outcome_says_so(
     outcome = compute(Job.of(cell, tmp_path), StopFlag())
     assert (outcome.status, outcome.message) == ("unwritten", f"{tmp_path}: {text}")
     monkeypatch.undo()
-    monkeypatch.setattr(main, "write_record", refuse)
+    monkeypatch.setattr(runner, "write_record", refuse)
     assert compute(Job.of(cell, tmp_path), StopFlag()).status == "unwritten"
     assert not list(tmp_path.glob("*record*"))
     assert look(tmp_path).state == "to do"

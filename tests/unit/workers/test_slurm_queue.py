@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from dip_stages.status import status
+from dip_stages.store.json_files import write_json
 from dip_stages.store.plans import PLAN_SCHEMA
-from dip_stages.store.records import write_json
+from dip_stages.store.records import RUNS
 from dip_stages.workers.run_folder import Run
-from dip_stages.workers.slurm_queue import RUNS, STOP, Queue, end_of, live_slurm_jobs, note_slurm_jobs
+from dip_stages.workers.slurm_queue import STOP, Queue, end_of, live_slurm_jobs, note_slurm_jobs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
