@@ -17,7 +17,7 @@ from dip_stages.store.text import os_reason
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["check_checksum", "parse_json", "read_content", "read_json", "with_checksum", "write_json"]
+__all__ = ["check_checksum", "check_schema", "parse_json", "read_content", "read_json", "with_checksum", "write_json"]
 
 _CHECKSUM = re.compile(rb',\n "checksum": "([0-9a-f]{64})"\n}\n\Z')
 
@@ -33,20 +33,15 @@ def with_checksum(values: dict[str, Any]) -> str:
     return f'{text},\n "checksum": "{content_sha256(text.encode())}"\n}}\n'
 
 
-def read_json(path: Path, *, schema: int | None = None) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
     """Read what :func:`write_json` wrote, without the checksum.
-
-    Args:
-        path: The file.
-        schema: The version that it must have; None for a file without one.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        RecordError: If it cannot be read, is no JSON object, of another schema, or altered; of an older schema it is an
-            :class:`~dip_stages.errors.OutdatedError`.
+        RecordError: If it cannot be read, is no JSON object, or altered.
     """
     content = read_content(path)
-    values = parse_json(path, content, schema=schema)
+    values = parse_json(path, content)
     check_checksum(path, content)
     return values
 
@@ -67,12 +62,11 @@ def read_content(path: Path) -> bytes:
         raise RecordError(f"cannot be read: {os_reason(error)}", setting=path) from error
 
 
-def parse_json(path: Path, content: bytes, *, schema: int | None = None) -> dict[str, Any]:
+def parse_json(path: Path, content: bytes) -> dict[str, Any]:
     """Return the values of a file's content, without the checksum, which is not compared.
 
     Raises:
-        RecordError: If it is no JSON object, or of another schema; of an older one it is an
-            :class:`~dip_stages.errors.OutdatedError`.
+        RecordError: If it is no JSON object.
     """
     try:
         values = orjson.loads(content)
@@ -80,8 +74,6 @@ def parse_json(path: Path, content: bytes, *, schema: int | None = None) -> dict
         raise RecordError(f"truncated or no JSON: {error}", setting=path) from error
     if not isinstance(values, dict):
         raise RecordError(f"got a JSON {type(values).__name__}", setting=path, allowed="an object")
-    if schema is not None and values.get("schema") != schema:
-        raise _other_schema(path, values.get("schema"), schema)
     values.pop("checksum", None)
     return values
 
@@ -97,10 +89,19 @@ def check_checksum(path: Path, content: bytes) -> None:
         raise RecordError("altered since it was written: its checksum is not that of its content", setting=path)
 
 
-def _other_schema(path: Path, got: object, ours: int) -> RecordError:
-    if isinstance(got, int) and got < ours:
-        return OutdatedError(f"of an older version of dip_stages (schema {got}, not {ours})", setting=path)
-    return RecordError(f"of another version of dip_stages (schema {got}, not {ours})", setting=path)
+def check_schema(path: Path, values: dict[str, Any], schema: int) -> None:
+    """Check that a file's values are of our version.
+
+    Raises:
+        OutdatedError: If they are of an older one.
+        RecordError: If they are of another one.
+    """
+    got = values.get("schema")
+    if got == schema:
+        return
+    if isinstance(got, int) and got < schema:
+        raise OutdatedError(f"of an older version of dip_stages (schema {got}, not {schema})", setting=path)
+    raise RecordError(f"of another version of dip_stages (schema {got}, not {schema})", setting=path)
 
 
 def _finite(value: Any) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from dip_stages.errors import OutdatedError, RecordError
-from dip_stages.store.json_files import read_json
+from dip_stages.store.json_files import check_checksum, check_schema, parse_json, read_content
 from dip_stages.store.records import PLAN
 
 if TYPE_CHECKING:
@@ -32,15 +32,20 @@ def read_plan(root: Path) -> dict[str, Any]:
         RecordError: If it cannot be read, was altered, is no plan, or of another version.
     """
     path = root / PLAN
+    content = read_content(path)
+    plan = parse_json(path, content)
     try:
-        plan = read_json(path, schema=PLAN_SCHEMA)
+        if "cells" in plan:
+            check_schema(path, plan, PLAN_SCHEMA)
     except OutdatedError as error:
         error.allowed = OUTDATED_ADVICE
-        raise
-    except RecordError as error:
-        error.allowed = "the sweep's command, which writes it again"
         raise
     missing = _PLAN_KEYS - plan.keys() or {key for cell in plan["cells"] for key in _CELL_KEYS - cell.keys()}
     if missing:
         raise RecordError(f"no {min(missing)!r} in it", setting=path, allowed="a plan that a sweep has written")
+    try:
+        check_checksum(path, content)
+    except RecordError as error:
+        error.allowed = "the sweep's command, which writes it again"
+        raise
     return plan

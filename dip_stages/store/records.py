@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from dip_stages.errors import RecordError
 from dip_stages.store.files import replacing
 from dip_stages.store.hashing import content_sha256
-from dip_stages.store.json_files import check_checksum, parse_json, read_content, write_json
+from dip_stages.store.json_files import check_checksum, check_schema, parse_json, read_content, write_json
 from dip_stages.store.statuses import RecordStatus
 
 if TYPE_CHECKING:
@@ -117,7 +117,8 @@ def parse_record(path: Path, content: bytes) -> Record:
     Raises:
         RecordError: As :func:`read_record`.
     """
-    values = {"files": {}, **parse_json(path, content, schema=SCHEMA)}  # the first records of this schema list none
+    values = {"files": {}, **parse_json(path, content)}  # the first records of this schema list none
+    check_schema(path, values, SCHEMA)
     wanted = {f.name for f in dataclasses.fields(Record)}
     if values.keys() != wanted:
         missing, unknown = sorted(wanted - values.keys()), sorted(values.keys() - wanted)

@@ -25,7 +25,7 @@ def test_a_plan_reads_as_it_was_written(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("values", "missing"),
     [
-        ({"schema": PLAN_SCHEMA}, "'cells'"),
+        ({"name": "test"}, "'cells'"),
         ({**WHOLE, "cells": [{}]}, "'axes'"),
         ({**WHOLE, "cells": [CELL, {key: CELL[key] for key in CELL if key != "axes"}]}, "'axes'"),
         ({key: WHOLE[key] for key in WHOLE if key != "command"}, "'command'"),
