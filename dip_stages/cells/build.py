@@ -211,6 +211,7 @@ def build_logger(config: LoggerConfig, folder: Path, name: str) -> Logger | bool
     if config.name == "none":
         return False
     shutil.rmtree(folder / "logs", ignore_errors=True)
+    (folder / "logs").unlink(missing_ok=True)  # a file in its place
     loggers = importlib.import_module("pytorch_lightning.loggers")
     made: Logger = {
         "csv": lambda: loggers.CSVLogger(folder, name="", version="logs"),

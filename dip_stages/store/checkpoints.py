@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -65,7 +66,8 @@ def read_checkpoint(folder: Path, cell: str, made_with: dict[str, Any]) -> tuple
     """
     path = folder / CHECKPOINT
     for temporary in folder.glob(f".{CHECKPOINT}.*"):
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
     try:
         values = _read(path)
     except FileNotFoundError:

@@ -107,7 +107,9 @@ def recorded(folder: Path, identity: str | None = None) -> Look:
 
 
 def damage(folder: Path, record: Record) -> tuple[str, ...]:
-    """Return what is wrong with the files that a record lists: ``curves.csv missing``, ``output.png altered``."""
+    """Return what is wrong with the files of a cell that is done: ``curves.csv missing``, ``output.png altered``."""
+    if record.status != RecordStatus.DONE:
+        return ()
     if not record.files:
         return ("no checksums of its files",)
     found = {name: _found_sha256(folder / name) for name in record.files}
