@@ -5,16 +5,16 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 import time
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from tests.faults.checks import CHECKS
 from tests.faults.processes import kill, servers_of, wait, workers_of
+from tests.faults.small_disk import fill, small_disk
 from tests.faults.sweeps import INJECTED, ROOT, Bench, ensure, finished
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
 
@@ -134,26 +134,6 @@ def full_disk(bench: Bench, folder: Path) -> int:
     return int(hit)
 
 
-@contextmanager
-def small_disk(folder: Path) -> Iterator[Path]:
-    folder.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(folder)], check=True)
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", "-l", str(folder)], check=True)
-
-
-def fill(path: Path) -> None:
-    with path.open("wb", buffering=0) as file:
-        for size in (1 << 16, 1 << 12):
-            try:
-                while True:
-                    file.write(b"\0" * size)
-            except OSError:
-                continue
-
-
 def two_drivers(bench: Bench, folder: Path) -> int:
     first = bench.start(folder)
     wait(bench.instant(), first)
@@ -177,6 +157,7 @@ KINDS: dict[str, Callable[[Bench, Path], int]] = {
     "truncated checkpoint": truncated_checkpoint,
     "full disk": full_disk,
     "two drivers": two_drivers,
+    **CHECKS,
 }
 
 

@@ -32,6 +32,14 @@ def children_of(process: subprocess.Popen[str]) -> list[psutil.Process]:
         return []
 
 
+def descendants(process: subprocess.Popen[str]) -> list[int]:
+    """Return all processes that a process has started, directly or not."""
+    try:
+        return [child.pid for child in psutil.Process(process.pid).children(recursive=True)]
+    except psutil.Error:
+        return []
+
+
 def kill(pid: int) -> None:
     with suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)

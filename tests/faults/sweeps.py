@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import random
+    from collections.abc import Sequence
 
 ARGUMENTS = (
     "-m", "sweep=custom", "preset=smoke", "sweep.name=faults", "method=baseline,staged", "seed=0,1",
@@ -38,6 +40,8 @@ class Bench:
     seconds: float = 10.0
     """Duration of an undisturbed sweep when ``lanes`` run at once: faults are injected within that time."""
     expected: dict[str, Any] = field(default_factory=dict)
+    finished: Path | None = None
+    """Folder of the undisturbed sweep."""
 
     def command(self, *further: str) -> list[str]:
         workers = self.rng.choice([1, 2, 2])
@@ -47,9 +51,12 @@ class Bench:
         """Return a random instant of a sweep, in seconds from its start."""
         return self.rng.uniform(0.3, 0.95 * self.seconds)
 
-    def start(self, folder: Path, *further: str, **environment: str) -> subprocess.Popen[str]:
+    def start(
+        self, folder: Path, *further: str, before: Sequence[str] = (), **environment: str
+    ) -> subprocess.Popen[str]:
+        """Start the sweep; ``before`` is a command that runs it."""
         return subprocess.Popen(
-            self.command(*further),
+            [*before, *self.command(*further)],
             cwd=folder,
             env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **environment},
             stdout=subprocess.PIPE,
@@ -61,6 +68,21 @@ class Bench:
         process = self.start(folder, *further, **environment)
         output = finished(process)
         return process.returncode, output
+
+    def command_of(self, folder: Path, module: str) -> tuple[int, str]:
+        """Run ``status`` or ``report`` on the sweep."""
+        command = [sys.executable, "-m", module, "outputs/faults"]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+        return done.returncode, done.stdout + done.stderr
+
+    def copy(self, folder: Path) -> str:
+        """Copy the finished sweep, and return what it printed."""
+        assert self.finished is not None
+        shutil.copytree(self.finished / "outputs", folder / "outputs", dirs_exist_ok=True)
+        code, output = self.run(folder)  # the copy's files have times of their own
+        ensure(code == 0 and "nothing to do" in output, f"exit code {code} of a copy", output)
+        return output
 
     def complete(self, folder: Path, *further: str) -> str:
         """Run the same command, which must finish the sweep, and check the results."""
@@ -92,6 +114,8 @@ def results(folder: Path) -> dict[str, Any]:
     """Return what is compared of every record, by cell; two records of one cell are a broken promise."""
     found: dict[str, Any] = {}
     for path in sorted((folder / "outputs" / "faults").glob("*/record.json")):
+        if path.is_dir():  # put there by a fault
+            continue
         record = json.loads(path.read_text())
         identity = record["cell"]["id"]
         ensure(identity not in found, f"{identity}: two records")

@@ -1,7 +1,7 @@
-"""Puts faults into workers whose PYTHONPATH has this folder; the package has no code for them.
+"""Puts faults into processes whose PYTHONPATH has this folder; the package has no code for them.
 
 ``DIP_FAULT`` is ``<kind>:<seed>:<iteration>``: from that iteration on, cells of that seed become ``nan``, leave the
-process with ``exit``, or are killed with ``kill``.
+process with ``exit``, or are killed with ``kill``. ``DIP_EXPIRY`` is the time in seconds until a lease is dead.
 """
 
 from __future__ import annotations
@@ -49,3 +49,9 @@ def _patch(kind: Any) -> None:
 
 if os.environ.get("DIP_FAULT"):
     sys.meta_path.insert(0, _Patch())
+
+if os.environ.get("DIP_EXPIRY"):
+    from dip_stages.store import leases
+
+    leases.EXPIRY = float(os.environ["DIP_EXPIRY"])
+    leases.HEARTBEAT = leases.EXPIRY / 12
