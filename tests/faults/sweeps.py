@@ -40,11 +40,13 @@ class Bench:
     seconds: float = 10.0
     """Duration of an undisturbed sweep when ``lanes`` run at once: faults are injected within that time."""
     expected: dict[str, Any] = field(default_factory=dict)
+    workers: int | None = None
+    """Of each sweep; None for one or two by chance."""
     finished: Path | None = None
     """Folder of the undisturbed sweep."""
 
     def command(self, *further: str) -> list[str]:
-        workers = self.rng.choice([1, 2, 2])
+        workers = self.workers or self.rng.choice([1, 2, 2])
         return [sys.executable, "-m", "dip_stages", *ARGUMENTS, f"hydra.launcher.workers={workers}", *further]
 
     def instant(self) -> float:

@@ -3,12 +3,16 @@ from __future__ import annotations
 import shutil
 from itertools import count
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 import dip_stages
 from dip_stages.report import cache, write
 from dip_stages.report.cache import gather
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def test_a_report_is_written_again_once_records_or_plan_have_changed(
@@ -41,3 +45,40 @@ def test_a_report_is_of_its_sources_wherever_they_are_in_the_package(tmp_path: P
     with (package / source).open("a") as file:
         file.write("# changed\n")
     assert cache._state(tmp_path, package) != before
+
+
+def replaced(path: Path, old: str, new: str) -> None:
+    path.write_text(path.read_text().replace(old, new))
+
+
+@pytest.mark.parametrize(
+    "alter",
+    [
+        lambda report: (report / ".gathered.json").write_text(
+            (report / ".gathered.json").read_text().replace("1", "9")
+        ),
+        lambda report: (report / "cells.csv").unlink(),
+        lambda report: (report / "cells.csv").write_text("psnr\n99\n"),
+        shutil.rmtree,
+        lambda report: (report.parent / "cell" / "output.png").write_bytes(b"another"),
+        lambda report: (report.parent / "cell" / "output.png").unlink(),
+    ],
+    ids=["its cache", "its text", "a table gone", "a table", "all gone", "an image", "an image gone"],
+)
+def test_a_report_is_written_again_where_it_or_what_it_shows_was_altered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, alter: Callable[[Path], object]
+) -> None:
+    def written(root: Path) -> str:
+        (root / "report").mkdir(exist_ok=True)
+        (root / "report" / "cells.csv").write_text("psnr\n21\n")
+        return "21.00 dB"
+
+    (tmp_path / "cell").mkdir()
+    (tmp_path / "cell" / "output.png").write_bytes(b"an image")
+    monkeypatch.setattr(write, "report_sweep", written)
+    assert gather(tmp_path) == "21.00 dB"
+    monkeypatch.setattr(write, "report_sweep", lambda root: f"again, {written(root)}")
+    assert gather(tmp_path) == "21.00 dB"
+    alter(tmp_path / "report")
+    assert gather(tmp_path) == "again, 21.00 dB"
+    assert (tmp_path / "report" / "cells.csv").read_text() == "psnr\n21\n"

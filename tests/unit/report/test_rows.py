@@ -1,11 +1,13 @@
-"""Sweeps of an older version."""
+"""What a sweep's folder has, and what is not to be trusted: records of an older version, altered plans and files."""
 
 from __future__ import annotations
 
 import json
+import shutil
 from typing import TYPE_CHECKING
 
 import pytest
+from PIL import Image
 
 from dip_stages import report
 from dip_stages.errors import OutdatedError
@@ -89,3 +91,50 @@ def test_a_plan_of_a_newer_version_is_refused_without_that_advice(sweep: Sweep) 
     with pytest.raises(Exception, match="of another version of dip_stages") as caught:
         report.load(sweep.root)
     assert not isinstance(caught.value, OutdatedError)
+
+
+def test_axes_come_from_the_record_and_from_the_plan_only_where_there_is_none(sweep: Sweep) -> None:
+    sweep.add(axes("baseline"), 25.0)
+    sweep.add(axes("staged"), missing=True)
+    planned = [cell | {"axes": cell["axes"] | {"arch": "dncnn"}, "sees_clean": True} for cell in sweep.cells]
+    write_plan(sweep.root, planned)
+    frame = report.load(sweep.root)
+    assert frame.arch.tolist() == ["unet", "dncnn"]
+    assert frame.sees_clean.tolist() == [False, True]
+
+
+def test_the_record_of_another_cell_is_none_of_this_one(sweep: Sweep) -> None:
+    first, second = sweep.add(axes("baseline"), 25.0), sweep.add(axes("staged"), 26.0)
+    (second / "record.json").write_bytes((first / "record.json").read_bytes())
+    frame = report.load(sweep.root)
+    assert frame.status.tolist() == ["done", "unreadable"]
+    assert frame.error[1].endswith("record.json: of another cell")
+    assert frame.output_psnr.notna().tolist() == [True, False]
+
+
+def test_a_copied_folder_counts_once_where_there_is_no_plan(sweep: Sweep) -> None:
+    first = sweep.add(axes("baseline"), 25.0)
+    shutil.copytree(first, first.with_name("copy"))
+    (sweep.root / "plan.json").unlink()
+    assert report.load(sweep.root).planned.tolist() == [True, False]
+
+
+@pytest.mark.parametrize("name", ["output.png", "curves.csv"])
+@pytest.mark.parametrize("change", ["altered", "missing"])
+def test_files_that_are_not_those_of_the_record_are_named_and_not_shown(sweep: Sweep, name: str, change: str) -> None:
+    folder = sweep.add(axes("baseline"), 25.0)
+    report.report_sweep(sweep.root)
+    whole = (sweep.root / "report" / "index.html").read_text()
+    if change == "missing":
+        (folder / name).unlink()
+    else:
+        Image.new("RGB", (16, 16), "red").save(folder / "x.png")
+        (folder / name).write_bytes((folder / "x.png").read_bytes())
+    assert report.load(sweep.root).damaged.tolist() == [f"{name} {change}"]
+    text = report.report_sweep(sweep.root)
+    assert "1 done of 1 cells" in text
+    assert "sweep.retry_damaged=true computes their cells again" in text
+    assert f"- {folder.name}: {name} {change}" in text
+    assert ("curves.png" in text) == (name != "curves.csv")
+    page = (sweep.root / "report" / "index.html").read_text()
+    assert page.count("data:image/webp") == whole.count("data:image/webp") - (name == "output.png")

@@ -4,8 +4,7 @@ import json
 import multiprocessing
 import os
 import signal
-import subprocess
-import sys
+import threading
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -14,31 +13,11 @@ import pytest
 from dip_stages.errors import LeaseError
 from dip_stages.store import leases
 from dip_stages.store.leases import EXPIRY, Lease, holder
+from tests.leasing import end, held_elsewhere
 from tests.raising import refused
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-HOLD = "import sys, time; from pathlib import Path; from dip_stages.store.leases import Lease; "
-HOLD += "c = Lease(Path(sys.argv[1])); "
-
-
-def held_elsewhere(folder: Path) -> subprocess.Popen[str]:
-    process = subprocess.Popen(
-        [sys.executable, "-c", HOLD + "print('held', flush=True); time.sleep(60)", str(folder)],
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
-    assert process.stdout.readline() == "held\n"
-    return process
-
-
-def end(process: subprocess.Popen[str]) -> None:
-    process.kill()
-    process.wait()
-    assert process.stdout is not None
-    process.stdout.close()
 
 
 def of_another_machine(folder: Path, age: float) -> Path:
@@ -90,9 +69,84 @@ def test_a_process_number_that_is_used_again_is_not_the_holder(tmp_path: Path) -
     assert (tmp_path / "lease.2").exists()
 
 
-def test_another_machines_lease_expires_when_it_does_not_move(tmp_path: Path) -> None:
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leases that move and expire in less than a second."""
+    monkeypatch.setattr(leases, "EXPIRY", 0.6)
+    monkeypatch.setattr(leases, "HEARTBEAT", 0.05)
+
+
+def test_another_machines_lease_expires_when_it_does_not_move(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(leases, "HEARTBEAT", 0.05)
     path = of_another_machine(tmp_path, age=0)
     with refused(LeaseError, tmp_path.name, problem="on node7"):
+        Lease(tmp_path)
+    os.utime(path, (time.time() - EXPIRY - 5,) * 2)
+    assert Lease(tmp_path).held()
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("ahead", [-30.0, 3600.0, 1e7])
+def test_whatever_its_clock_says_a_lease_that_does_not_move_expires(tmp_path: Path, ahead: float) -> None:
+    of_another_machine(tmp_path, age=-ahead)
+    begun = time.monotonic()
+    assert Lease(tmp_path).held()
+    assert time.monotonic() - begun < 3
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("ahead", [-3600.0, -5.0, 5.0, 3600.0])
+def test_whatever_its_clock_says_a_lease_that_moves_is_alive(tmp_path: Path, ahead: float) -> None:
+    path = of_another_machine(tmp_path, age=-ahead)
+    ended = threading.Event()
+
+    def beat() -> None:
+        while not ended.wait(0.05):
+            os.utime(path, (time.time() + ahead,) * 2)
+
+    thread = threading.Thread(target=beat)
+    thread.start()
+    try:
+        with refused(LeaseError, tmp_path.name, problem="on node7"):
+            Lease(tmp_path)
+        for _ in range(12):  # one who waits sees it move
+            found = holder(tmp_path)
+            time.sleep(0.1)
+        assert found is not None
+        assert found[1]
+    finally:
+        ended.set()
+        thread.join()
+
+
+@pytest.mark.usefixtures("quick")
+def test_one_who_waits_for_a_lease_from_the_future_sees_that_it_does_not_move(tmp_path: Path) -> None:
+    of_another_machine(tmp_path, age=-3600)
+    alive = []
+    for _ in range(10):
+        found = holder(tmp_path)
+        assert found is not None
+        alive.append(found[1])
+        time.sleep(0.1)
+    assert (alive[0], alive[-1]) == (True, False)
+
+
+def test_a_lease_that_was_taken_over_is_not_kept_alive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(leases, "HEARTBEAT", 0.01)
+    with Lease(tmp_path):
+        (tmp_path / "lease.7").write_text("{}")
+        time.sleep(0.1)
+        os.utime(tmp_path / "lease.1", (0, 0))
+        time.sleep(0.1)
+        assert (tmp_path / "lease.1").stat().st_mtime == 0
+
+
+@pytest.mark.parametrize("what", ["a folder", "no JSON", "empty"])
+def test_what_is_no_lease_expires_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
+    monkeypatch.setattr(leases, "HEARTBEAT", 0.05)
+    path = tmp_path / "lease.3"
+    path.mkdir() if what == "a folder" else path.write_text("?" if what == "no JSON" else "")
+    with refused(LeaseError, tmp_path.name, problem="another process"):
         Lease(tmp_path)
     os.utime(path, (time.time() - EXPIRY - 5,) * 2)
     assert Lease(tmp_path).held()
@@ -109,7 +163,10 @@ def test_a_lease_moves_as_long_as_it_is_held(tmp_path: Path, monkeypatch: pytest
         assert path.stat().st_mtime > 0
 
 
-def test_a_holder_that_was_taken_over_writes_nothing_and_leaves_the_new_lease(tmp_path: Path) -> None:
+def test_a_holder_that_was_taken_over_writes_nothing_and_leaves_the_new_lease(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leases, "HEARTBEAT", 0.05)
     with Lease(tmp_path) as slept:
         path = tmp_path / "lease.1"
         path.write_text(json.dumps(json.loads(path.read_text()) | {"host": "another boot"}))
@@ -136,7 +193,10 @@ def compete(folder: str, start: Any, won: Any) -> None:
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # the children only make files
 @pytest.mark.parametrize("after_a_dead_one", [False, True])
-def test_of_many_that_ask_at_once_one_gets_it(tmp_path: Path, *, after_a_dead_one: bool) -> None:
+def test_of_many_that_ask_at_once_one_gets_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, after_a_dead_one: bool
+) -> None:
+    monkeypatch.setattr(leases, "HEARTBEAT", 0.05)
     context = multiprocessing.get_context("fork")
     for turn in range(4):
         folder = tmp_path / str(turn)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from typing import TYPE_CHECKING
 
 import pytest
@@ -126,3 +127,45 @@ def test_a_report_that_cannot_be_written_is_named_and_costs_no_cell(
     assert f"python -m dip_stages.report {plan.root} writes it" in error
     assert drive(plan, Launcher()) == 0
     assert all(planned.look().state == "done" for planned in plan.cells)
+
+
+def test_a_cell_of_which_a_file_is_missing_or_altered_runs_again_on_request(
+    plan: Plan, capsys: pytest.CaptureFixture[str]
+) -> None:
+    launcher = Launcher()
+    drive(plan, launcher)
+    first, second = (planned.folder for planned in plan.cells[:2])
+    whole = (second / "curves.csv").read_bytes()
+    (first / "output.png").unlink()
+    (second / "curves.csv").write_bytes(whole.replace(b"1", b"2"))
+    capsys.readouterr()
+    assert drive(plan, launcher) == 0
+    shown = capsys.readouterr().out
+    assert f"- {first.name}: output.png missing\n- {second.name}: curves.csv altered" in shown
+    assert len(launcher.launches) == 1
+    assert drive(plan, launcher, retry_damaged=True) == 0
+    assert launcher.launches[1:] == [(0, 2)]
+    assert f"{first.name}: output.png missing; run again" in capsys.readouterr().err
+    assert (second / "curves.csv").read_bytes() == whole
+    assert all(not planned.look(files=True).damaged for planned in plan.cells)
+
+
+@pytest.mark.parametrize("what", ["a file", "a folder for the record", "a link to itself"])
+def test_what_stands_in_the_place_of_a_cell_costs_the_others_nothing(
+    plan: Plan, capsys: pytest.CaptureFixture[str], what: str
+) -> None:
+    launcher = Launcher()
+    drive(plan, launcher)
+    folder = plan.cells[1].folder
+    if what == "a folder for the record":
+        (folder / RECORD).unlink()
+        (folder / RECORD).mkdir()
+    else:
+        shutil.rmtree(folder)
+        folder.write_text("a file") if what == "a file" else folder.symlink_to(folder)
+    capsys.readouterr()
+    assert drive(plan, launcher) == 0
+    assert launcher.launches[1:] == [(0, 1)]
+    assert f"{folder / RECORD}: cannot be read: " in capsys.readouterr().err
+    assert all(planned.look().state == "done" for planned in plan.cells)
+    assert list(plan.root.rglob("*.broken"))

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -14,12 +15,15 @@ from dip_stages.sweep.drive import Options, run_plan
 from dip_stages.sweep.launching import Reason
 from dip_stages.workers.jobs import Job
 from dip_stages.workers.main import compute
+from dip_stages.workers.process import note_failure
 from dip_stages.workers.protocol import StopFlag
 from dip_stages.workers.slurm_queue import Queue
+from tests.leasing import end, held_elsewhere
 from tests.unit.sweep.driving import Launcher, drive
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from dip_stages.sweep.plan import Plan, PlannedCell
 
@@ -97,10 +101,7 @@ def test_a_cell_of_a_process_that_died_fails_as_lost_and_runs_the_next_time(
 
     def die(job: Job) -> None:
         if job.folder == str(lost):
-            lease = lost / "lease.1"
-            lost.mkdir(exist_ok=True)
-            Lease(lost)
-            lease.write_text(json.dumps(json.loads(lease.read_text()) | {"start": "of another process"}))
+            taken_by_another(lost)
             raise RuntimeError("its node went down")
 
     launcher = Launcher(before=die)
@@ -135,3 +136,73 @@ def test_cells_that_another_driver_has_are_waited_for(plan: Plan) -> None:
     assert drive(plan, launcher) == 0
     thread.join()
     assert [outcome.status for outcome in launcher.outcomes[:4]] == ["done", "done", "busy", "done"]
+
+
+def taken_by_another(folder: Path) -> Path:
+    """Make the lease of another process of this machine, which has ended, in a cell's folder, and return it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    Lease(folder)
+    path = max(folder.glob("lease.*"))
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"start": "of another process"}))
+    return path
+
+
+class Waiting:
+    """A launcher to which one cell is busy as often as given, since another driver has it, which then dies."""
+
+    def __init__(self, folder: Path, deaths: int, *, records: bool) -> None:
+        self.folder, self.deaths, self.records = folder, deaths, records
+        self.own = Launcher()
+        self.launched = 0
+
+    def __call__(self, cells: Sequence[PlannedCell], first: int, token: str) -> dict[str, Reason]:
+        free = [planned for planned in cells if planned.folder != self.folder]
+        if len(free) == len(cells) or not self.deaths:
+            self.launched += len(free) < len(cells)
+            return self.own(cells, first, token)
+        self.own(free, first, token)
+        self.launched += 1
+        self.deaths -= 1
+        taken_by_another(self.folder)
+        if self.records:
+            (planned,) = (planned for planned in cells if planned.folder == self.folder)
+            stale = planned.look().digest
+            note_failure(
+                Job.of(planned.cell, self.folder, stale=stale), "SIGKILL", f"killed by signal 9, {self.deaths}"
+            )
+        return {self.folder.name: Reason("being computed by process 7 on node7", busy=True)}
+
+
+@pytest.mark.parametrize("records", [False, True], ids=["its driver died too", "its driver wrote a record"])
+def test_a_cell_that_was_lost_with_another_drivers_process_is_taken_over(
+    plan: Plan, capsys: pytest.CaptureFixture[str], *, records: bool
+) -> None:
+    launcher = Waiting(plan.cells[2].folder, 1, records=records)
+    assert run_plan(plan, launcher, Options(wait=0.05)) == 0
+    assert launcher.launched == 2
+    error = capsys.readouterr().err
+    assert re.search(rf"{plan.cells[2].folder.name}: .*(died in the middle|signal 9).*; taken over \(1 of 3\)", error)
+    assert all(planned.look().state == "done" for planned in plan.cells)
+
+
+@pytest.mark.parametrize("records", [False, True], ids=["its drivers died too", "its drivers wrote records"])
+def test_a_cell_that_takes_every_process_along_is_not_taken_over_for_ever(
+    plan: Plan, capsys: pytest.CaptureFixture[str], *, records: bool
+) -> None:
+    launcher = Waiting(plan.cells[2].folder, 100, records=records)
+    assert run_plan(plan, launcher, Options(wait=0.05)) == 1
+    assert launcher.launched == 4
+    assert "taken over (3 of 3)" in capsys.readouterr().err
+    assert read_record(plan.cells[2].folder).lost
+
+
+def test_a_cell_that_a_waiting_driver_sees_die_is_taken_over(plan: Plan, capsys: pytest.CaptureFixture[str]) -> None:
+    """As where a whole tree of processes is killed: no record is written, and the launcher said nothing."""
+    other = plan.cells[2].folder
+    other.mkdir(parents=True)
+    process = held_elsewhere(other)
+    launcher = Launcher()
+    threading.Timer(3, end, [process]).start()
+    assert drive(plan, launcher) == 0
+    assert f"process {process.pid} on " in capsys.readouterr().err
+    assert sum(outcome.status == "done" for outcome in launcher.outcomes) == 4

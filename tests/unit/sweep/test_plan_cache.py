@@ -15,7 +15,7 @@ from tests.planning import hydra_of_a_sweep
 from tests.unit.sweep.driving import Launcher
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from tests.conftest import Compose
@@ -129,3 +129,13 @@ def test_a_known_sweep_is_gathered_where_every_cell_has_its_record(
     assert run_cached(cached, Options(overwrite=True)) is None
     (plan.cells[1].folder / "record.json").unlink()
     assert run_cached(cached, Options()) is None
+
+
+@pytest.mark.parametrize(
+    "alter", [lambda text: text.replace('"unet"', '"dncnn"'), lambda text: text[:-40] + text[-39:]]
+)
+def test_a_plan_that_was_altered_is_made_again(plan: Plan, alter: Callable[[str], str]) -> None:
+    assert cached_plan(plan.root, MADE) is not None
+    path = plan.root / "plan.json"
+    path.write_text(alter(path.read_text()))
+    assert cached_plan(plan.root, MADE) is None

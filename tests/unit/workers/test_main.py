@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from dip_stages.cells import runner
+from dip_stages.dip.module import DIPModule
 from dip_stages.store.leases import Lease
 from dip_stages.store.records import CHECKPOINT, read_record
 from dip_stages.store.states import look
@@ -124,3 +125,25 @@ def test_a_new_computation_does_not_resume_from_a_kept_checkpoint(make_cell: Mak
     assert (tmp_path / CHECKPOINT).exists()
     assert compute(Job.of(cell, tmp_path, stale=look(tmp_path).digest), StopFlag()).status == "done"
     assert read_record(tmp_path).iterations["resumed_at"] == []
+
+
+@pytest.mark.parametrize("when", ["in the middle", "at the end"])
+def test_one_that_was_suspended_until_another_had_its_cell_writes_nothing_any_more(
+    make_cell: MakeCell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    """The other has the cell's folder from the instant on at which an iteration, or the last one, ends."""
+    last = {"in the middle": 11, "at the end": 40}[when]
+    iterate = DIPModule._iterate
+    left: dict[str, bytes] = {}
+
+    def suspended(self: DIPModule, number: int) -> None:
+        iterate(self, number)
+        if self.iteration >= last and not left:
+            (tmp_path / "lease.9").write_text("{}")
+            left.update((str(path), path.read_bytes()) for path in tmp_path.rglob("*") if path.is_file())
+
+    monkeypatch.setattr(DIPModule, "_iterate", suspended)
+    often = ("trainer.iterations=40", "trainer.chunk=2", "runtime.checkpoint_every=0", "logger=csv")
+    assert compute(Job.of(make_cell(*often), tmp_path), StopFlag(), in_worker=True).status == "busy"
+    assert left
+    assert {str(path): path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == left
