@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from dip_stages.cells.identity import Cell, cell_of, check_inputs
 from dip_stages.config import CONF_DIR, parse
 from dip_stages.config.overrides import check_keys, register_sweeps, value_override
-from dip_stages.errors import ConfigError, DipStagesError, LaunchError
+from dip_stages.errors import ConfigError, DipStagesError, LaunchError, MachineError
 from dip_stages.store.records import RECORD, digest, read_record
 from dip_stages.store.states import recorded
 from dip_stages.store.statuses import CellStatus, OutcomeStatus, RecordStatus
@@ -109,11 +109,23 @@ def _run_in_sweep(composed: DictConfig, folder: Path, root: Path, *, in_process:
     return own_slot(job.config["runtime"]["threads"]).run(job)
 
 
+def _check_machine(accelerator: str) -> None:
+    from dip_stages.cells.machine import check_machine
+
+    try:
+        check_machine(accelerator)
+    except MachineError as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(2)
+
+
 def _run_single(cell: Cell, folder: Path) -> None:
     from dip_stages.report import describe
 
     sys.stderr.writelines(f"{message}\n" for message in cell.config.unmet)
     if cell.config.runtime.overwrite or recorded(folder, cell.id).state != CellStatus.DONE:
+        if cell.config.on_device:
+            _check_machine(cell.config.runtime.accelerator)
         from dip_stages.sweep.foreground import run_single
 
         record = run_single(cell, folder)
