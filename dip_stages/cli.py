@@ -14,6 +14,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from dip_stages.cells.identity import Cell, cell_of, check_inputs
+from dip_stages.cells.machine import check_machine
 from dip_stages.config import CONF_DIR, parse
 from dip_stages.config.overrides import check_keys, register_sweeps, value_override
 from dip_stages.errors import ConfigError, DipStagesError, LaunchError
@@ -44,7 +45,7 @@ def _checked(composed: Any) -> Cell:
 
 
 class Preparation(Callback):
-    """Checks that a launcher's package is installed, and makes a single cell's folder, before Hydra needs them."""
+    """Checks a launcher's package and a single cell's device, and makes its folder, before Hydra needs them."""
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         """End the program where the launcher's package is not installed, before Hydra fails to find its class."""
@@ -57,8 +58,15 @@ class Preparation(Callback):
             sys.exit(2)
 
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
-        """Make the folder."""
+        """Make the folder, unless this machine lacks the device that is asked for."""
         folder = Path(config.hydra.run.dir)
+        try:
+            cell = _checked(config)
+            if cell.config.on_device and _is_left(cell, folder):
+                check_machine(cell.config.runtime.accelerator)
+        except DipStagesError as error:
+            sys.stderr.write(f"{error}\n")
+            sys.exit(2)
         try:
             folder.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=folder):
@@ -109,11 +117,15 @@ def _run_in_sweep(composed: DictConfig, folder: Path, root: Path, *, in_process:
     return own_slot(job.config["runtime"]["threads"]).run(job)
 
 
+def _is_left(cell: Cell, folder: Path) -> bool:
+    return cell.config.runtime.overwrite or recorded(folder, cell.id).state != CellStatus.DONE
+
+
 def _run_single(cell: Cell, folder: Path) -> None:
     from dip_stages.report import describe
 
     sys.stderr.writelines(f"{message}\n" for message in cell.config.unmet)
-    if cell.config.runtime.overwrite or recorded(folder, cell.id).state != CellStatus.DONE:
+    if _is_left(cell, folder):
         from dip_stages.sweep.foreground import run_single
 
         record = run_single(cell, folder)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from dip_stages.cells.allocator import keep_freed_memory
 from dip_stages.cells.denoising import denoise, noise_level
+from dip_stages.cells.machine import check_machine
 from dip_stages.cells.tiling import tiles
 from dip_stages.clock import Every
 from dip_stages.errors import ConfigError, DipStagesError, ImageError, Interrupted
@@ -95,6 +96,8 @@ def _denoise_file(given: argparse.Namespace) -> None:
         check_ddpm(config.method, given.noisy, image.shape[2], sigma=0)
     if given.clean.exists() and given.clean.samefile(given.noisy):
         raise ImageError("is the noisy image itself", setting=given.clean, allowed="another file")
+    if config.on_device:
+        check_machine(config.runtime.accelerator)
     sigma = config.noise.beta_max**0.5 if sigma_given else noise_level(image)
     height, width = image.shape[:2]
     count = len(tiles(height, width, given.tile, given.overlap))

@@ -9,6 +9,7 @@
     ├── ImageError         an image that cannot be read or used
     ├── WeightsError       network weights that cannot be had or are not the published ones
     ├── ModelError         a trained model that cannot be used, or is another than the one wanted
+    ├── MachineError       a device that is asked for and that this machine lacks
     ├── RecordError        a record on disk that cannot be trusted
     │   └── OutdatedError  a record or plan of an older version of this package
     ├── CheckpointError    a checkpoint on disk that cannot be trusted
@@ -39,6 +40,7 @@ __all__ = [
     "Interrupted",
     "LaunchError",
     "LeaseError",
+    "MachineError",
     "ModelError",
     "OutdatedError",
     "RecordError",
@@ -116,6 +118,10 @@ class WeightsError(DipStagesError):
 
 class ModelError(DipStagesError):
     """A trained model that cannot be read, or was trained otherwise than it should have been."""
+
+
+class MachineError(DipStagesError):
+    """What the settings ask for and this machine lacks: on another machine, the same settings are right."""
 
 
 class RecordError(DipStagesError):

@@ -67,9 +67,9 @@ class Status:
             how_far = f"{state['iteration']}/{state['iterations']}" if state else "starting"
             metrics = progress_metrics(state["loss"], state["psnr"], state.get("rate")) if state else ""
             lines.append(f"  running  {name}  {how_far}  {metrics}".rstrip())
-        failed = self.in_state(CellStatus.FAILED, CellStatus.LOST)
         lines += _listed("queued", self.in_state(CellStatus.QUEUED), lambda found: found.waits_for or "")
-        lines += _listed("failed", failed, lambda found: first_line(found.reason))
+        for ended in (CellStatus.FAILED, CellStatus.LOST):
+            lines += _listed(ended, self.in_state(ended), lambda found: first_line(found.reason))
         damaged = [(name, found) for name, found, _ in self.cells if found.damaged]
         lines += _listed("damaged", damaged, lambda found: ", ".join(found.damaged))
         lines += _listed("unreadable", [(n, f) for n, f, _ in self.cells if f.broken], lambda found: found.broken or "")

@@ -53,6 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _checked(overrides: Sequence[str]) -> tuple[DDPMConfig, RuntimeConfig, int, Path]:
     """Return method, runtime, channels and the folder of models, checked: neither torch nor diffusers is imported."""
     from dip_stages.cells.identity import image_shape
+    from dip_stages.cells.machine import check_machine
     from dip_stages.config import DDPMConfig, check_extras, parse
     from dip_stages.config.overrides import compose_apart
     from dip_stages.denoisers.model_store import check_model, check_training, models_folder, training_settings
@@ -66,6 +67,7 @@ def _checked(overrides: Sequence[str]) -> tuple[DDPMConfig, RuntimeConfig, int, 
     check_training(config.method.training)
     if config.method.model is not None:
         check_model(Path(config.method.model).expanduser(), training_settings(config.method.training, channels))
+    check_machine(config.runtime.accelerator)
     return config.method, config.runtime, channels, models_folder(Path(str(composed.outputs)))
 
 

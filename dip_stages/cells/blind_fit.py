@@ -48,7 +48,7 @@ def denoise_tile(
     """
     if config.runtime.threads is not None:
         torch.set_num_threads(config.runtime.threads)
-    accelerator = build_accelerator(config.runtime.accelerator)
+    accelerator = build_accelerator(config.runtime.accelerator) if config.on_device else "cpu"
     observed = to_tensor(image)
     # In place of the clean image: anything that used it would give NaN.
     observation = Observation(torch.full_like(observed, torch.nan), observed, config.noise.beta_max)

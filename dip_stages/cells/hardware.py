@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import torch
 
-from dip_stages.errors import ConfigError
+from dip_stages.cells.machine import lacks_device
 
 if TYPE_CHECKING:
     from dip_stages.config import Config
 
-__all__ = ["build_accelerator", "wants_bfloat16", "wants_channels_last"]
+__all__ = ["build_accelerator", "devices", "wants_bfloat16", "wants_channels_last"]
 
 _LARGE = 128 * 128
 """Pixels from which channels-last is slower in float32 on a CPU."""
@@ -21,14 +22,31 @@ def build_accelerator(name: str) -> str:
     """Return ``cpu``, ``cuda`` or ``mps`` for a setting that may be ``auto``.
 
     Raises:
-        ConfigError: If this machine has no such device.
+        MachineError: If this machine has no such device.
     """
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if name == "auto":
         return next(device for device, there in available.items() if there)
     if not available[name]:
-        raise ConfigError(", which this machine lacks", setting="runtime.accelerator", got=name, allowed="auto, cpu")
+        raise lacks_device(name, devices(name)[1])
     return name
+
+
+def devices(name: str) -> tuple[int, str]:
+    """Return how many devices of a kind this process may use, and why none.
+
+    Args:
+        name: ``cuda`` or ``mps``.
+    """
+    if name == "mps":
+        there = torch.backends.mps.is_available()
+        built = torch.backends.mps.is_built()
+        return int(there), "" if there else "macOS offers none" if built else "torch is built without it"
+    try:
+        torch.cuda.init()  # type: ignore[no-untyped-call]
+        return torch.cuda.device_count(), ""
+    except (AssertionError, RuntimeError) as error:  # torch without CUDA; no driver, an old one, no GPU
+        return 0, re.split(r"\. |\n", str(error))[0].rstrip(".")
 
 
 def wants_bfloat16(precision: str, accelerator: str) -> bool:

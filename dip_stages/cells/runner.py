@@ -8,7 +8,6 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import torch
-from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from dip_stages.cells import build
 from dip_stages.cells.attempt import Attempt
@@ -18,9 +17,9 @@ from dip_stages.cells.hardware import build_accelerator
 from dip_stages.cells.outputs import write_images
 from dip_stages.cells.record import Run, record_of
 from dip_stages.cells.results import mean_of, metrics_of_competitor
-from dip_stages.config import DDPMConfig
 from dip_stages.denoisers.model_store import models_folder
 from dip_stages.denoisers.run import denoise_with
+from dip_stages.dip.world import SIGTERMException
 from dip_stages.errors import DipStagesError, Interrupted, LeaseError
 from dip_stages.store.checkpoints import made_with
 from dip_stages.store.fingerprint import fingerprint
@@ -85,7 +84,7 @@ def run_cell(
     record = _computed(Run(cell, folder, attempt, together), code, should_stop)
     check()
     write_record(folder, record)  # last: a folder with a record is complete
-    if not cell.config.runtime.keep_checkpoint:
+    if not (record.lost or cell.config.runtime.keep_checkpoint):  # a lost cell resumes from it
         with suppress(OSError):
             (folder / CHECKPOINT).unlink(missing_ok=True)
     return record
@@ -136,7 +135,7 @@ def _denoise(run: Run, should_stop: Callable[[], bool]) -> Record:
     """Denoise by a competitor, which has no iterations of its own."""
     config = run.cell.config
     assert config.competitor is not None  # noqa: S101 - the caller has checked
-    if isinstance(config.competitor, DDPMConfig):
+    if config.on_device:
         run.accelerator = build_accelerator(config.runtime.accelerator)
     run.observation = build.build_observation(config)
     denoised = denoise_with(

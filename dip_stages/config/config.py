@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from dip_stages.config.arch import ArchConfig
 from dip_stages.config.assumptions import unmet_assumptions
-from dip_stages.config.competitors import CompetitorConfig
+from dip_stages.config.competitors import CompetitorConfig, DDPMConfig
 from dip_stages.config.conflicts import check_conflicts, rule_conflict
 from dip_stages.config.data import DataConfig, NoiseConfig
 from dip_stages.config.loss import LossConfig
@@ -62,6 +62,11 @@ class Config:
     def competitor(self) -> CompetitorConfig | None:
         """The method if it is a competitor, to which only image, noise and seeds apply; None for a fit."""
         return None if isinstance(self.method, MethodConfig) else self.method
+
+    @property
+    def on_device(self) -> bool:
+        """Whether it computes on ``runtime.accelerator``; classical competitors compute on the CPU."""
+        return self.competitor is None or isinstance(self.method, DDPMConfig)
 
     @property
     def staged(self) -> bool:

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
-import pytorch_lightning as pl
 import torch
 import torch.nn.functional as F
 from diffusers import DDPMScheduler, UNet2DModel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from dip_stages.dip.noise import DrawingFrom, generator
+from dip_stages.dip.world import pl
 from dip_stages.errors import Interrupted
 
 if TYPE_CHECKING:

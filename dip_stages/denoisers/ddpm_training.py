@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from dip_stages.clock import Every
 from dip_stages.denoisers.model_store import (
@@ -28,6 +27,7 @@ from dip_stages.denoisers.model_store import (
 )
 from dip_stages.dip.lightning import fitting, trainer_of
 from dip_stages.dip.observation import to_tensor
+from dip_stages.dip.world import SIGTERMException
 from dip_stages.errors import CheckpointError, Interrupted, LeaseError, ModelError
 from dip_stages.images.reading import fit_to, read_image
 from dip_stages.plotting import plot_losses
@@ -227,7 +227,7 @@ class _Training:
             raise ModelError(
                 f"the training of {self.folder.name} diverged at iteration {self.model.iteration} or shortly before",
                 allowed="a smaller method.training.lr",
-            )
+            ) from FloatingPointError(f"loss {loss}")
         return loss
 
     def _seconds(self) -> float:

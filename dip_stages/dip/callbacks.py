@@ -5,11 +5,10 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any
 
-import pytorch_lightning as pl
-
 from dip_stages.clock import Every
 from dip_stages.dip.metrics import Quality, quality
 from dip_stages.dip.module import DIPModule
+from dip_stages.dip.world import pl
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -1,19 +1,19 @@
-"""Lightning's trainer as this project uses it: it prints nothing and leaves signal handlers alone."""
+"""Lightning's trainer as this project uses it: it prints nothing, and reads nothing from the environment."""
 
 from __future__ import annotations
 
 import gc
 import logging
+import os
 import signal
 import threading
 import warnings
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-import pytorch_lightning as pl
 import torch
-from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 
+from dip_stages.dip.world import LightningEnvironment, pl
 from dip_stages.errors import Interrupted
 
 if TYPE_CHECKING:
@@ -27,6 +27,29 @@ if TYPE_CHECKING:
 __all__ = ["fit", "fitting", "own_stream", "trainer_of"]
 
 
+class _CellTrainer(pl.Trainer):
+    """A trainer of a name of its own: Lightning takes what ``Trainer`` is not given from ``PL_TRAINER_…``."""
+
+
+class _OwnWorld(LightningEnvironment):
+    """One process, whatever the environment says of ranks and worlds; Lightning's own reads it."""
+
+    creates_processes_externally = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.set_global_rank(0)  # of the process: loggers and warnings of every other rank are silent
+
+    def local_rank(self) -> int:
+        return 0
+
+    def node_rank(self) -> int:
+        return 0
+
+    def teardown(self) -> None:
+        """Leave ``WORLD_SIZE`` to whoever set it."""
+
+
 def trainer_of(accelerator: str, *, logger: Logger | bool, callbacks: list[pl.Callback]) -> pl.Trainer:
     """Return Lightning's trainer for one fit; it prints and saves nothing by itself.
 
@@ -36,7 +59,7 @@ def trainer_of(accelerator: str, *, logger: Logger | bool, callbacks: list[pl.Ca
         callbacks: In the order in which they are called.
     """
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
-    return pl.Trainer(
+    return _CellTrainer(
         accelerator={"cuda": "gpu"}.get(accelerator, accelerator),
         devices=1,
         max_epochs=1,
@@ -45,7 +68,8 @@ def trainer_of(accelerator: str, *, logger: Logger | bool, callbacks: list[pl.Ca
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
-        plugins=[LightningEnvironment()],
+        default_root_dir=os.devnull,  # no folder: under srun, Lightning resumes from any checkpoint of its own in it
+        plugins=[_OwnWorld()],
     )
 
 

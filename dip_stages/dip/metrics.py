@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
-from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
+
+from dip_stages.dip.world import peak_signal_noise_ratio, structural_similarity_index_measure
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import pytorch_lightning as pl
 import torch
 
 from dip_stages.dip.averages import Average, Exponential
@@ -15,6 +14,7 @@ from dip_stages.dip.noise import FitStream, generator
 from dip_stages.dip.rollback import Rollback
 from dip_stages.dip.state import copied, forward_unchanged, restore, state_of
 from dip_stages.dip.stopping.base import Choice, View
+from dip_stages.dip.world import pl
 from dip_stages.errors import Interrupted
 
 if TYPE_CHECKING:

@@ -6,6 +6,7 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from dip_stages.cells.machine import asks, check_machine
 from dip_stages.store.states import look
 from dip_stages.store.statuses import CellStatus
 from dip_stages.sweep.interrupts import SweepInterrupts
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from dip_stages.sweep.plan import Plan, PlannedCell
     from dip_stages.sweep.plan_cache import CachedPlan
 
-__all__ = ["Options", "run_cached", "run_plan"]
+__all__ = ["Options", "check_devices", "run_cached", "run_plan"]
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,8 @@ class Options:
         cells_per_launch: Cells handed to the launcher at once; None for all.
         leave: Whether jobs on a cluster keep running when the driver is interrupted.
         detach: Whether they are left to the cluster as soon as they are submitted.
+        elsewhere: Whether cells run on other machines, of whose devices this one knows nothing.
+        gpus: The GPUs that workers are given, as in ``CUDA_VISIBLE_DEVICES``; None for all.
         wait: Seconds between two looks at the cells that another driver has.
     """
 
@@ -50,7 +53,27 @@ class Options:
     cells_per_launch: int | None = None
     leave: bool = False
     detach: bool = False
+    elsewhere: bool = False
+    gpus: Sequence[str] | None = None
     wait: float = 1.0
+
+
+def check_devices(plan: Plan, options: Options) -> None:
+    """Check that this machine has the devices that are asked for, if a cell that is left to run computes here.
+
+    Raises:
+        MachineError: If it lacks one.
+    """
+    if options.elsewhere:
+        return
+    for accelerator in {planned.cell.config.runtime.accelerator: None for planned in plan.cells}:
+        if asks(accelerator, options.gpus) and any(
+            planned.cell.config.on_device
+            and planned.cell.config.runtime.accelerator == accelerator
+            and _to_run(planned.look(), options)
+            for planned in plan.cells
+        ):
+            check_machine(accelerator, options.gpus)
 
 
 def run_plan(plan: Plan, launch: Launch, options: Options) -> int:

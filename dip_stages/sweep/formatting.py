@@ -42,7 +42,7 @@ def result_of(found: Look) -> str:
     """Return one line on a cell that ended: its result, or why it failed."""
     record = found.record
     if record is None or record.metrics is None:
-        return f"failed: {first_line(found.reason)}"
+        return f"{CellStatus.LOST if found.state == CellStatus.LOST else CellStatus.FAILED}: {first_line(found.reason)}"
     result = record.metrics["result"]
     return f"PSNR {result['psnr']:.2f} dB, SSIM {result['ssim']:.3f}, {duration(record.timing['seconds'] or 0.0)}"
 

@@ -41,17 +41,22 @@ def finish(root: Path, looks: Looks, command: str, *, interrupted: bool = False)
         sys.stderr.write(
             f"{root / 'report'}: not complete: {os_reason(error)}; python -m dip_stages.report {root} writes it\n"
         )
-    failed = [(name, found) for name, found in looks if found.state in (CellStatus.FAILED, CellStatus.LOST)]
+    failed = _listed(looks, CellStatus.FAILED, "failed; sweep.retry_failed=true runs them again")
+    lost = _listed(looks, CellStatus.LOST, "failed, lost to something outside them; the same command runs them again")
     missing = [name for name, found in looks if not found.ended]
-    if failed:
-        sys.stderr.write(f"{len(failed)} of {len(looks)} cells failed; sweep.retry_failed=true runs them again:\n")
-        sys.stderr.writelines(f"  {name}: {first_line(found.reason)}\n" for name, found in failed)
+    sys.stderr.writelines([*failed, *lost])
     if missing and not interrupted:
         sys.stderr.write(f"{len(missing)} of {len(looks)} cells left no record; the same command runs them:\n")
         sys.stderr.writelines(f"  {name}\n" for name in missing)
     if interrupted:
         sys.stderr.write(f"interrupted: {len(missing)} of {len(looks)} cells are left. To resume:\n  {command}\n")
-    return 1 if failed or missing or not written else 0
+    return 1 if failed or lost or missing or not written else 0
+
+
+def _listed(looks: Looks, state: CellStatus, what: str) -> list[str]:
+    """Return the lines on the cells in a state: how many, what to do, and the reason of each."""
+    lines = [f"  {name}: {first_line(found.reason)}\n" for name, found in looks if found.state == state]
+    return [f"{len(lines)} of {len(looks)} cells {what}:\n", *lines] if lines else []
 
 
 def nothing_to_do(name: str, root: Path, looks: Looks, command: str) -> int:

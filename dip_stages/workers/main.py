@@ -143,7 +143,7 @@ def _outcome_of(record: Record) -> Outcome:
     return Outcome(OutcomeStatus.FAILED, str(record.error["message"]), worker_usable=usable)
 
 
-_FORESEEN = {"DivergenceError", "ConfigError", "ModelError", "ImageError", "WeightsError"}
+_FORESEEN = {"DivergenceError", "ConfigError", "ModelError", "ImageError", "WeightsError", "MachineError"}
 
 
 def _outcome_without_record(error: LeaseError | Interrupted | OSError, folder: Path) -> Outcome:

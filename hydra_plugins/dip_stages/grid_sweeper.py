@@ -55,7 +55,7 @@ class GridSweeper(Sweeper):
         """Plan, run what is left, report; exits with 1 if a cell failed and 2 if the plan is invalid."""
         from dip_stages.errors import DipStagesError, LaunchError
         from dip_stages.store.text import os_reason
-        from dip_stages.sweep.drive import run_cached, run_plan
+        from dip_stages.sweep.drive import check_devices, run_cached, run_plan
         from dip_stages.sweep.plan_cache import cached_plan, made_from
         from dip_stages.sweep.planning import plan_sweep
 
@@ -71,6 +71,7 @@ class GridSweeper(Sweeper):
             if ahead and not self.config.sweep.plan_only and "runtime.threads" not in " ".join(arguments):
                 ahead(threads=1)
             plan = plan_sweep(self.config, loader, arguments, made)
+            check_devices(plan, options)
         except (DipStagesError, HydraException) as error:
             sys.stderr.write(f"{error}\n")
             sys.exit(2)
@@ -115,6 +116,8 @@ class GridSweeper(Sweeper):
             # Jobs of the other launchers end with the driver.
             leave=sweep.on_interrupt == "leave" and outlives,
             detach=sweep.detach,
+            elsewhere=bool(getattr(self.launcher, "on_other_machines", False)),
+            gpus=getattr(self.launcher, "gpus", None),
         )
 
     def _launch(self, cells: Sequence[PlannedCell], first: int, token: str) -> dict[str, Reason]:

@@ -44,6 +44,11 @@ class RayLauncher(_jobs.JobsLauncher):
             **_plain(options),
         }
 
+    @property
+    def on_other_machines(self) -> bool:
+        """Whether cells run on machines of whose devices this one knows nothing."""
+        return bool(self.init["address"] != "local")
+
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Run the cells of these jobs and return their outcomes."""
         del initial_job_idx

@@ -51,6 +51,11 @@ class SlurmLauncher(_jobs.JobsLauncher):
         }
 
     @property
+    def on_other_machines(self) -> bool:
+        """Whether cells run on machines of whose devices this one knows nothing."""
+        return self.cluster == "slurm"
+
+    @property
     def outlives_driver(self) -> bool:
         """Whether jobs keep running when the driver has ended."""
         return self.cluster == "slurm"

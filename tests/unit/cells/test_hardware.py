@@ -7,7 +7,7 @@ import torch
 
 from dip_stages.cells.hardware import build_accelerator, wants_bfloat16, wants_channels_last
 from dip_stages.cells.runner import run_cell
-from dip_stages.errors import ConfigError
+from dip_stages.errors import MachineError
 from tests.raising import refused
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ def test_a_device_that_is_not_there_is_refused(device: str, monkeypatch: pytest.
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
     assert build_accelerator("auto") == "cpu"
-    with refused(ConfigError, "runtime.accelerator", got=device, allowed="auto, cpu"):
+    with refused(MachineError, "runtime.accelerator", got=device, allowed="auto, cpu"):
         build_accelerator(device)
 
 

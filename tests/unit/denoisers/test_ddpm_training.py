@@ -136,6 +136,7 @@ def test_a_training_that_diverges_is_one_foreseen_failure(make_cell: MakeCell, t
     assert record.error["type"] == "ModelError"
     assert "diverged at iteration" in record.error["message"]
     assert "allowed: a smaller method.training.lr" in record.error["message"]
+    assert not record.lost
 
 
 def test_sampling_stops_when_asked(make_cell: MakeCell, tmp_path: Path) -> None:

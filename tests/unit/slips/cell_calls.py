@@ -44,13 +44,14 @@ def diverged() -> None:
     raise DivergenceError(20, math.nan, 10)
 
 
-def without_cuda(patch: pytest.MonkeyPatch) -> str:
+def without_mps(patch: pytest.MonkeyPatch) -> str:
     import torch
 
     from dip_stages.cells.hardware import build_accelerator
 
-    patch.setattr(torch.cuda, "is_available", lambda: False)
-    return build_accelerator("cuda")
+    patch.setattr(torch.backends.mps, "is_available", lambda: False)
+    patch.setattr(torch.backends.mps, "is_built", lambda: False)
+    return build_accelerator("mps")
 
 
 def noise_on_black(name: str) -> object:
@@ -127,9 +128,9 @@ CALLS: list[tuple[str, Call, str]] = [
         ),
     ),
     (
-        "runtime.accelerator=cuda",
-        lambda _, patch: without_cuda(patch),
-        "runtime.accelerator: got 'cuda', which this machine lacks; allowed: auto, cpu",
+        "runtime.accelerator=mps",
+        lambda _, patch: without_mps(patch),
+        "runtime.accelerator: got 'mps', which this machine lacks (torch is built without it); allowed: auto, cpu",
     ),
     (
         "noise=poisson",

@@ -111,6 +111,19 @@ COMMANDS = [
         "dip_stages -m sweep=custom 'sweep.exclude=[{seed: 0}]'",
         "sweep.exclude: leaves out all 1 points of the sweep; allowed: rules that leave at least one",
     ),
+    *(
+        (
+            f"{command} runtime.accelerator=mps",
+            "runtime.accelerator: got 'mps', which this machine lacks (torch is built without it); allowed: auto, cpu",
+        )
+        for command in (
+            "dip_stages",
+            "dip_stages -m sweep=custom",
+            "dip_stages -m sweep=custom sweep.plan_only=true hydra/launcher=joblib",
+            "dip_stages.denoise a.png b.png",
+            "dip_stages.train method.training.pictures=[coffee,rocket]",
+        )
+    ),
     ("dip_stages.denoise missing.png b.png", "missing.png: no such file; allowed: an image file"),
     ("dip_stages.denoise a.png a.png", "a.png: is the noisy image itself; allowed: another file"),
     (

@@ -42,7 +42,8 @@ def test_cells_that_the_launcher_loses_twice_have_a_failure_record_with_the_reas
     launcher = Launcher(broken=(0, 0))
     assert drive(plan, launcher, cells_per_launch=3) == 1
     output = capsys.readouterr()
-    assert "3 of 4 cells failed" in output.err
+    assert "3 of 4 cells failed, lost to something outside them; the same command runs them again:" in output.err
+    assert "sweep.retry_failed" not in output.err
     assert "RuntimeError: no such partition" in output.err
     assert "3 failed, 1 done of 4 cells" in output.out
     assert read_record(plan.cells[0].folder).lost
