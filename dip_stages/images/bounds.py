@@ -1,0 +1,178 @@
+"""Holds decoders to what an image's header promises, where Pillow does not: their memory and time.
+
+Pillow bounds the canvas of a WebP, and the tags of TIFF and EXIF by the size of the file.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+import zlib
+from typing import IO, TYPE_CHECKING, NamedTuple
+
+from dip_stages.errors import ImageError
+from dip_stages.images.tiff import check_segments, layout_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from PIL import Image
+
+__all__ = ["MAX_PIXELS", "MIN_SIDE", "Size", "check_content", "check_header", "check_size", "significant_bits"]
+
+MAX_PIXELS = 8192 * 8192
+"""Pixels of the largest image that is decoded; a larger one may be a decompression bomb."""
+
+MIN_SIDE = 16
+"""Smallest height and width of an image, in pixels."""
+
+_MAX_SCANS = 64
+"""Scans of a JPEG, each of which passes over the whole image; a progressive one has about ten."""
+
+_MAX_EXIF_SEGMENTS = 64
+"""Segments of EXIF of a JPEG, which Pillow joins one by one; cameras write one."""
+
+_MAX_COMPRESSED_TEXT = 2**22
+"""Bytes of text and colour profiles of a PNG, which may inflate a thousandfold."""
+
+_MARKER = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])")  # of a JPEG, but stuffed bytes and restarts within a scan
+
+_PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
+"""Of an interlaced PNG: first column and row, and the steps between columns and rows."""
+
+
+class Size(NamedTuple):
+    """An image's size as errors show it: ``640×480``."""
+
+    width: int
+    height: int
+
+    def __str__(self) -> str:
+        return f"{self.width}×{self.height}"
+
+
+def check_size(path: Path, size: Size) -> None:
+    """Check that an image has neither more than :data:`MAX_PIXELS` nor a side under :data:`MIN_SIDE`.
+
+    Raises:
+        ImageError: If it has.
+    """
+    if size.width * size.height > MAX_PIXELS:
+        raise ImageError(" pixels", setting=path, got=size, allowed=f"at most {MAX_PIXELS:,} in all")
+    if min(size) < MIN_SIDE:
+        raise ImageError(" pixels", setting=path, got=size, allowed=f"at least {MIN_SIDE} a side")
+
+
+def check_header(path: Path, file: IO[bytes]) -> None:
+    """Check what Pillow would read when it opens a file, before it does.
+
+    Raises:
+        ImageError: If that takes memory or time which the file's size does not bound.
+    """
+    signature = file.read(8)
+    if signature == b"\x89PNG\r\n\x1a\n":
+        _check_chunks(path, file)
+    elif signature.startswith(b"\xff\xd8\xff"):
+        _check_segments_of_jpeg(path, file)
+    elif signature.startswith((b"II", b"MM")):
+        layout_of(path, file)
+    file.seek(0)
+
+
+def check_content(path: Path, image: Image.Image) -> None:
+    """Check that an image's file holds what its header promises, and not more.
+
+    Args:
+        path: The file.
+        image: The file, opened by Pillow, not yet decoded.
+
+    Raises:
+        ImageError: If it holds more, or is of a kind that cannot be decoded in bounded time.
+    """
+    with path.open("rb") as file:
+        if image.format == "PNG":
+            _check_inflated(path, file)
+        elif image.format == "TIFF":
+            check_segments(path, file)
+        elif image.format == "GIF" and struct.unpack("<6xHH", file.read(10)) != image.size:
+            raise ImageError("holds a frame larger than its canvas", setting=path, allowed="frames within it")
+        elif image.format == "PPM" and image.tile[0][0] == "ppm_plain":  # Pillow takes time without bound on comments
+            raise ImageError("plain Netpbm (text) is not supported", setting=path, allowed="binary Netpbm, PNG, TIFF")
+
+
+def significant_bits(path: Path) -> int:
+    """Return the bits per channel of a 16-bit PNG that are significant, which an ``sBIT`` chunk gives."""
+    with path.open("rb") as file:
+        for kind, length in _chunks(file):
+            if kind == b"sBIT" and 1 <= length <= 4:
+                return min(max(file.read(length)), 16) or 16
+    return 16
+
+
+def _chunks(file: IO[bytes]) -> Iterator[tuple[bytes, int]]:
+    """Yield the kind and length of each chunk of a PNG; the file then stands at its content."""
+    position = 8
+    while file.seek(position) and len(head := file.read(8)) == 8:
+        length = int.from_bytes(head[:4], "big")
+        yield head[4:], length
+        position += 12 + length
+
+
+def _check_chunks(path: Path, file: IO[bytes]) -> None:
+    compressed = 0
+    for index, (kind, length) in enumerate(_chunks(file)):
+        if (kind == b"IHDR") != (index == 0):
+            raise ImageError("truncated or broken: IHDR is not the first chunk", setting=path, allowed="an image file")
+        compressed += length if kind in (b"iCCP", b"iTXt", b"zTXt") else 0
+    if compressed > _MAX_COMPRESSED_TEXT:
+        problem = f" bytes of compressed text and profiles, of which at most {_MAX_COMPRESSED_TEXT:,} are read"
+        raise ImageError(problem, setting=path, got=compressed, allowed="the image without them")
+
+
+def _check_inflated(path: Path, file: IO[bytes]) -> None:
+    """Check a PNG's pixels, inflated piece by piece and not kept, against the size in its header."""
+    file.seek(16)
+    width, height, depth, colour, interlaced = struct.unpack(">IIBBxxB", file.read(13))
+    bits = depth * {2: 3, 4: 2, 6: 4}.get(colour, 1)
+    passes = _PASSES if interlaced else ((0, 0, 1, 1),)
+    sides = [(-(-(width - x) // across), -(-(height - y) // down)) for x, y, across, down in passes]
+    left = sum(rows * (1 + (columns * bits + 7) // 8) for columns, rows in sides if columns > 0 and rows > 0)
+    inflater = zlib.decompressobj()
+    for kind, length in _chunks(file):
+        for block in _blocks(file, length) if kind == b"IDAT" else ():
+            more = block
+            while more and left >= 0 and not inflater.eof:
+                try:
+                    left -= len(inflater.decompress(more, 2**18))
+                except zlib.error:  # Pillow says so, if it gets there
+                    return
+                more = inflater.unconsumed_tail
+            if left < 0 or more or inflater.unused_data:
+                raise ImageError(
+                    f"holds more data than its {Size(width, height)} pixels", setting=path, allowed="an image file"
+                )
+
+
+def _blocks(file: IO[bytes], length: int) -> Iterator[bytes]:
+    while length and (block := file.read(min(length, 2**16))):
+        length -= len(block)
+        yield block
+
+
+def _check_segments_of_jpeg(path: Path, file: IO[bytes]) -> None:
+    file.seek(0)
+    data = file.read()
+    position, scans, exif = 2, 0, 0
+    while found := _MARKER.search(data, position):
+        kind, position = found[1][0], found.end()
+        if kind in (0x01, 0xD8):  # without a length
+            continue
+        if kind == 0xD9 and scans:  # the end
+            return
+        scans += kind == 0xDA
+        exif += kind == 0xE1 and data[position + 2 : position + 8] == b"Exif\0\0"
+        if scans > _MAX_SCANS or exif > _MAX_EXIF_SEGMENTS:
+            what, most = ("scans", _MAX_SCANS) if scans > _MAX_SCANS else ("segments of EXIF", _MAX_EXIF_SEGMENTS)
+            raise ImageError(f"holds too many {what}", setting=path, allowed=f"at most {most}")
+        position += int.from_bytes(data[position : position + 2], "big") if kind != 0xD9 else 0
