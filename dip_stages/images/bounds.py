@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from PIL import Image
+    from PIL.ImageFile import ImageFile
 
 __all__ = ["MAX_PIXELS", "MIN_SIDE", "Size", "check_content", "check_header", "check_size", "significant_bits"]
 
@@ -80,7 +80,7 @@ def check_header(path: Path, file: IO[bytes]) -> None:
     file.seek(0)
 
 
-def check_content(path: Path, image: Image.Image) -> None:
+def check_content(path: Path, image: ImageFile) -> None:
     """Check that an image's file holds what its header promises, and not more.
 
     Args:

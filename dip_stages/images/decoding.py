@@ -5,7 +5,7 @@ Pixels become floats in bands of rows, so that no second image of floats is in m
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
+    from PIL.ImageFile import ImageFile
 
     Band = Callable[[int, int], NDArray[np.float32]]
 
@@ -28,7 +29,7 @@ _ORIENTATION = 274  # the EXIF and TIFF tag
 _ROWS = 256
 
 
-def decode(path: Path, image: Image.Image) -> NDArray[np.float32]:
+def decode(path: Path, image: ImageFile) -> NDArray[np.float32]:
     """Return the pixels of an image, upright, with transparency composited onto white.
 
     Args:
@@ -47,17 +48,17 @@ def decode(path: Path, image: Image.Image) -> NDArray[np.float32]:
         return _deep_png(path, image)
     if image.format == "TIFF" and depth_of(image) == 16 and image.mode != "F":
         return _deep_tiff(path)
-    if image.format == "PPM" and image.mode == "RGB" and image.tile[0][0] == "ppm" and image.tile[0][3][1] > 255:
-        raise ImageError(
-            "colour Netpbm of more than 8 bits is not supported", setting=path, allowed="16-bit PNG or TIFF"
-        )
+    if image.format == "PPM" and image.tile[0][0] == "ppm":
+        return _scaled_netpbm(path, image)
     if image.mode in ("I;16", "I;16B", "I;16L", "I;16N", "I", "F"):
         white = 1 if image.mode == "F" else 65535
-        return _in_bands(image.size, lambda *rows: _rows(image, *rows).astype(np.float32) / np.float32(white))
+        return _in_bands(
+            image.size, lambda top, bottom: _rows(image, top, bottom).astype(np.float32) / np.float32(white)
+        )
     return _shallow(image)
 
 
-def depth_of(image: Image.Image) -> int:
+def depth_of(image: ImageFile) -> int:
     """Return the bits per channel of an opened file: 8 or 16; floating point and other greater depths count as 16."""
     if image.format == "PNG":
         return 16 if _rawmode(image).endswith(";16B") else 8
@@ -66,20 +67,22 @@ def depth_of(image: Image.Image) -> int:
     return 16 if image.mode in ("I;16", "I;16B", "I;16L", "I;16N", "I", "F") else 8
 
 
-def _rawmode(image: Image.Image) -> str:
+def _rawmode(image: ImageFile) -> str:
     """Return how Pillow unpacks a PNG's pixels; empty if it has none."""
     return str(image.tile[0].args) if image.tile else ""
 
 
-def _shallow(image: Image.Image) -> NDArray[np.float32]:
+def _shallow(image: ImageFile) -> NDArray[np.float32]:
     """Return pixels of at most 8 bits per channel; palettes are expanded, CMYK is converted without a profile."""
     ImageOps.exif_transpose(image, in_place=True)
     grey = image.mode in ("1", "L", "LA")
     mode = ("L" if grey else "RGB") + ("A" if image.has_transparency_data else "")
-    return _in_bands(image.size, lambda *rows: _rows(image, *rows, mode).astype(np.float32) / np.float32(255))
+    return _in_bands(
+        image.size, lambda top, bottom: _rows(image, top, bottom, mode).astype(np.float32) / np.float32(255)
+    )
 
 
-def _deep_png(path: Path, image: Image.Image) -> NDArray[np.float32]:
+def _deep_png(path: Path, image: ImageFile) -> NDArray[np.float32]:
     """Return a PNG's 16 bits, which Pillow unpacks bounded and fast, but of colour only the high or the low byte."""
     rawmode, transparent = _rawmode(image), image.info.get("transparency")
     low = None
@@ -95,7 +98,7 @@ def _deep_png(path: Path, image: Image.Image) -> NDArray[np.float32]:
             values = values.view(">u2")
         elif low is not None:
             values = values.astype(np.uint16) << 8 | _rows(low, top, bottom)
-        pixels = (values >> (16 - bits)).astype(np.float32) / np.float32(2**bits - 1)
+        pixels: NDArray[np.float32] = (values >> (16 - bits)).astype(np.float32) / np.float32(2**bits - 1)
         if transparent is None:
             return pixels
         opaque = (values != np.array(transparent)).any(axis=-1, keepdims=True)
@@ -104,11 +107,30 @@ def _deep_png(path: Path, image: Image.Image) -> NDArray[np.float32]:
     return _turned(_in_bands(image.size, band), image.getexif().get(_ORIENTATION, 1))
 
 
-def _low_bytes(path: Path, rawmode: str) -> Image.Image:
+def _low_bytes(path: Path, rawmode: str) -> ImageFile:
     with path.open("rb") as file, Image.open(file, formats=["PNG"]) as image:
         image.tile = [image.tile[0]._replace(args=rawmode)]
         image.load()
         return image
+
+
+def _scaled_netpbm(path: Path, image: ImageFile) -> NDArray[np.float32]:
+    """Return a Netpbm image whose white is neither 255 nor 65535: as Pillow, which loops over values in Python."""
+    _, (_, _, width, height), offset, args = image.tile[0]
+    maximum = int(args[-1]) if args else 0
+    if image.mode == "RGB" and maximum > 255:
+        raise ImageError(
+            "colour Netpbm of more than 8 bits is not supported", setting=path, allowed="16-bit PNG or TIFF"
+        )
+    channels, white = len(image.getbands()), 65535 if image.mode == "I" else 255
+    kind = ">u2" if maximum > 255 else "u1"
+    values = np.fromfile(path, kind, width * height * channels, offset=offset).reshape(height, width, channels)
+
+    def band(top: int, bottom: int) -> NDArray[np.float32]:
+        scaled = np.minimum(np.round(values[top:bottom] / maximum * white), white)
+        return scaled.astype(np.float32) / np.float32(white)
+
+    return _in_bands(image.size, band)
 
 
 def _deep_tiff(path: Path) -> NDArray[np.float32]:
@@ -124,7 +146,7 @@ def _deep_tiff(path: Path) -> NDArray[np.float32]:
     return _turned(_in_bands((layout.width, layout.height), band), layout.orientation)
 
 
-def _rows(image: Image.Image, top: int, bottom: int, mode: str | None = None) -> NDArray[np.generic]:
+def _rows(image: ImageFile, top: int, bottom: int, mode: str | None = None) -> NDArray[Any]:
     """Return rows of an image as an array of three axes."""
     rows = image.crop((0, top, image.width, bottom))
     array = np.asarray(rows if mode is None else rows.convert(mode))

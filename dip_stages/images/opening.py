@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from PIL.ImageFile import ImageFile
+
 __all__ = ["FORMATS", "FORMAT_NAMES", "endings", "opened"]
 
 # A format is here if its decoder can be held to the size in its header, by Pillow or by bounds.py. Left out are
@@ -36,7 +38,7 @@ def endings() -> set[str]:
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[Image.Image]:
+def opened(path: Path) -> Iterator[ImageFile]:
     """Open an image; what is raised while it is open becomes an :class:`ImageError` that names the file.
 
     Args:

@@ -1,7 +1,7 @@
 """The layout of a TIFF's first image, checked before any decoder sees it, and its pixels at 16 bits.
 
 Pillow reduces 16-bit colour to 8 bits, and tifffile inflates without bound; so strips and tiles are inflated here, each
-to what the layout promises. LZW, PackBits, CCITT and JPEG are left to libtiff, which decodes no more than that.
+to what the layout promises. LZW, CCITT and JPEG are left to libtiff, which decodes no more than that.
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 __all__ = ["Layout", "check_segments", "layout_of", "read_deep"]
 
 _DEFLATE = (8, 32946)
+_PACKBITS = 32773
 # Not LZMA, Zstandard and the like, whose decoders allocate what the compressed data asks for.
-_COMPRESSIONS = (1, 2, 3, 4, 5, 7, 32773, *_DEFLATE)
+_COMPRESSIONS = (1, 2, 3, 4, 5, 7, _PACKBITS, *_DEFLATE)
 _COMPRESSION_NAMES = "none, deflate, LZW, PackBits, JPEG or CCITT"
 
 _TYPES = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q"}
@@ -141,13 +142,13 @@ def layout_of(path: Path, file: IO[bytes]) -> Layout:
 
 
 def check_segments(path: Path, file: IO[bytes]) -> None:
-    """Check that deflated strips and tiles hold no more than the size in the header promises.
+    """Check that strips and tiles, deflated or packed, hold no more than the size in the header promises.
 
     Raises:
         ImageError: If one holds more.
     """
     layout = layout_of(path, file)
-    if layout.compression in _DEFLATE:
+    if layout.compression in (_PACKBITS, *_DEFLATE):
         for _ in _segments(path, file, layout):
             pass
 
@@ -172,9 +173,9 @@ def read_deep(path: Path) -> tuple[NDArray[np.uint16], Layout]:
             or not set(layout.extras) <= {1, 2}
         ):
             raise ImageError("such a TIFF is not supported", setting=path, allowed="8 or 16 unsigned bits, grey or RGB")
-        if layout.compression not in (1, *_DEFLATE) or layout.predictor not in (1, 2):
+        if layout.compression not in (1, _PACKBITS, *_DEFLATE) or layout.predictor not in (1, 2):
             problem = "such a compression of a TIFF of 16 bits is not supported"
-            raise ImageError(problem, setting=path, allowed="uncompressed or deflated")
+            raise ImageError(problem, setting=path, allowed="uncompressed, PackBits or deflated")
         return _pixels(path, file, layout, channels), layout
 
 
@@ -189,7 +190,7 @@ def _pixels(path: Path, file: IO[bytes], layout: Layout, channels: int) -> NDArr
         stored = part.shape[0] if layout.segment[1] == layout.width else rows
         values = np.frombuffer(data, layout.order + "u2", count=stored * columns * part.shape[2])
         values = values.reshape(stored, columns, part.shape[2])[: part.shape[0]]
-        if layout.predictor == 2 and layout.compression != 1:
+        if layout.predictor == 2 and layout.compression in _DEFLATE:
             values = np.cumsum(values, axis=1, dtype=np.uint16)
         part[...] = values[:, : part.shape[1]]
     return pixels
@@ -205,9 +206,26 @@ def _segments(path: Path, file: IO[bytes], layout: Layout) -> Iterator[bytes]:
     for offset, length in zip(layout.offsets, lengths, strict=False):
         file.seek(offset)
         data = file.read(max(0, min(length, size - offset)))
+        most = layout.promised()
         if layout.compression in _DEFLATE:
-            data = zlib.decompressobj().decompress(data, layout.promised() + 1)
-            if len(data) > layout.promised():
-                problem = f"holds more data than its {layout.width}×{layout.height} pixels"
-                raise ImageError(problem, setting=path, allowed="an image file")
+            data = zlib.decompressobj().decompress(data, most + 1)
+        elif layout.compression == _PACKBITS:
+            data = _unpacked(data, most)
+        if len(data) > most:
+            problem = f"holds more data than its {layout.width}×{layout.height} pixels"
+            raise ImageError(problem, setting=path, allowed="an image file")
         yield data
+
+
+def _unpacked(data: bytes, most: int) -> bytes:
+    """Undo PackBits, until there is more than promised."""
+    unpacked, position = bytearray(), 0
+    while position < len(data) and len(unpacked) <= most:
+        code, start = data[position], position + 1
+        if code < 128:
+            unpacked += data[start : start + code + 1]
+            position = start + code + 1
+        else:  # 128 stands for nothing
+            unpacked += data[start : start + 1] * (257 - code) if code > 128 else b""
+            position = start + (code > 128)
+    return bytes(unpacked)
