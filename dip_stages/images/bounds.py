@@ -36,6 +36,15 @@ _MAX_EXIF_SEGMENTS = 64
 _MAX_COMPRESSED_TEXT = 2**22
 """Bytes of text and colour profiles of a PNG, which may inflate a thousandfold."""
 
+_MAX_PARTS = 2**14
+"""Chunks beside the pixels of a PNG, and blocks before those of a GIF: Pillow keeps an object for each."""
+
+_MAX_NETPBM_HEADER = 2**16
+"""Bytes of a Netpbm header with its comments, which Pillow reads one by one."""
+
+_UNBOUNDED = {"ppm_plain": "plain Netpbm (text)", "bmp_rle": "run-length encoded BMP"}
+"""Pillow's decoders whose time is not bounded by the image's size, and what they decode."""
+
 _MARKER = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])")  # of a JPEG, but stuffed bytes and restarts within a scan
 
 _PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
@@ -75,8 +84,12 @@ def check_header(path: Path, file: IO[bytes]) -> None:
         _check_chunks(path, file)
     elif signature.startswith(b"\xff\xd8\xff"):
         _check_segments_of_jpeg(path, file)
-    elif signature.startswith((b"II", b"MM")):
+    elif signature[:2] in (b"II", b"MM") and signature[2:4] in (b"*\0", b"\0*", b"+\0", b"\0+"):
         layout_of(path, file)
+    elif signature.startswith(b"GIF8"):
+        _check_extensions(path, file)
+    elif re.match(rb"P[0-6fy]", signature):
+        _check_netpbm(path, file)
     file.seek(0)
 
 
@@ -97,8 +110,8 @@ def check_content(path: Path, image: ImageFile) -> None:
             check_segments(path, file)
         elif image.format == "GIF" and struct.unpack("<6xHH", file.read(10)) != image.size:
             raise ImageError("holds a frame larger than its canvas", setting=path, allowed="frames within it")
-        elif image.format == "PPM" and image.tile[0][0] == "ppm_plain":  # Pillow takes time without bound on comments
-            raise ImageError("plain Netpbm (text) is not supported", setting=path, allowed="binary Netpbm, PNG, TIFF")
+        elif image.tile and (kind := _UNBOUNDED.get(image.tile[0][0])):
+            raise ImageError(f"{kind} is not supported", setting=path, allowed="uncompressed binary files, PNG, TIFF")
 
 
 def significant_bits(path: Path) -> int:
@@ -120,14 +133,19 @@ def _chunks(file: IO[bytes]) -> Iterator[tuple[bytes, int]]:
 
 
 def _check_chunks(path: Path, file: IO[bytes]) -> None:
-    compressed = 0
+    compressed = others = 0
     for index, (kind, length) in enumerate(_chunks(file)):
         if (kind == b"IHDR") != (index == 0):
             raise ImageError("truncated or broken: IHDR is not the first chunk", setting=path, allowed="an image file")
         compressed += length if kind in (b"iCCP", b"iTXt", b"zTXt") else 0
-    if compressed > _MAX_COMPRESSED_TEXT:
-        problem = f" bytes of compressed text and profiles, of which at most {_MAX_COMPRESSED_TEXT:,} are read"
-        raise ImageError(problem, setting=path, got=compressed, allowed="the image without them")
+        others += kind not in (b"IDAT", b"fdAT", b"fcTL")
+    _check_most(path, compressed, "bytes of compressed text and profiles", _MAX_COMPRESSED_TEXT)
+    _check_most(path, others, "chunks beside its pixels", _MAX_PARTS)
+
+
+def _check_most(path: Path, count: int, what: str, most: int) -> None:
+    if count > most:
+        raise ImageError(f"holds too many {what}", setting=path, allowed=f"at most {most:,}")
 
 
 def _check_inflated(path: Path, file: IO[bytes]) -> None:
@@ -172,7 +190,28 @@ def _check_segments_of_jpeg(path: Path, file: IO[bytes]) -> None:
             return
         scans += kind == 0xDA
         exif += kind == 0xE1 and data[position + 2 : position + 8] == b"Exif\0\0"
-        if scans > _MAX_SCANS or exif > _MAX_EXIF_SEGMENTS:
-            what, most = ("scans", _MAX_SCANS) if scans > _MAX_SCANS else ("segments of EXIF", _MAX_EXIF_SEGMENTS)
-            raise ImageError(f"holds too many {what}", setting=path, allowed=f"at most {most}")
+        _check_most(path, scans, "scans", _MAX_SCANS)
+        _check_most(path, exif, "segments of EXIF", _MAX_EXIF_SEGMENTS)
         position += int.from_bytes(data[position : position + 2], "big") if kind != 0xD9 else 0
+
+
+def _check_extensions(path: Path, file: IO[bytes]) -> None:
+    """Check the blocks before a GIF's first frame."""
+    file.seek(10)
+    palette = file.read(3)[0]
+    file.seek(3 << (palette & 7) + 1 if palette & 128 else 0, 1)
+    blocks = 0
+    while (kind := file.read(1)) not in (b",", b";", b""):
+        file.seek(kind == b"!", 1)  # the label of an extension
+        while kind == b"!" and (length := file.read(1)) > b"\0":
+            file.seek(length[0], 1)
+            blocks += 1
+        blocks += 1
+        _check_most(path, blocks, "blocks before its first frame", _MAX_PARTS)
+
+
+def _check_netpbm(path: Path, file: IO[bytes]) -> None:
+    file.seek(0)
+    words = re.sub(rb"#[^\r\n]*", b"", file.read(_MAX_NETPBM_HEADER)).split(None, 4)
+    if len(words) < (3 if words[0] in (b"P1", b"P4") else 4) and file.read(1):
+        raise ImageError("holds too long a header", setting=path, allowed=f"at most {_MAX_NETPBM_HEADER:,} bytes")

@@ -51,6 +51,7 @@ def decode(path: Path, image: ImageFile) -> NDArray[np.float32]:
     if image.format == "PPM" and image.tile[0][0] == "ppm":
         return _scaled_netpbm(path, image)
     if image.mode in ("I;16", "I;16B", "I;16L", "I;16N", "I", "F"):
+        _take_native_order(image)
         white = 1 if image.mode == "F" else 65535
         return _in_bands(
             image.size, lambda top, bottom: _rows(image, top, bottom).astype(np.float32) / np.float32(white)
@@ -70,6 +71,12 @@ def depth_of(image: ImageFile) -> int:
 def _rawmode(image: ImageFile) -> str:
     """Return how Pillow unpacks a PNG's pixels; empty if it has none."""
     return str(image.tile[0].args) if image.tile else ""
+
+
+def _take_native_order(image: ImageFile) -> None:
+    """Correct how Pillow unpacks a float TIFF of the other byte order: libtiff has put it into this machine's."""
+    if image.tile and image.tile[0][0] == "libtiff" and isinstance(args := image.tile[0].args, tuple):
+        image.tile = [image.tile[0]._replace(args=(str(args[0]).replace("BF", "NF"), *args[1:]))]
 
 
 def _shallow(image: ImageFile) -> NDArray[np.float32]:
@@ -116,7 +123,7 @@ def _low_bytes(path: Path, rawmode: str) -> ImageFile:
 
 def _scaled_netpbm(path: Path, image: ImageFile) -> NDArray[np.float32]:
     """Return a Netpbm image whose white is neither 255 nor 65535: as Pillow, which loops over values in Python."""
-    _, (_, _, width, height), offset, args = image.tile[0]
+    _, _, offset, args = image.tile[0]
     maximum = int(args[-1]) if args else 0
     if image.mode == "RGB" and maximum > 255:
         raise ImageError(
@@ -124,7 +131,8 @@ def _scaled_netpbm(path: Path, image: ImageFile) -> NDArray[np.float32]:
         )
     channels, white = len(image.getbands()), 65535 if image.mode == "I" else 255
     kind = ">u2" if maximum > 255 else "u1"
-    values = np.fromfile(path, kind, width * height * channels, offset=offset).reshape(height, width, channels)
+    values = np.fromfile(path, kind, image.width * image.height * channels, offset=offset)
+    values = values.reshape(image.height, image.width, channels)
 
     def band(top: int, bottom: int) -> NDArray[np.float32]:
         scaled = np.minimum(np.round(values[top:bottom] / maximum * white), white)

@@ -73,19 +73,24 @@ class _Tags:
         file.seek(0)
         head = file.read(16)
         self.order = "<" if head[:2] == b"II" else ">"
-        start, count, entry = ("8xQ", "Q", "HHQ8s") if 43 in head[2:4] else ("4xI", "H", "HHI4s")
+        start, count, entry = ("8xQ", "Q", "HHQ8s") if head[2] == 43 else ("4xI", "H", "HHI4s")
         file.seek(struct.unpack_from(self.order + start, head)[0])
         (entries,) = struct.unpack(self.order + count, file.read(struct.calcsize("=" + count)))
-        table = file.read(min(entries, 2**16) * struct.calcsize("=" + entry))
-        table = table[: len(table) - len(table) % struct.calcsize("=" + entry)]
-        self._entries: dict[int, tuple[int, int, bytes]] = {}
-        for tag, *value in struct.iter_unpack(self.order + entry, table):
-            self._entries.setdefault(tag, tuple(value))
+        if entries >= 2**16:
+            raise ImageError("truncated or broken: too many tags", setting=path, allowed="an image file")
+        step = struct.calcsize("=" + entry)
+        table = file.read(entries * step)
+        self._entries: dict[int, list[tuple[int, int, bytes]]] = {}
+        for tag, kind, values, inline in struct.iter_unpack(self.order + entry, table[: len(table) // step * step]):
+            self._entries.setdefault(tag, []).append((kind, values, inline))
 
     def get(self, tag: int, default: tuple[int, ...] = (), *, most: int = _MAX_VALUES) -> tuple[int, ...]:
-        kind, count, inline = self._entries.get(tag, (0, 0, b""))
-        if kind not in _TYPES or not count:
+        if tag not in self._entries:
             return default
+        (kind, count, inline), *others = self._entries[tag]
+        if others or not count or kind not in _TYPES:  # decoders differ in what they make of it
+            problem = f"truncated or broken: tag {tag} is there twice, or not of whole numbers"
+            raise ImageError(problem, setting=self._path, allowed="an image file")
         if count > most:
             problem = f" values of tag {tag}, more than its header promises"
             raise ImageError(problem, setting=self._path, got=count, allowed=f"at most {most}")
