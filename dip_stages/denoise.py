@@ -19,6 +19,7 @@ from dip_stages.cells.tiling import tiles
 from dip_stages.clock import Every
 from dip_stages.errors import ConfigError, DipStagesError, ImageError, Interrupted
 from dip_stages.images.encoding import check_encoding, depth_of_file, write_image
+from dip_stages.images.opening import FORMAT_NAMES
 from dip_stages.images.reading import read_image
 from dip_stages.store.text import plural
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 import re
 import struct
 import zlib
-from typing import IO, TYPE_CHECKING, NamedTuple
+from typing import IO, TYPE_CHECKING
 
 from dip_stages.errors import ImageError
+from dip_stages.images.size import MAX_PIXELS, Size
 from dip_stages.images.tiff import check_segments, layout_of
 
 if TYPE_CHECKING:
@@ -19,13 +20,7 @@ if TYPE_CHECKING:
 
     from PIL.ImageFile import ImageFile
 
-__all__ = ["MAX_PIXELS", "MIN_SIDE", "Size", "check_content", "check_header", "check_size", "significant_bits"]
-
-MAX_PIXELS = 8192 * 8192
-"""Pixels of the largest image that is decoded; a larger one may be a decompression bomb."""
-
-MIN_SIDE = 16
-"""Smallest height and width of an image, in pixels."""
+__all__ = ["check_content", "check_header", "significant_bits"]
 
 _MAX_SCANS = 64
 """Scans of a JPEG, each of which passes over the whole image; a progressive one has about ten."""
@@ -33,11 +28,14 @@ _MAX_SCANS = 64
 _MAX_EXIF_SEGMENTS = 64
 """Segments of EXIF of a JPEG, which Pillow joins one by one; cameras write one."""
 
-_MAX_COMPRESSED_TEXT = 2**22
-"""Bytes of text and colour profiles of a PNG, which may inflate a thousandfold."""
+_MAX_COMPRESSED = 64
+"""Compressed texts and colour profiles of a PNG, each of which Pillow inflates to a MiB at most."""
 
 _MAX_PARTS = 2**14
-"""Chunks beside the pixels of a PNG, and blocks before those of a GIF: Pillow keeps an object for each."""
+"""Chunks beside the pixels of a PNG, segments of a JPEG, blocks before the pixels of a GIF: Pillow takes each apart."""
+
+_MAX_FILL = 2**16
+"""Bytes between the segments of a JPEG's header, which Pillow reads one by one."""
 
 _MAX_NETPBM_HEADER = 2**16
 """Bytes of a Netpbm header with its comments, which Pillow reads one by one."""
@@ -45,32 +43,16 @@ _MAX_NETPBM_HEADER = 2**16
 _UNBOUNDED = {"ppm_plain": "plain Netpbm (text)", "bmp_rle": "run-length encoded BMP"}
 """Pillow's decoders whose time is not bounded by the image's size, and what they decode."""
 
-_MARKER = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])")  # of a JPEG, but stuffed bytes and restarts within a scan
+_MAX_JPEG = 8 * MAX_PIXELS
+"""Bytes of a JPEG that are searched for its segments."""
+
+_MARKER = re.compile(rb"\xff([^\x00\xff\xd0-\xd7])")  # of a JPEG, but stuffed bytes and restarts within a scan
+
+_UNKNOWN_MARKERS = {0xC8, *range(0xF0, 0xFE)}
+"""Segments to this module and none to Pillow, which would read what is hidden in them; libjpeg refuses them."""
 
 _PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
 """Of an interlaced PNG: first column and row, and the steps between columns and rows."""
-
-
-class Size(NamedTuple):
-    """An image's size as errors show it: ``640×480``."""
-
-    width: int
-    height: int
-
-    def __str__(self) -> str:
-        return f"{self.width}×{self.height}"
-
-
-def check_size(path: Path, size: Size) -> None:
-    """Check that an image has neither more than :data:`MAX_PIXELS` nor a side under :data:`MIN_SIDE`.
-
-    Raises:
-        ImageError: If it has.
-    """
-    if size.width * size.height > MAX_PIXELS:
-        raise ImageError(" pixels", setting=path, got=size, allowed=f"at most {MAX_PIXELS:,} in all")
-    if min(size) < MIN_SIDE:
-        raise ImageError(" pixels", setting=path, got=size, allowed=f"at least {MIN_SIDE} a side")
 
 
 def check_header(path: Path, file: IO[bytes]) -> None:
@@ -134,12 +116,12 @@ def _chunks(file: IO[bytes]) -> Iterator[tuple[bytes, int]]:
 
 def _check_chunks(path: Path, file: IO[bytes]) -> None:
     compressed = others = 0
-    for index, (kind, length) in enumerate(_chunks(file)):
+    for index, (kind, _) in enumerate(_chunks(file)):
         if (kind == b"IHDR") != (index == 0):
             raise ImageError("truncated or broken: IHDR is not the first chunk", setting=path, allowed="an image file")
-        compressed += length if kind in (b"iCCP", b"iTXt", b"zTXt") else 0
+        compressed += kind in (b"iCCP", b"iTXt", b"zTXt")
         others += kind not in (b"IDAT", b"fdAT", b"fcTL")
-    _check_most(path, compressed, "bytes of compressed text and profiles", _MAX_COMPRESSED_TEXT)
+    _check_most(path, compressed, "compressed texts and profiles", _MAX_COMPRESSED)
     _check_most(path, others, "chunks beside its pixels", _MAX_PARTS)
 
 
@@ -179,11 +161,18 @@ def _blocks(file: IO[bytes], length: int) -> Iterator[bytes]:
 
 
 def _check_segments_of_jpeg(path: Path, file: IO[bytes]) -> None:
+    size = file.seek(0, 2)
     file.seek(0)
-    data = file.read()
-    position, scans, exif = 2, 0, 0
+    data = file.read(min(size, _MAX_JPEG))
+    position, segments, fill, scans, exif = 2, 0, 0, 0, 0
     while found := _MARKER.search(data, position):
+        segments += 1
+        fill += 0 if scans else found.start() - position
         kind, position = found[1][0], found.end()
+        _check_most(path, segments, "segments", _MAX_PARTS)
+        _check_most(path, fill, "bytes between segments", _MAX_FILL)
+        if kind in _UNKNOWN_MARKERS:
+            raise ImageError(f"truncated or broken: segment {kind:X}", setting=path, allowed="an image file")
         if kind in (0x01, 0xD8):  # without a length
             continue
         if kind == 0xD9 and scans:  # the end

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from PIL import Image, UnidentifiedImageError
 
 from dip_stages.errors import ImageError
-from dip_stages.images.bounds import MAX_PIXELS, check_header
+from dip_stages.images.bounds import check_header
+from dip_stages.images.size import MAX_PIXELS
 from dip_stages.store.text import first_line
 
 if TYPE_CHECKING:

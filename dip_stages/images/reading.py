@@ -17,9 +17,9 @@ import numpy as np
 from PIL import Image
 
 from dip_stages.errors import ImageError, check_choice
-from dip_stages.images.bounds import MAX_PIXELS, MIN_SIDE, Size, check_size
 from dip_stages.images.decoding import decode
 from dip_stages.images.opening import opened
+from dip_stages.images.size import MAX_PIXELS, MIN_SIDE, Size, check_size
 from dip_stages.store.files import replacing
 from dip_stages.store.hashing import file_sha256
 from dip_stages.store.text import os_reason

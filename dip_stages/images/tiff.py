@@ -13,6 +13,7 @@ from typing import IO, TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from dip_stages.errors import ImageError
+from dip_stages.images.size import MIN_SIDE, Size, check_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,12 +25,15 @@ __all__ = ["Layout", "check_segments", "layout_of", "read_deep"]
 
 _DEFLATE = (8, 32946)
 _PACKBITS = 32773
+_CCITT = (2, 3, 4)
 # Not LZMA, Zstandard and the like, whose decoders allocate what the compressed data asks for.
-_COMPRESSIONS = (1, 2, 3, 4, 5, 7, _PACKBITS, *_DEFLATE)
+_COMPRESSIONS = (1, *_CCITT, 5, 7, _PACKBITS, *_DEFLATE)
 _COMPRESSION_NAMES = "none, deflate, LZW, PackBits, JPEG or CCITT"
 
 _TYPES = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q"}
 _MAX_VALUES = 3 * 2**16  # of a palette; tables of strips and tiles have what the layout promises
+_SLACK = 2**20
+"""Bytes that compressed strips or tiles may have in all beyond twice the pixels; CCITT, beyond eight times."""
 _MAX_TILE = 2**22
 """Pixels that a tile may have whatever the image's size: 2048×2048."""
 
@@ -97,7 +101,11 @@ class _Tags:
         code = f"{self.order}{count}{_TYPES[kind]}"
         size = struct.calcsize(code)
         if size > len(inline):
-            self._file.seek(int.from_bytes(inline, "little" if self.order == "<" else "big"))
+            start = int.from_bytes(inline, "little" if self.order == "<" else "big")
+            if start + size > self._size:
+                problem = f"truncated or broken: it ends within tag {tag}"
+                raise ImageError(problem, setting=self._path, allowed="an image file")
+            self._file.seek(start)
             inline = self._file.read(size)
         return struct.unpack(code, inline[:size])
 
@@ -122,12 +130,16 @@ def layout_of(path: Path, file: IO[bytes]) -> Layout:
     segment = (tags.first(323, 0), tags.first(322, 0)) if tiled else (min(tags.first(278, height), height), width)
     if min(height, width, *segment) < 1 or not 1 <= channels <= 8:
         raise ImageError("truncated or broken: a TIFF without pixels", setting=path, allowed="an image file")
+    check_size(path, Size(width, height))
+    if tiled and min(segment) < MIN_SIDE:
+        problem = " pixels as tiles of a TIFF"
+        raise ImageError(problem, setting=path, got=Size(segment[1], segment[0]), allowed=f"at least {MIN_SIDE} a side")
     if tiled and segment[0] * segment[1] > max(_MAX_TILE, height * width):
         problem = f"has tiles of {segment[1]}×{segment[0]}, larger than its {width}×{height} pixels"
         raise ImageError(problem, setting=path, allowed="tiles within the image")
     planes = channels if planar == 2 else 1
     most = -(-height // segment[0]) * -(-width // segment[1]) * planes
-    return Layout(
+    layout = Layout(
         order=tags.order,
         width=width,
         height=height,
@@ -144,6 +156,15 @@ def layout_of(path: Path, file: IO[bytes]) -> Layout:
         offsets=tags.get(324, tags.get(273, most=most), most=most),
         lengths=tags.get(325, tags.get(279, most=most), most=most),
     )
+    stored = (8 if compression in _CCITT else 2) * most * layout.promised() + _SLACK
+    if compression != 1 and sum(layout.lengths) > stored:
+        raise _holds_more(path, layout)
+    return layout
+
+
+def _holds_more(path: Path, layout: Layout) -> ImageError:
+    problem = f"holds more data than its {Size(layout.width, layout.height)} pixels"
+    return ImageError(problem, setting=path, allowed="an image file")
 
 
 def check_segments(path: Path, file: IO[bytes]) -> None:
@@ -208,17 +229,16 @@ def _segments(path: Path, file: IO[bytes], layout: Layout) -> Iterator[bytes]:
     lengths = layout.lengths if layout.compression != 1 else (layout.promised(),) * needed
     if min(len(layout.offsets), len(lengths)) < needed:
         raise ImageError("truncated or broken: strips are missing", setting=path, allowed="an image file")
+    most = layout.promised()
     for offset, length in zip(layout.offsets, lengths, strict=False):
         file.seek(offset)
         data = file.read(max(0, min(length, size - offset)))
-        most = layout.promised()
         if layout.compression in _DEFLATE:
             data = zlib.decompressobj().decompress(data, most + 1)
         elif layout.compression == _PACKBITS:
             data = _unpacked(data, most)
         if len(data) > most:
-            problem = f"holds more data than its {layout.width}×{layout.height} pixels"
-            raise ImageError(problem, setting=path, allowed="an image file")
+            raise _holds_more(path, layout)
         yield data
 
 

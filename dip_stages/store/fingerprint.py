@@ -20,6 +20,7 @@ _COMPUTES = (
     "images/decoding.py",
     "images/opening.py",
     "images/reading.py",
+    "images/size.py",
     "images/sources.py",
     "images/tiff.py",
     "store/checkpoints.py",

@@ -73,6 +73,22 @@ def jpeg_of_exif(count: int) -> bytes:
     return whole[:2] + b"\xff\xe1\x00\x09Exif\0\0a" * count + whole[2:]
 
 
+def jpeg_of_segments(segment: bytes, count: int) -> bytes:
+    whole = encoded("JPEG")
+    return whole[:2] + segment * count + whole[2:]
+
+
+def jpeg_of_fill(count: int) -> bytes:
+    whole = encoded("JPEG")
+    return whole[:-2] + b"\xff" * count + b"\0" + whole[-2:]
+
+
+def tiff_without_its_table() -> bytes:
+    """Of 8192×8192 pixels, whose table of tiles would be far longer than the file."""
+    whole = tiff(b"", (256, [8192]), (257, [8192]), (322, [16]), (323, [16]), (324, [8]), (325, [8]))
+    return whole.replace(struct.pack("<HHI", 324, 4, 1), struct.pack("<HHI", 324, 4, 2**18))
+
+
 def gif(before: bytes = b"", *, side: int = SIDE) -> bytes:
     whole = bytearray(encoded("GIF", side, "L"))
     whole[6:10] = struct.pack("<HH", SIDE, SIDE)
@@ -94,7 +110,8 @@ def webp_of_a_larger_frame() -> bytes:
 
 PIXELS = zlib.compress(bytes(SIDE * (1 + 3 * SIDE)))
 PACKED = 2**20 * b"\x81\0"  # 128 zeros, a million times
-TEXT = zeros(1)[:-30]  # inflates to a MiB, almost, and then is broken: Pillow does not count it
+TEXT = zlib.compress(bytes(2**20), 9)[:-30]  # inflates to a MiB, almost, and then is broken: Pillow does not count it
+NOTHING = 2**20 * b"\x80"  # packed
 
 # The file; and what is said against it.
 BOMBS: dict[str, tuple[Callable[[], bytes], str]] = {
@@ -137,11 +154,26 @@ BOMBS: dict[str, tuple[Callable[[], bytes], str]] = {
     "tiff huge tiles, raw": (lambda: tiff(b"", (322, [2**15]), (323, [2**15]), compression=1), "tiles of 32768×32768"),
     "tiff strips": (lambda: tiff(b"", (273, [8] * 2_000_000), compression=1), "2000000 values of tag 273"),
     "tiff depths": (lambda: tiff(b"", (258, [8] * 5_000_000), compression=1), "5000000 values of tag 258"),
+    "tiff packed nothing": (lambda: tiff(8 * NOTHING, compression=32773), MORE),
+    "tiff strips that overlap": (
+        lambda: tiff(NOTHING, (278, [1]), (273, [8] * SIDE), (279, [2**20] * SIDE), compression=32773),
+        MORE,
+    ),
+    "tiff small tiles": (
+        lambda: tiff(NOTHING, (322, [1]), (323, [1]), (324, [8] * SIDE**2), (325, [2**20] * SIDE**2), compression=5),
+        "1×1 pixels as tiles",
+    ),
+    "tiff long lzw": (lambda: tiff(8 * NOTHING, compression=5), MORE),
+    "tiff without its table": (tiff_without_its_table, "within tag 324"),
     "gif frame": (lambda: gif(side=4000), "a frame larger than its canvas"),
     "gif comments": (lambda: gif(b"!\xfe\1a\0" * 1_000_000), "blocks before its first frame"),
     "webp frame": (webp_of_a_larger_frame, "truncated or broken"),
     "jpeg scans": (lambda: jpeg_of_scans(3000), "scans"),
     "jpeg exif": (lambda: jpeg_of_exif(1_000_000), "segments of EXIF"),
+    "jpeg segments": (lambda: jpeg_of_segments(b"\xff\xe5\0\2", 1_000_000), "segments"),
+    "jpeg segments hidden in one": (lambda: jpeg_of_segments(b"\xff\xf0\0\6\xff\xe5\0\2", 100_000), "segment F0"),
+    "jpeg bytes between segments": (lambda: jpeg_of_segments(b"\xff", 10_000_000), "bytes between segments"),
+    "jpeg bytes in a scan": (lambda: jpeg_of_fill(500_000), r"\(64, 64, 3\)"),  # which is bounded, and allowed
     "bmp runs": (lambda: bmp(b"\xff\1" * 10_000_000), "run-length encoded BMP"),
     "netpbm comments": (lambda: b"P3 64 64 255\n" + b"#\n" * 500_000 + b"1 " * 3 * SIDE**2, "header|plain"),
     "netpbm comments in the pixels": (lambda: b"P3 64 64 255 1\n" + b"#\n" * 500_000 + b"1 " * 3 * SIDE**2, "plain"),
