@@ -20,6 +20,7 @@ from dip_stages.cells.tiling import tiles
 from dip_stages.clock import Every
 from dip_stages.errors import ConfigError, DipStagesError, ImageError, Interrupted
 from dip_stages.images.encoding import check_encoding, depth_of_file, write_image
+from dip_stages.images.opening import FORMAT_NAMES
 from dip_stages.images.reading import read_image
 from dip_stages.store.text import plural
 
@@ -67,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         description="Denoise an image of which there is no clean version.",
         epilog="Further settings as with python -m dip_stages, such as trainer.iterations=800 or ensemble.members=4.",
     )
-    parser.add_argument("noisy", type=Path, help="any format that Pillow opens, grey or colour, 8 or 16 bits a channel")
+    parser.add_argument("noisy", type=Path, help=f"{FORMAT_NAMES}; 8 or 16 bits a channel")
     parser.add_argument("clean", type=Path, help="the result's file: same size, depth and colours")
     parser.add_argument("settings", nargs="*", metavar="setting=value")
     parser.add_argument("--tile", type=int, default=512, help="pixels a side of what is fitted at once (512)")

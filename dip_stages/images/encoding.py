@@ -10,6 +10,7 @@ from PIL import Image
 
 from dip_stages.errors import ImageError
 from dip_stages.images.decoding import depth_of
+from dip_stages.images.opening import endings, opened
 from dip_stages.store.files import replacing
 
 if TYPE_CHECKING:
@@ -24,10 +25,13 @@ _DEEP = (".png", ".tif", ".tiff")
 
 
 def depth_of_file(path: str | os.PathLike[str]) -> int:
-    """Return the bits per channel of an image's file: 8 or 16."""
-    path = Path(path)
-    with path.open("rb") as file, Image.open(file) as image:
-        return depth_of(path, image)
+    """Return the bits per channel of an image's file: 8 or 16.
+
+    Raises:
+        ImageError: If it is no image.
+    """
+    with opened(Path(path)) as image:
+        return depth_of(image)
 
 
 def check_encoding(path: str | os.PathLike[str], depth: int) -> None:
@@ -37,8 +41,7 @@ def check_encoding(path: str | os.PathLike[str], depth: int) -> None:
         ImageError: If its ending is unknown, its format has fewer bits, or its folder is missing.
     """
     path = Path(path)
-    writable = {ending for ending, name in Image.registered_extensions().items() if name in Image.SAVE}
-    if path.suffix.lower() not in writable:
+    if path.suffix.lower() not in endings():
         allowed = "an image's, such as .png, .tif or .jpg"
         raise ImageError(" as ending", setting=path, got=path.suffix, allowed=allowed)
     if depth > 8 and path.suffix.lower() not in _DEEP:

@@ -1,38 +1,35 @@
 """Reads and writes images as arrays. Torch-free, so that a sweep's images are checked before anything starts.
 
-Supported are all formats that Pillow opens, 8 and 16 bits per channel, grey and colour. Transparency is composited onto
-white, palettes are expanded, CMYK is converted by Pillow without a colour profile, EXIF orientation is applied, and of
-an animation the first image is taken.
+Supported are the formats of :data:`~dip_stages.images.opening.FORMATS`, 8 and 16 bits per channel, grey and colour.
+Transparency is composited onto white, palettes are expanded, CMYK is converted by Pillow without a colour profile, EXIF
+orientation is applied, and of an animation the first image is taken. What a file's header promises bounds the memory
+and time that reading it takes; a file that holds more is refused.
 """
 
 from __future__ import annotations
 
 import functools
 import importlib.util
-import os
-import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from dip_stages.errors import ImageError, check_choice
 from dip_stages.images.decoding import decode
+from dip_stages.images.opening import opened
+from dip_stages.images.size import MAX_PIXELS, MIN_SIDE, Size, check_size
 from dip_stages.store.files import replacing
 from dip_stages.store.hashing import file_sha256
 from dip_stages.store.text import os_reason
 
 if TYPE_CHECKING:
+    import os
+
     from numpy.typing import NDArray
 
 __all__ = ["BUNDLED", "FITS", "MAX_PIXELS", "MIN_SIDE", "bundled_path", "fit_to", "read_image", "sha256", "write_png"]
-
-MAX_PIXELS = 8192 * 8192
-"""Pixels of the largest image that is decoded; a larger one may be a decompression bomb."""
-
-MIN_SIDE = 16
-"""Smallest height and width of an image, in pixels."""
 
 BUNDLED = {
     "rocket": "rocket.jpg",
@@ -88,57 +85,22 @@ def read_image(path: str | os.PathLike[str]) -> NDArray[np.float32]:
     """Read an image.
 
     Args:
-        path: A file in any format that Pillow opens.
+        path: A file in one of :data:`~dip_stages.images.opening.FORMATS`, whatever its ending.
 
     Returns:
         ``(H, W, C)`` float32 in [0, 1]; C is 1 for grey and 3 for colour.
 
     Raises:
-        ImageError: If the file is missing, no image, truncated, larger than :data:`MAX_PIXELS` or smaller than
-            :data:`MIN_SIDE` a side.
+        ImageError: If the file is missing, no image, truncated, larger than :data:`MAX_PIXELS`, smaller than
+            :data:`MIN_SIDE` a side, or holds more than its header promises.
     """
     path = Path(path)
-    try:
-        with warnings.catch_warnings():
-            # Pillow warns of large images, whose size is checked below, and of broken EXIF, which changes no pixel.
-            warnings.simplefilter("ignore")
-            # An open file: of a path, Pillow maps uncompressed pixels into memory and garbles those of a turned TIFF.
-            with path.open("rb") as file, Image.open(file) as image:
-                _check_size(path, image.width, image.height)
-                array = decode(path, image)
-    except FileNotFoundError as error:
-        raise ImageError("no such file", setting=path, allowed="an image file") from error
-    except UnidentifiedImageError as error:
-        raise ImageError("not an image that Pillow can open", setting=path) from error
-    except Image.DecompressionBombError as error:
-        raise ImageError(str(error), setting=path, allowed=f"at most {MAX_PIXELS:,} pixels") from error
-    except ImageError:
-        raise
-    except Exception as error:  # decoders raise exceptions of any type on damaged files
-        reason = (
-            os.strerror(error.errno) if isinstance(error, OSError) and error.errno else f"truncated or broken: {error}"
-        )
-        raise ImageError(reason, setting=path, allowed="an image file") from error
-    if not np.isfinite(array).all():
+    with opened(path) as image:
+        check_size(path, Size(image.width, image.height))
+        array = decode(path, image)
+    if not np.isfinite([array.min(), array.max()]).all():  # both are NaN if a value is
         raise ImageError("got values that are not finite", setting=path, allowed="numbers, 1.0 being white")
-    return np.clip(array, 0, 1)
-
-
-class _Size(NamedTuple):
-    """An image's size as errors show it: ``640×480``."""
-
-    width: int
-    height: int
-
-    def __str__(self) -> str:
-        return f"{self.width}×{self.height}"
-
-
-def _check_size(path: Path, width: int, height: int) -> None:
-    if width * height > MAX_PIXELS:
-        raise ImageError(" pixels", setting=path, got=_Size(width, height), allowed=f"at most {MAX_PIXELS:,} in all")
-    if min(width, height) < MIN_SIDE:
-        raise ImageError(" pixels", setting=path, got=_Size(width, height), allowed=f"at least {MIN_SIDE} a side")
+    return np.clip(array, 0, 1, out=array)
 
 
 def fit_to(image: NDArray[np.float32], size: int | None, fit: str = "cover") -> NDArray[np.float32]:
@@ -170,7 +132,7 @@ def _check_crop(image: NDArray[np.float32], size: int) -> None:
     height, width = image.shape[:2]
     if size > min(height, width):
         raise ImageError(
-            f" with data.fit=crop; the image has {_Size(width, height)} pixels",
+            f" with data.fit=crop; the image has {Size(width, height)} pixels",
             setting="data.size",
             got=size,
             allowed=f"at most {min(height, width)}",
@@ -182,7 +144,7 @@ def _check_crop(image: NDArray[np.float32], size: int) -> None:
 def _resized(image: NDArray[np.float32], size: int, fit: str) -> NDArray[np.float32]:
     height, width, channels = image.shape
     scale = size / (min(height, width) if fit == "cover" else max(height, width))
-    new = _Size(max(1, round(width * scale)), max(1, round(height * scale)))
+    new = Size(max(1, round(width * scale)), max(1, round(height * scale)))
     if min(new) < MIN_SIDE:
         raise ImageError(
             f", which makes the image {new}", setting="data.size", got=size, allowed=f"at least {MIN_SIDE} a side"

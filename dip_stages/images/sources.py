@@ -16,9 +16,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
 from dip_stages.errors import ConfigError, DipStagesError, ImageError
+from dip_stages.images.opening import endings
 from dip_stages.store.files import replacing
 from dip_stages.store.text import first_line
 
@@ -49,7 +48,7 @@ def cache_folder() -> Path:
 def image_in_folder(folder: str, index: int) -> Path:
     """Return an image of a folder and the folders in it, which are counted from 0 in the order of their paths.
 
-    Every file counts whose ending is of a format that Pillow reads, except hidden files and those in hidden folders.
+    Every file counts whose ending is of a format that is read, except hidden files and those in hidden folders.
 
     Raises:
         ConfigError: If the folder has no image, or fewer.
@@ -75,11 +74,11 @@ def images_in_folder(folder: str) -> list[Path]:
 def _images_in(folder: Path) -> list[Path]:
     if not folder.is_dir():
         raise ImageError("no such folder", setting=folder, allowed="a folder of images")
-    endings = {ending for ending, name in Image.registered_extensions().items() if name in Image.OPEN}
+    images = endings()
     found = sorted(
         path
         for path in folder.rglob("*")
-        if path.suffix.lower() in endings and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        if path.suffix.lower() in images and not any(part.startswith(".") for part in path.relative_to(folder).parts)
     )
     if not found:
         raise ConfigError(", with no image in it", setting="data.path", got=str(folder), allowed="a folder of images")

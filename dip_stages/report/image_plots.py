@@ -199,7 +199,7 @@ def _read(root: Path, panel: _Panel) -> _Pixels | None:
     content = CellFiles(root / panel.folder).get(panel.file)
     if content is None:
         return None
-    with Image.open(io.BytesIO(content)) as file:
+    with Image.open(io.BytesIO(content), formats=["PNG"]) as file:
         return np.asarray(file)
 
 

@@ -119,7 +119,7 @@ def _cell(root: Path, folder: str) -> dict[str, Any]:
 
 def _webp(png: bytes) -> str:
     buffer = io.BytesIO()
-    with Image.open(io.BytesIO(png)) as image:
+    with Image.open(io.BytesIO(png), formats=["PNG"]) as image:
         image.convert("RGB").save(buffer, "WEBP", quality=80)
     return _uri(buffer.getvalue(), "webp")
 

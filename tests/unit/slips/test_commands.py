@@ -39,7 +39,10 @@ COMMANDS = [
             "loss=perceptual"
         ),
     ),
-    ("dip_stages data=file data.path=text.png", "text.png: not an image that Pillow can open"),
+    (
+        "dip_stages data=file data.path=text.png",
+        ("text.png: not an image of a format that is read; allowed: PNG, JPEG, TIFF, WebP, BMP, GIF or binary Netpbm"),
+    ),
     (
         "dip_stages -m sweep=custom data=file data.path=cut.png",
         "cut.png: truncated or broken: image file is truncated; allowed: an image file",

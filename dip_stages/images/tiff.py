@@ -1,0 +1,256 @@
+"""The layout of a TIFF's first image, checked before any decoder sees it, and its pixels at 16 bits.
+
+Pillow reduces 16-bit colour to 8 bits, and tifffile inflates without bound; so strips and tiles are inflated here, each
+to what the layout promises. LZW, CCITT and JPEG are left to libtiff, which decodes no more than that.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from typing import IO, TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from dip_stages.errors import ImageError
+from dip_stages.images.size import MIN_SIDE, Size, check_size
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+__all__ = ["Layout", "check_segments", "layout_of", "read_deep"]
+
+_DEFLATE = (8, 32946)
+_PACKBITS = 32773
+_CCITT = (2, 3, 4)
+# Not LZMA, Zstandard and the like, whose decoders allocate what the compressed data asks for.
+_COMPRESSIONS = (1, *_CCITT, 5, 7, _PACKBITS, *_DEFLATE)
+_COMPRESSION_NAMES = "none, deflate, LZW, PackBits, JPEG or CCITT"
+
+_TYPES = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q"}
+_MAX_VALUES = 3 * 2**16  # of a palette; tables of strips and tiles have what the layout promises
+_SLACK = 2**20
+"""Bytes that compressed strips or tiles may have in all beyond twice the pixels; CCITT, beyond eight times."""
+_MAX_TILE = 2**22
+"""Pixels that a tile may have whatever the image's size: 2048×2048."""
+
+
+class Layout(NamedTuple):
+    """Where the pixels of a TIFF's first image lie, and how they are stored."""
+
+    order: str
+    width: int
+    height: int
+    bits: tuple[int, ...]  # of each channel
+    compression: int
+    photometric: int
+    extras: tuple[int, ...]
+    predictor: int
+    sample_format: tuple[int, ...]
+    fill_order: int
+    orientation: int
+    planes: int  # 1 if the channels of a pixel lie together
+    segment: tuple[int, int]  # rows and columns of a strip or tile
+    offsets: tuple[int, ...]
+    lengths: tuple[int, ...]
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns of strips or tiles in a plane."""
+        return -(-self.height // self.segment[0]), -(-self.width // self.segment[1])
+
+    def promised(self) -> int:
+        """Return the bytes of a whole strip or tile."""
+        rows, columns = self.segment
+        return rows * ((columns * sum(self.bits) // self.planes + 7) // 8)
+
+
+class _Tags:
+    """The whole numbers in a TIFF's first directory, each read where it is asked for."""
+
+    def __init__(self, path: Path, file: IO[bytes]) -> None:
+        self._path, self._file = path, file
+        self._size = file.seek(0, 2)
+        file.seek(0)
+        head = file.read(16)
+        self.order = "<" if head[:2] == b"II" else ">"
+        start, count, entry = ("8xQ", "Q", "HHQ8s") if head[2] == 43 else ("4xI", "H", "HHI4s")
+        file.seek(struct.unpack_from(self.order + start, head)[0])
+        (entries,) = struct.unpack(self.order + count, file.read(struct.calcsize("=" + count)))
+        if entries >= 2**16:
+            raise ImageError("truncated or broken: too many tags", setting=path, allowed="an image file")
+        step = struct.calcsize("=" + entry)
+        table = file.read(entries * step)
+        self._entries: dict[int, list[tuple[int, int, bytes]]] = {}
+        for tag, kind, values, inline in struct.iter_unpack(self.order + entry, table[: len(table) // step * step]):
+            self._entries.setdefault(tag, []).append((kind, values, inline))
+
+    def get(self, tag: int, default: tuple[int, ...] = (), *, most: int = _MAX_VALUES) -> tuple[int, ...]:
+        if tag not in self._entries:
+            return default
+        (kind, count, inline), *others = self._entries[tag]
+        if others or not count or kind not in _TYPES:  # decoders differ in what they make of it
+            problem = f"truncated or broken: tag {tag} is there twice, or not of whole numbers"
+            raise ImageError(problem, setting=self._path, allowed="an image file")
+        if count > most:
+            problem = f" values of tag {tag}, more than its header promises"
+            raise ImageError(problem, setting=self._path, got=count, allowed=f"at most {most}")
+        code = f"{self.order}{count}{_TYPES[kind]}"
+        size = struct.calcsize(code)
+        if size > len(inline):
+            start = int.from_bytes(inline, "little" if self.order == "<" else "big")
+            if start + size > self._size:
+                problem = f"truncated or broken: it ends within tag {tag}"
+                raise ImageError(problem, setting=self._path, allowed="an image file")
+            self._file.seek(start)
+            inline = self._file.read(size)
+        return struct.unpack(code, inline[:size])
+
+    def first(self, tag: int, default: int) -> int:
+        return self.get(tag, (default,))[0]
+
+
+def layout_of(path: Path, file: IO[bytes]) -> Layout:
+    """Return the layout of a TIFF's first image.
+
+    Raises:
+        ImageError: If its compression is not read, or its tags promise more than its size does.
+    """
+    tags = _Tags(path, file)
+    height, width = tags.first(257, 0), tags.first(256, 0)
+    compression, planar = tags.first(259, 1), tags.first(284, 1)
+    channels = tags.first(277, 1)
+    bits = tags.get(258, (1,))
+    if compression not in _COMPRESSIONS:
+        raise ImageError(" as compression of a TIFF", setting=path, got=compression, allowed=_COMPRESSION_NAMES)
+    tiled = tags.first(322, 0) > 0
+    segment = (tags.first(323, 0), tags.first(322, 0)) if tiled else (min(tags.first(278, height), height), width)
+    if min(height, width, *segment) < 1 or not 1 <= channels <= 8:
+        raise ImageError("truncated or broken: a TIFF without pixels", setting=path, allowed="an image file")
+    check_size(path, Size(width, height))
+    if tiled and min(segment) < MIN_SIDE:
+        problem = " pixels as tiles of a TIFF"
+        raise ImageError(problem, setting=path, got=Size(segment[1], segment[0]), allowed=f"at least {MIN_SIDE} a side")
+    if tiled and segment[0] * segment[1] > max(_MAX_TILE, height * width):
+        problem = f"has tiles of {segment[1]}×{segment[0]}, larger than its {width}×{height} pixels"
+        raise ImageError(problem, setting=path, allowed="tiles within the image")
+    planes = channels if planar == 2 else 1
+    most = -(-height // segment[0]) * -(-width // segment[1]) * planes
+    layout = Layout(
+        order=tags.order,
+        width=width,
+        height=height,
+        bits=bits * channels if len(bits) == 1 else bits[:channels],
+        compression=compression,
+        photometric=tags.first(262, 0),
+        extras=tags.get(338),
+        predictor=tags.first(317, 1),
+        sample_format=tags.get(339, (1,)),
+        fill_order=tags.first(266, 1),
+        orientation=tags.first(274, 1),
+        planes=planes,
+        segment=segment,
+        offsets=tags.get(324, tags.get(273, most=most), most=most),
+        lengths=tags.get(325, tags.get(279, most=most), most=most),
+    )
+    stored = (8 if compression in _CCITT else 2) * most * layout.promised() + _SLACK
+    if compression != 1 and sum(layout.lengths) > stored:
+        raise _holds_more(path, layout)
+    return layout
+
+
+def _holds_more(path: Path, layout: Layout) -> ImageError:
+    problem = f"holds more data than its {Size(layout.width, layout.height)} pixels"
+    return ImageError(problem, setting=path, allowed="an image file")
+
+
+def check_segments(path: Path, file: IO[bytes]) -> None:
+    """Check that strips and tiles, deflated or packed, hold no more than the size in the header promises.
+
+    Raises:
+        ImageError: If one holds more.
+    """
+    layout = layout_of(path, file)
+    if layout.compression in (_PACKBITS, *_DEFLATE):
+        for _ in _segments(path, file, layout):
+            pass
+
+
+def read_deep(path: Path) -> tuple[NDArray[np.uint16], Layout]:
+    """Read a TIFF of 16 bits per channel, grey or RGB, with or without transparency.
+
+    Returns:
+        ``(H, W, C)`` as it is in the file: not turned, and with zero as white where it is so; and its layout.
+
+    Raises:
+        ImageError: If it is of another kind, truncated, or holds more than its header promises.
+    """
+    with path.open("rb") as file:
+        layout = layout_of(path, file)
+        channels = (3 if layout.photometric == 2 else 1) + len(layout.extras)
+        if (
+            layout.photometric not in (0, 1, 2)
+            or layout.bits != (16,) * channels
+            or set(layout.sample_format) != {1}
+            or layout.fill_order != 1
+            or not set(layout.extras) <= {1, 2}
+        ):
+            raise ImageError("such a TIFF is not supported", setting=path, allowed="8 or 16 unsigned bits, grey or RGB")
+        if layout.compression not in (1, _PACKBITS, *_DEFLATE) or layout.predictor not in (1, 2):
+            problem = "such a compression of a TIFF of 16 bits is not supported"
+            raise ImageError(problem, setting=path, allowed="uncompressed, PackBits or deflated")
+        return _pixels(path, file, layout, channels), layout
+
+
+def _pixels(path: Path, file: IO[bytes], layout: Layout, channels: int) -> NDArray[np.uint16]:
+    pixels = np.empty((layout.height, layout.width, channels), np.uint16)
+    rows, columns = layout.segment
+    down, across = layout.grid
+    for index, data in enumerate(_segments(path, file, layout)):
+        plane, place = divmod(index, down * across)
+        top, left = place // across * rows, place % across * columns
+        part = pixels[top : top + rows, left : left + columns, plane : plane + channels // layout.planes]
+        stored = part.shape[0] if layout.segment[1] == layout.width else rows
+        values = np.frombuffer(data, layout.order + "u2", count=stored * columns * part.shape[2])
+        values = values.reshape(stored, columns, part.shape[2])[: part.shape[0]]
+        if layout.predictor == 2 and layout.compression in _DEFLATE:
+            values = np.cumsum(values, axis=1, dtype=np.uint16)
+        part[...] = values[:, : part.shape[1]]
+    return pixels
+
+
+def _segments(path: Path, file: IO[bytes], layout: Layout) -> Iterator[bytes]:
+    """Yield the strips or tiles, inflated where they are deflated."""
+    size = file.seek(0, 2)
+    needed = layout.grid[0] * layout.grid[1] * layout.planes
+    lengths = layout.lengths if layout.compression != 1 else (layout.promised(),) * needed
+    if min(len(layout.offsets), len(lengths)) < needed:
+        raise ImageError("truncated or broken: strips are missing", setting=path, allowed="an image file")
+    most = layout.promised()
+    for offset, length in zip(layout.offsets, lengths, strict=False):
+        file.seek(offset)
+        data = file.read(max(0, min(length, size - offset)))
+        if layout.compression in _DEFLATE:
+            data = zlib.decompressobj().decompress(data, most + 1)
+        elif layout.compression == _PACKBITS:
+            data = _unpacked(data, most)
+        if len(data) > most:
+            raise _holds_more(path, layout)
+        yield data
+
+
+def _unpacked(data: bytes, most: int) -> bytes:
+    """Undo PackBits, until there is more than promised."""
+    unpacked, position = bytearray(), 0
+    while position < len(data) and len(unpacked) <= most:
+        code, start = data[position], position + 1
+        if code < 128:
+            unpacked += data[start : start + code + 1]
+            position = start + code + 1
+        else:  # 128 stands for nothing
+            unpacked += data[start : start + 1] * (257 - code) if code > 128 else b""
+            position = start + (code > 128)
+    return bytes(unpacked)
