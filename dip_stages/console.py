@@ -6,6 +6,7 @@ until it has begun, Ctrl-C is Python's own, which is a traceback.
 
 from __future__ import annotations
 
+import atexit
 import errno
 import io
 import os
@@ -112,6 +113,7 @@ class _Interruption:
             if signal.getsignal(number) != signal.SIG_IGN:  # as nohup and a shell's & leave it
                 signal.signal(number, self._on_signal)
         sys.unraisablehook = self._on_unraisable
+        atexit.register(_ignore_signals)  # the first one registered is the last one called
         self._module, self.typed = module, sys.argv[1:]
 
     def noted(self) -> int:
@@ -135,6 +137,12 @@ class _Interruption:
         if self.raised:  # in a destructor, where it would be printed and forgotten
             leave(self.noted())
         sys.__unraisablehook__(unraisable)
+
+
+def _ignore_signals() -> None:
+    """Keep the exit code: the interpreter, where it ends, lets a signal that it handles kill it."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
 
 
 _interruption = _Interruption()
