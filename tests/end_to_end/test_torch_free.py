@@ -9,11 +9,7 @@ import pytest
 @pytest.mark.parametrize(
     "module",
     [
-        "dip_stages.cli",
-        "dip_stages.console",
-        "dip_stages.status",
-        "dip_stages.sweep.drive",
-        "dip_stages.report",
+        *("dip_stages.cli", "dip_stages.console", "dip_stages.status", "dip_stages.sweep.drive", "dip_stages.report"),
         "hydra_plugins.dip_stages.grid_sweeper",
     ],
 )
