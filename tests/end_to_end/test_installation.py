@@ -98,10 +98,9 @@ def test_the_wheel_works_in_an_empty_folder_and_an_environment(built: Path, tmp_
     out = call(python, "-m", "dip_stages", "-m", "sweep=smoke", "trainer.iterations=4", cwd=work)
     assert "8 done of 8 cells" in out
     assert (work / "outputs" / "smoke" / "plan.json").is_file()
-    for command in ([python, "-m", "dip_stages.report"], [python.with_name("dip-stages-report")]):
-        assert "8 done of 8 cells" in call(*command, "outputs/smoke", cwd=work)
-    for command in ([python, "-m", "dip_stages.status"], [python.with_name("dip-stages-status")]):
-        assert "8 done of 8 cells" in call(*command, "outputs/smoke", cwd=work)
+    for name in ("report", "status"):
+        assert "8 done of 8 cells" in call(python, "-m", f"dip_stages.{name}", "outputs/smoke", cwd=work)
+        assert "8 done of 8 cells" in call(python.with_name(f"dip-stages-{name}"), "outputs/smoke", cwd=work)
     again = call(python.with_name("dip-stages"), "-m", "sweep=smoke", "trainer.iterations=4", cwd=work)
     assert "8 done of 8 cells" in again
     for name in ("denoise", "train"):

@@ -39,7 +39,13 @@ def test_an_interruption_leaves_the_rest_reports_and_prints_how_to_resume(
 
 
 def test_where_no_cell_has_ended_there_is_no_report(plan: Plan, capsys: pytest.CaptureFixture[str]) -> None:
-    assert drive(plan, Launcher(before=lambda _: os.kill(os.getpid(), signal.SIGINT))) == 130
+    first = plan.cells[0].folder
+
+    def interrupt(job: Job) -> None:
+        if job.folder == str(first):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    assert drive(plan, Launcher(before=interrupt)) == 130
     output = capsys.readouterr()
     assert output.err.endswith(f"interrupted: 4 of 4 cells are left. To resume:\n  {COMMAND}\n")
     assert output.out == ""
