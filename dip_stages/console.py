@@ -10,14 +10,16 @@ import atexit
 import errno
 import io
 import os
-import signal
 import sys
 
 TYPE_CHECKING = False  # the module typing takes longer to import than all others here
 if TYPE_CHECKING:
+    import signal
     from collections.abc import Callable
     from types import FrameType
     from typing import Any, NoReturn
+else:
+    import _signal as signal  # without its names as an Enum, which take as long to import as Python takes to start
 
 __all__ = [
     "before_exit",
@@ -49,8 +51,8 @@ def run(module: str, *, safe_path: bool = False) -> int:
         The exit code: that of the command; 1 if its output could not be written; 128 and the signal's number after an
         interruption.
     """
-    _interruption.begin(module.removesuffix(".__main__").removesuffix(".cli"))
     try:
+        _interruption.begin(module.removesuffix(".__main__").removesuffix(".cli"))
         use_safe_streams()
         if safe_path or sys.flags.safe_path:
             os.environ["PYTHONSAFEPATH"] = "1"
@@ -109,18 +111,18 @@ class _Interruption:
         self._message_is_out = False
 
     def begin(self, module: str) -> None:
+        self._module, self.typed = module, sys.argv[1:]
         for number in (signal.SIGINT, signal.SIGTERM):
             if signal.getsignal(number) != signal.SIG_IGN:  # as nohup and a shell's & leave it
                 signal.signal(number, self._on_signal)
         sys.unraisablehook = self._on_unraisable
         atexit.register(_ignore_signals)  # the first one registered is the last one called
-        self._module, self.typed = module, sys.argv[1:]
 
     def noted(self) -> int:
         """Print the command that resumes, unless that was done, and return the exit code."""
         if not self._message_is_out:
-            self._message_is_out = True
             write_in_handler(f"interrupted; to resume:\n  {command(self._module)}\n")
+            self._message_is_out = True
         return 128 + (self.number or signal.SIGINT)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
@@ -243,20 +245,22 @@ def program(module: str = "dip_stages") -> str:
     folder, started = os.path.split(sys.argv[0])
     if not started.startswith("dip-stages"):
         return f"python -m {module}"
-    import shlex
-    import shutil
-
     script = module.replace("_", "-").replace(".", "-")
-    path = f"{folder}/{script}"
-    return script if shutil.which(script) == path else shlex.quote(path)
+    on_path = os.environ.get("PATH", os.defpath).split(os.pathsep)
+    first = next((place for place in on_path if os.access(f"{place}/{script}", os.X_OK)), None)
+    return script if first == folder else _quoted(f"{folder}/{script}")
 
 
 def command(module: str = "dip_stages") -> str:
     """Return the command that this process was started with, as it was typed, as a line for a shell."""
-    import shlex
-
     typed = sys.argv[1:] if _interruption.typed is None else _interruption.typed
-    return f"{program(module)} {shlex.join(typed)}".rstrip()
+    return " ".join([program(module), *map(_quoted, typed)])
+
+
+def _quoted(word: str) -> str:
+    """Return what :func:`shlex.quote` does, which a signal handler cannot import: it may have come into that import."""
+    plain = all(letter.isascii() and (letter.isalnum() or letter in "@%+=:,./-_") for letter in word)
+    return word if word and plain else "'" + word.replace("'", "'\"'\"'") + "'"
 
 
 def dip_stages() -> int:

@@ -38,6 +38,12 @@ def run(folder: Path, work: str, redirected: str = "", **environment: str) -> su
     ("work", "code", "message"),
     [
         pytest.param("kill()\ndef main(): ...", 130, LINE, id="in an import"),
+        pytest.param(
+            "sys.modules.update(dict.fromkeys(('re', 'shlex', 'signal')))\nkill()\ndef main(): ...",
+            130,
+            LINE,
+            id="in an import of what a handler might import",
+        ),
         pytest.param("def main(): kill(); time.sleep(9)", 130, LINE, id="in the work"),
         pytest.param("def main(): os.kill(os.getpid(), signal.SIGTERM); time.sleep(9)", 143, LINE, id="SIGTERM"),
         pytest.param(
@@ -118,7 +124,7 @@ def test_it_imports_next_to_nothing_before_ctrl_c_is_handled() -> None:
     code = "import sys; before = set(sys.modules); import dip_stages.console; print(*(set(sys.modules) - before))"
     new = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert "dip_stages.console" in new
-    assert not {"typing", "re", "pathlib", "importlib.metadata", "numpy", "hydra"} & set(new)
+    assert not {"typing", "re", "enum", "signal", "pathlib", "importlib.metadata", "numpy", "hydra"} & set(new)
 
 
 def test_a_library_keeps_signal_handlers_and_streams() -> None:
@@ -151,6 +157,14 @@ def test_a_command_is_shown_as_it_was_typed(
     monkeypatch.setattr(sys, "argv", [started.format(bin=scripts), "a", "b c"])
     monkeypatch.setenv("PATH", path.format(bin=scripts))
     assert console.command("dip_stages.status") == shown.format(bin=scripts)
+
+
+@pytest.mark.parametrize(
+    "word", ["", "a", "seed=0,1", "a b", "it's", "[{a: b}]", "ü.png", "$HOME", "~/a", "@%+=:,./-_"]
+)
+def test_words_are_quoted_as_the_standard_library_does(monkeypatch: pytest.MonkeyPatch, word: str) -> None:
+    monkeypatch.setattr(sys, "argv", ["x", word])
+    assert console.command() == f"python -m dip_stages {shlex.quote(word)}"
 
 
 def test_a_signal_that_is_ignored_stays_ignored(tmp_path: Path) -> None:
