@@ -104,7 +104,7 @@ def test_the_wheel_works_in_an_empty_folder_and_an_environment(built: Path, tmp_
     again = call(python.with_name("dip-stages"), "-m", "sweep=smoke", "trainer.iterations=4", cwd=work)
     assert "8 done of 8 cells" in again
     for name in ("denoise", "train"):
-        assert f"dip-stages-{name} " in call(python.with_name(f"dip-stages-{name}"), "--help", cwd=work)
+        assert f"bin/dip-stages-{name}" in call(python.with_name(f"dip-stages-{name}"), "--help", cwd=work)
     assert "outputs/single/" in call(python, "-m", "dip_stages", "preset=smoke", "trainer.iterations=4", cwd=work)
     for launcher, extra in (("ray", "ray"), ("submitit_slurm", "slurm"), ("joblib", "joblib")):
         command = (python, "-m", "dip_stages", "-m", "sweep=smoke", f"hydra/launcher={launcher}")
