@@ -120,9 +120,13 @@ class _Interruption:
 
     def noted(self) -> int:
         """Print the command that resumes, unless that was done, and return the exit code."""
+        # A second signal must neither cut the message nor repeat it.
+        handlers = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
         if not self._message_is_out:
             write_in_handler(f"interrupted; to resume:\n  {command(self._module)}\n")
             self._message_is_out = True
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
         return 128 + (self.number or signal.SIGINT)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:

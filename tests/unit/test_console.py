@@ -68,6 +68,14 @@ def run(folder: Path, work: str, redirected: str = "", **environment: str) -> su
             "def main():\n try: kill(); time.sleep(9)\n finally: kill(); time.sleep(9)", 130, LINE, id="twice"
         ),
         pytest.param(
+            "from dip_stages import console\nwrite = console.write_in_handler\n"
+            "def twice(text): write(text); kill(); time.sleep(.1)\n"
+            "def main(): console.write_in_handler = twice; kill(); time.sleep(9)",
+            130,
+            LINE,
+            id="twice, while the line is written",
+        ),
+        pytest.param(
             "def main(): threading.Thread(target=lambda: (time.sleep(.3), kill(), time.sleep(9))).start()",
             0,
             "",
