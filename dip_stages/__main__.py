@@ -1,6 +1,8 @@
-"""``python -m dip_stages``."""
+"""``python -m dip_stages``, which is ``dip-stages`` with the current folder on Python's path."""
 
-from dip_stages.cli import main
+import sys
+
+from dip_stages.console import run
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run("dip_stages.cli"))

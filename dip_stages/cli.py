@@ -1,4 +1,4 @@
-"""The command line: ``python -m dip_stages``. Slow imports are inside the task."""
+"""The command line: ``dip-stages``, or ``python -m dip_stages``. Slow imports are inside the task."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from dip_stages.cells.identity import Cell, cell_of, check_inputs
 from dip_stages.cells.machine import check_machine
 from dip_stages.config import CONF_DIR, parse
 from dip_stages.config.overrides import check_keys, register_sweeps, value_override
+from dip_stages.console import program
 from dip_stages.errors import ConfigError, DipStagesError, LaunchError
 from dip_stages.store.records import RECORD, digest, read_record
 from dip_stages.store.states import recorded
@@ -138,6 +139,7 @@ def _run_single(cell: Cell, folder: Path) -> None:
 
 
 OmegaConf.register_new_resolver("cell_folder", cell_folder, replace=True)
+OmegaConf.register_new_resolver("program", program, replace=True)  # of the help
 register_sweeps()
 _hydra_main = hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="config")(task)
 

@@ -1,4 +1,4 @@
-"""Denoises an image of which there is no clean version: ``python -m dip_stages.denoise noisy.png clean.png``.
+"""Denoises an image of which there is no clean version: ``dip-stages-denoise noisy.png clean.png``.
 
 The network is fitted to the image under ``protocol=recorrupted``, with the stopping rule of that protocol. The noise
 level is estimated from the image unless it is given. An image larger than a tile is denoised in overlapping tiles,
@@ -6,6 +6,13 @@ each by a fit of its own, so memory does not grow with the image.
 """
 
 from __future__ import annotations
+
+if __name__ == "__main__":  # before the imports, so that Ctrl-C during them is one line
+    import sys
+
+    from dip_stages.console import run
+
+    sys.exit(run("dip_stages.denoise"))
 
 import argparse
 import dataclasses
@@ -18,6 +25,7 @@ from dip_stages.cells.denoising import denoise, noise_level
 from dip_stages.cells.machine import check_machine
 from dip_stages.cells.tiling import tiles
 from dip_stages.clock import Every
+from dip_stages.console import program
 from dip_stages.errors import ConfigError, DipStagesError, ImageError, Interrupted
 from dip_stages.images.encoding import check_encoding, depth_of_file, write_image
 from dip_stages.images.opening import FORMAT_NAMES
@@ -64,9 +72,9 @@ def compose_config(path: Path, overrides: Sequence[str]) -> tuple[Config, bool]:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Read a noisy image and write it denoised."""
     parser = argparse.ArgumentParser(
-        prog="python -m dip_stages.denoise",
+        prog=program("dip_stages.denoise"),
         description="Denoise an image of which there is no clean version.",
-        epilog="Further settings as with python -m dip_stages, such as trainer.iterations=800 or ensemble.members=4.",
+        epilog=f"Further settings as with {program()}, such as trainer.iterations=800 or ensemble.members=4.",
     )
     parser.add_argument("noisy", type=Path, help=f"{FORMAT_NAMES}; 8 or 16 bits a channel")
     parser.add_argument("clean", type=Path, help="the result's file: same size, depth and colours")
@@ -77,9 +85,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     keep_freed_memory()
     try:
         _denoise_file(given)
-    except (Interrupted, KeyboardInterrupt):
-        sys.stderr.write(f"interrupted; {given.clean} is not written\n")
-        sys.exit(130)
+    except Interrupted as error:  # a KeyboardInterrupt that Lightning took
+        raise KeyboardInterrupt from error
     except (DipStagesError, OSError) as error:
         sys.stderr.write(f"{error}\n")
         sys.exit(2)
@@ -123,7 +130,3 @@ def _reporter(count: int) -> Callable[[int, int, int], None]:
             sys.stderr.write(f"tile {tile}/{count}, iteration {iteration} of at most {iterations}\n")
 
     return report
-
-
-if __name__ == "__main__":
-    main()

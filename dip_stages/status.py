@@ -1,6 +1,13 @@
-"""``python -m dip_stages.status FOLDER``: how far a sweep is, from any terminal. Torch-free; reads the folder alone."""
+"""``dip-stages-status FOLDER``: how far a sweep is, from any terminal. Torch-free; reads the folder alone."""
 
 from __future__ import annotations
+
+if __name__ == "__main__":  # before the imports, so that Ctrl-C during them is one line
+    import sys
+
+    from dip_stages.console import run
+
+    sys.exit(run("dip_stages.status"))
 
 import argparse
 import dataclasses
@@ -14,6 +21,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from dip_stages.console import program, unread
 from dip_stages.errors import DipStagesError, RecordError
 from dip_stages.store.plans import read_plan
 from dip_stages.store.records import PLAN, RECORD
@@ -130,7 +138,7 @@ def _listed(title: str, cells: list[tuple[str, Look]], reason: Callable[[Look], 
 def _watch(folder: Path, every: float) -> None:
     console = Console()
     if not console.is_terminal:
-        while (seen := status(folder)).left:
+        while (seen := status(folder)).left and not unread():
             console.print(first_line(seen), soft_wrap=True, highlight=False, markup=False)
             time.sleep(every)
     else:
@@ -144,7 +152,7 @@ def _watch(folder: Path, every: float) -> None:
 def main() -> None:
     """Print how far the sweep in the folder on the command line is."""
     parser = argparse.ArgumentParser(
-        prog="python -m dip_stages.status", description="How far a sweep is, from its folder."
+        prog=program("dip_stages.status"), description="How far a sweep is, from its folder."
     )
     parser.add_argument("folder", type=Path, help="a sweep's folder, for example outputs/report_table")
     parser.add_argument("--watch", action="store_true", help="look again until every cell has ended")
@@ -160,9 +168,3 @@ def main() -> None:
     except DipStagesError as error:
         sys.stderr.write(f"{error}\n")
         sys.exit(2)
-    except KeyboardInterrupt:
-        sys.exit(130)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,23 +1,32 @@
-"""Trains the model of ``method=ddpm``: ``python -m dip_stages.train``.
+"""Trains the model of ``method=ddpm``: ``dip-stages-train``.
 
 A cell that needs a model trains it itself; this command trains it in advance, and draws samples from it.
 """
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # before the imports, so that Ctrl-C during them is one line
+    import sys
+
+    from dip_stages.console import run
+
+    sys.exit(run("dip_stages.train"))
+
 import argparse
 import logging
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dip_stages.cells.allocator import keep_freed_memory
 from dip_stages.clock import Every
+from dip_stages.console import command, program
 from dip_stages.errors import ConfigError, DipStagesError, Interrupted
 from dip_stages.sweep.interrupts import Interrupts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from dip_stages.config import DDPMConfig
     from dip_stages.config.runtime import RuntimeConfig
@@ -32,9 +41,9 @@ _SAMPLES, _SAMPLES_SEED = 16, 0
 def main(arguments: Sequence[str] | None = None) -> None:
     """Train the model of a configuration, unless it is trained already, and draw samples from it."""
     parser = argparse.ArgumentParser(
-        prog="python -m dip_stages.train",
+        prog=program("dip_stages.train"),
         description="Train the model that method=ddpm asks for, if it is not there yet, and draw samples from it.",
-        epilog="Settings as with python -m dip_stages, such as method.training.iterations=500. The model is for "
+        epilog=f"Settings as with {program()}, such as method.training.iterations=500. The model is for "
         "images with as many channels as that of data: data.name=camera for grey ones.",
     )
     parser.add_argument("settings", nargs="*", metavar="setting=value")
@@ -42,9 +51,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     keep_freed_memory()
     try:
         _train_and_draw(given.settings)
-    except (Interrupted, KeyboardInterrupt):
-        sys.stderr.write("interrupted; the same command resumes\n")
-        sys.exit(130)
     except (DipStagesError, OSError) as error:
         sys.stderr.write(f"{error}\n")
         sys.exit(2)
@@ -83,7 +89,7 @@ def _train_and_draw(overrides: Sequence[str]) -> None:
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     if runtime.threads is not None:
         torch.set_num_threads(runtime.threads)
-    with Interrupts("the training writes a checkpoint and stops") as interrupts:
+    with Interrupts("the training writes a checkpoint and stops") as interrupts, _resumable(interrupts):
         progress = _Progress(interrupts.should_stop)
         model, folder = trained(
             method,
@@ -99,6 +105,14 @@ def _train_and_draw(overrides: Sequence[str]) -> None:
             images = drawn.permute(0, 2, 3, 1).cpu().numpy()
             plot_samples(folder / _SHEET, images, title=f"{_SAMPLES} samples of {folder.name}")
     sys.stdout.write(f"{folder}\n")
+
+
+@contextmanager
+def _resumable(interrupts: Interrupts) -> Iterator[None]:
+    try:
+        yield
+    except (Interrupted, KeyboardInterrupt):
+        interrupts.leave("interrupted", command("dip_stages.train"))
 
 
 class _Progress:
@@ -118,7 +132,3 @@ class _Progress:
     def _write(self, text: str) -> None:
         if self._print.due():
             sys.stderr.write(f"{text}\n")
-
-
-if __name__ == "__main__":
-    main()

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import weakref
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
@@ -37,7 +38,6 @@ settings.load_profile("patient")
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from omegaconf import DictConfig
 
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
 
 class CommandLine(Protocol):
-    """Runs ``python -m dip_stages…`` in a folder."""
+    """Runs ``python -m dip_stages…``, or a script such as ``dip-stages-report``, in a folder."""
 
     def __call__(self, *arguments: str, module: str = "dip_stages") -> subprocess.CompletedProcess[str]: ...
 
@@ -143,6 +143,7 @@ def command_in_process(
     del hydra_apart
 
     def command(*arguments: str, module: str = "dip_stages") -> subprocess.CompletedProcess[str]:
+        module = module.replace("dip-stages", "dip_stages").replace("-", ".")
         rooms = {"dip_stages": "dip_stages.cli", "dip_stages.report": "dip_stages.report.__main__"}
         main = importlib.import_module(rooms.get(module, module)).main
         capsys.readouterr()
@@ -216,12 +217,18 @@ def run(tmp_path: Path) -> CommandLine:
     return command_line(tmp_path)
 
 
+def started_by(module: str) -> list[str]:
+    """Return what starts a script, or a module with ``python -m``."""
+    script = str(Path(sys.executable).with_name(module))
+    return [script] if module.startswith("dip-stages") else [sys.executable, "-m", module]
+
+
 def command_line(folder: Path) -> CommandLine:
     """Return what runs the command line in a folder, one thread a process."""
 
     def command(*arguments: str, module: str = "dip_stages") -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-m", module, *arguments],
+            [*started_by(module), *arguments],
             cwd=folder,
             env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "default"},
             capture_output=True,

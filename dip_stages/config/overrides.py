@@ -42,6 +42,8 @@ def check_keys(overrides: Iterable[str]) -> None:
         ConfigError: If there is no such setting; the message lists those that exist.
     """
     overrides = tuple(overrides)
+    if {"-sc", "--shell-completion"} & set(overrides):  # what follows is for Hydra's completion
+        return
     for folder in _config_folders(overrides):
         check_renamed_in(folder)
     own_folder = any(argument.startswith(("--config-", "-cd", "-cp", "-cn")) for argument in overrides)

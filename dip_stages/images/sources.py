@@ -6,6 +6,13 @@ report, and exits with 2 if it cannot. Torch-free. ``datasets`` takes seconds to
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # before the imports, so that Ctrl-C during them is one line
+    import sys
+
+    from dip_stages.console import run
+
+    sys.exit(run("dip_stages.images.sources"))
+
 import functools
 import gc
 import hashlib
@@ -207,7 +214,3 @@ def main() -> None:
     except DipStagesError as error:
         sys.stderr.write(f"{error}\n")
         sys.exit(2)
-
-
-if __name__ == "__main__":
-    main()

@@ -11,9 +11,11 @@
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any
 
+TYPE_CHECKING = False  # without the module typing: Python imports this one before the command of reports begins
 if TYPE_CHECKING:
+    from typing import Any
+
     from dip_stages.report.cache import gather
     from dip_stages.report.comparison import compare
     from dip_stages.report.course_claims import verdicts

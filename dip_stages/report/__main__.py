@@ -1,11 +1,19 @@
-"""``python -m dip_stages.report FOLDER``: the report of a sweep, from its records on disk; of two, what changed."""
+"""``dip-stages-report FOLDER``: the report of a sweep, from its records on disk; of two, what changed."""
 
 from __future__ import annotations
+
+if __name__ == "__main__":  # before the imports, so that Ctrl-C during them is one line
+    import sys
+
+    from dip_stages.console import run
+
+    sys.exit(run("dip_stages.report.__main__"))
 
 import argparse
 import gc
 import sys
 
+from dip_stages.console import program
 from dip_stages.errors import DipStagesError
 from dip_stages.store.text import os_reason
 
@@ -13,7 +21,7 @@ from dip_stages.store.text import os_reason
 def main() -> None:
     """Report on the folder named on the command line, or on what changed from it to a second one."""
     parser = argparse.ArgumentParser(
-        prog="python -m dip_stages.report", description="Report on a sweep from its records."
+        prog=program("dip_stages.report"), description="Report on a sweep from its records."
     )
     parser.add_argument("folder", help="a sweep's folder, for example outputs/report_table")
     parser.add_argument("second", nargs="?", help="another sweep's folder: what changed from the first to it")
@@ -36,7 +44,3 @@ def main() -> None:
     except OSError as error:
         sys.stderr.write(f"{given.folder}/report: not complete: {os_reason(error)}; the same command writes it\n")
         sys.exit(1)
-
-
-if __name__ == "__main__":
-    main()

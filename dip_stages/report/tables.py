@@ -29,7 +29,7 @@ _OUR_COLUMNS = {
 
 def reported() -> pd.DataFrame:
     """Return the course report's table: row, arch, method, beta_max, scheduler, loss, psnr, ssim."""
-    with resources.files("dip_stages.report").joinpath("reported.csv").open() as file:
+    with resources.files("dip_stages.report").joinpath("reported.csv").open(encoding="utf-8") as file:
         return pd.read_csv(file)
 
 

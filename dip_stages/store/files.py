@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import os
 import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
+
+from dip_stages.console import before_exit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,6 +26,8 @@ def replacing(path: Path) -> Iterator[Path]:
     file's place is set aside.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
+    remove = functools.partial(temporary.unlink, missing_ok=True)
+    before_exit.append(remove)
     try:
         yield temporary
         with temporary.open("rb") as file:
@@ -33,7 +38,8 @@ def replacing(path: Path) -> Iterator[Path]:
             set_aside(path)
             temporary.replace(path)
     finally:
-        temporary.unlink(missing_ok=True)
+        remove()
+        before_exit.remove(remove)
 
 
 def write_text(path: Path, text: str) -> None:

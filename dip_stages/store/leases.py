@@ -288,7 +288,7 @@ def _start_by_ps(pid: int) -> str | None:
     answer = subprocess.run(  # noqa: S603 - a number
         ["ps", "-o", "stat=,lstart=", "-p", str(pid)],  # noqa: S607 - POSIX has it
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=False,
     )
     state, _, start = answer.stdout.strip().partition(" ")

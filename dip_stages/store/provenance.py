@@ -65,7 +65,7 @@ def git_commit() -> str | None:
             ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],  # noqa: S607 - git is on PATH or there is no commit
             cwd=root,
             capture_output=True,
-            text=True,
+            encoding="utf-8",
             timeout=10,
             check=True,
             env={**os.environ, "GIT_OPTIONAL_LOCKS": "0"},

@@ -104,9 +104,12 @@ def run_plan(plan: Plan, launch: Launch, options: Options) -> int:
         _report_problem(planned, looks[planned.cell.id])
     if options.detach:
         return _submit(plan, left, looks, launch, options)
-    with Run(plan.root) as run, SweepInterrupts(run.stop_file, leave=options.leave) as interrupts:
-        to_run = [(p.folder, p.cell.id, p.iterations, looks[p.cell.id].digest) for p in left]
-        with SweepProgress(to_run, already=len(plan.cells) - len(left)):
+    to_run = [(p.folder, p.cell.id, p.iterations, looks[p.cell.id].digest) for p in left]
+    with Run(plan.root) as run:
+        with (
+            SweepInterrupts(run.stop_file, leave=options.leave) as interrupts,
+            SweepProgress(to_run, already=len(plan.cells) - len(left)),
+        ):
             LaunchLoop(left, looks, launch, options, run, interrupts).run()
         interrupted = interrupts.signal
         looks = {planned.cell.id: planned.look() for planned in plan.cells}

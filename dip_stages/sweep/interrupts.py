@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from dip_stages.console import command, leave, note, write_in_handler
 from dip_stages.workers.protocol import GRACE
 
 if TYPE_CHECKING:
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from typing import Self
 
 __all__ = ["Interrupts", "SweepInterrupts"]
-
-_SHOW_CURSOR = b"\x1b[?25h"
 
 
 class Interrupts:
@@ -53,11 +51,17 @@ class Interrupts:
         """Return whether there was a signal."""
         return self.signal is not None
 
+    def leave(self, reason: str, typed: str) -> NoReturn:
+        """End the program after an interruption, with the command that resumes."""
+        sys.stderr.write(f"{reason}; the same command resumes:\n  {typed}\n")
+        sys.exit(128 + (self.signal or signal.SIGINT))
+
     def _on_signal(self, number: int, _: object) -> None:
         if self.signal is not None:
             self._on_second(number)
         self.signal = signal.Signals(number)
-        sys.stderr.write(f"\ninterrupted: {self._message} (again: out at once)\n")
+        note(number)
+        write_in_handler(f"interrupted: {self._message} (again: out at once)\n")
         self._on_first()
 
     def _on_first(self) -> None:
@@ -116,13 +120,12 @@ class SweepInterrupts(Interrupts):
         try:
             self._stop_file.touch()
         except OSError as error:
-            sys.stderr.write(f"{error}: only cells of this machine can be stopped\n")
+            write_in_handler(f"{error}: only cells of this machine can be stopped\n")
         signal.alarm(int(GRACE) + 1)
 
     def _on_second(self, number: int) -> NoReturn:
-        cursor = _SHOW_CURSOR if os.isatty(2) else b""  # a progress bar has hidden it
-        os.write(2, cursor + b"\ninterrupted again: out at once; workers stop by themselves\n")
-        os._exit(128 + number)
+        write_in_handler(f"interrupted again: workers stop by themselves. To resume:\n  {command()}\n")
+        leave(128 + number)
 
     def _abandon(self, *_: object) -> None:
         if self._launching:

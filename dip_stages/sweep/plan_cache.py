@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CachedPlan", "cached_plan", "made_from"]
 
-_RESOLVER = re.compile(rb"\$\{(?!cell_folder:|hydra:)[\w.]+:")
+_RESOLVER = re.compile(rb"\$\{(?!cell_folder:|hydra:|program:)[\w.]+:")
 
 
 @dataclass(frozen=True)

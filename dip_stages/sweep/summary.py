@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
+from dip_stages.console import program
 from dip_stages.report.cache import gather
 from dip_stages.store.statuses import CellStatus
 from dip_stages.store.text import first_line, os_reason
@@ -21,7 +22,7 @@ __all__ = ["finish", "nothing_to_do", "print_submitted"]
 
 
 def finish(root: Path, looks: Looks, command: str, *, interrupted: bool = False) -> int:
-    """Write and print the report, and list the cells that failed or are missing.
+    """Write and print the report, unless no cell has ended before an interruption; list failed and missing cells.
 
     Args:
         root: The sweep's folder.
@@ -34,12 +35,13 @@ def finish(root: Path, looks: Looks, command: str, *, interrupted: bool = False)
     """
     written = True
     try:
-        sys.stdout.write(gather(root))
-        sys.stdout.flush()
+        if not interrupted or any(found.ended for _, found in looks):
+            sys.stdout.write(gather(root))
+            sys.stdout.flush()
     except OSError as error:
         written = False
         sys.stderr.write(
-            f"{root / 'report'}: not complete: {os_reason(error)}; python -m dip_stages.report {root} writes it\n"
+            f"{root / 'report'}: not complete: {os_reason(error)}; {program('dip_stages.report')} {root} writes it\n"
         )
     failed = _listed(looks, CellStatus.FAILED, "failed; sweep.retry_failed=true runs them again")
     lost = _listed(looks, CellStatus.LOST, "failed, lost to something outside them; the same command runs them again")
@@ -72,7 +74,7 @@ def print_submitted(root: Path, submitted: int, queued: int, command: str) -> No
     before = f"; {queued} are in its queue already" if queued else ""
     sys.stdout.write(
         f"{submitted} cells left to the cluster{before}\n"
-        f"  python -m dip_stages.status {root}    how far they are\n"
-        f"  python -m dip_stages.report {root}    the report, at any time\n"
+        f"  {program('dip_stages.status')} {root}    how far they are\n"
+        f"  {program('dip_stages.report')} {root}    the report, at any time\n"
         f"  {command}    waits for them; without sweep.detach=true, runs again what was lost\n"
     )

@@ -34,6 +34,7 @@ class Batch:
         workers: Processes that compute them.
         together: How many cells each process computes at once.
         cwd: The working folder, which relative paths in jobs start from.
+        safe_path: ``PYTHONSAFEPATH`` of the driver: a batch imports from the places that the driver does.
         preemptible: Whether the cluster ends a Slurm job by a signal, and may run it again: once the cluster has asked
             a worker to stop, no further cell is begun, and the batch waits to be ended.
     """
@@ -43,11 +44,13 @@ class Batch:
     together: int = 1
     cwd: str = "."
     preemptible: bool = False
+    safe_path: str = field(default_factory=lambda: os.environ.get("PYTHONSAFEPATH", ""))
     _pool: Pool | None = field(default=None, repr=False, compare=False)
 
     def __call__(self) -> dict[str, dict[str, Any]]:
         """Compute the cells that have no record; return each cell's outcome as plain values, by its folder's name."""
         os.chdir(self.cwd)
+        os.environ["PYTHONSAFEPATH"] = self.safe_path
         outcomes: dict[str, Outcome] = {}
         jobs = list(self._to_do(outcomes))
         begun = time.monotonic()

@@ -23,6 +23,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dip_stages.console import before_exit
 from dip_stages.workers.fork_server import cold_worker
 from dip_stages.workers.forked_process import ForkedProcess, readable
 
@@ -52,7 +53,7 @@ def start_worker(
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         env=environment,
-        text=True,
+        encoding="utf-8",
         start_new_session=True,
     )
 
@@ -97,6 +98,14 @@ def _server(threads: int | None) -> ForkServer:
 def _end_servers() -> None:
     for server in _servers.values():
         server.close()
+
+
+def _kill_servers() -> None:
+    for server in list(_servers.values()):
+        server.kill(wait=False)
+
+
+before_exit.append(_kill_servers)
 
 
 class ForkServer:
@@ -151,10 +160,11 @@ class ForkServer:
                 os.close(stdout[1])
         return process
 
-    def kill(self) -> None:
+    def kill(self, *, wait: bool = True) -> None:
         """End it at once, and with it the requests that it has not served; running workers keep running."""
         self._process.kill()
-        self._process.wait()
+        if wait:
+            self._process.wait()
 
     def close(self) -> None:
         """End it; running workers keep running."""

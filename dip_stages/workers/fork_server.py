@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 import json
 import os
+import select
 import selectors
 import signal
 import socket
@@ -16,13 +17,17 @@ import struct
 import subprocess
 import sys
 import traceback
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from dip_stages.console import use_safe_streams
 from dip_stages.workers.main import import_all
 from dip_stages.workers.main import main as run_worker
 from dip_stages.workers.protocol import STOP_SIGNALS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 __all__ = ["NUMBER", "cold_worker"]
 
@@ -30,6 +35,7 @@ NUMBER = struct.Struct("i")
 """Format in which a pid or an exit code is sent."""
 
 _REQUEST_BYTES = 1 << 20
+_CHECK_SECONDS = 0.2
 
 
 def cold_worker(together: int) -> list[str]:
@@ -42,9 +48,24 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # the parent may ignore it, but exit codes are needed here
     signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)  # a worker unblocks them once it can write a checkpoint
-    import_all()
+    use_safe_streams()
+    control = socket.socket(fileno=int(sys.argv[1]))
+    with _ending_with_parent(control):
+        import_all()
     gc.freeze()  # so that workers share the memory of what is imported
-    _Server(socket.socket(fileno=int(sys.argv[1]))).run()
+    _Server(control).run()
+
+
+@contextmanager
+def _ending_with_parent(control: socket.socket) -> Iterator[None]:
+    """End this process within a moment after its parent."""
+    closed = select.poll()
+    closed.register(control, 0)  # that the other end is closed is always reported
+    signal.signal(signal.SIGALRM, lambda *_: os._exit(0) if closed.poll(0) else None)
+    signal.siginterrupt(signal.SIGALRM, False)
+    signal.setitimer(signal.ITIMER_REAL, _CHECK_SECONDS, _CHECK_SECONDS)
+    yield
+    signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 class _Server:

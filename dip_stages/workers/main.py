@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dip_stages.cells.allocator import keep_freed_memory
+from dip_stages.console import use_safe_streams
 from dip_stages.errors import DipStagesError, Interrupted, LeaseError
 from dip_stages.store.files import make_folder, set_aside
 from dip_stages.store.leases import Lease
@@ -45,6 +46,7 @@ log = logging.getLogger(__name__)
 
 def main() -> None:
     """Compute the jobs of the standard input, one in this thread, or several at once, each in one of its own."""
+    use_safe_streams()
     outcomes = OutcomeWriter()
     keep_freed_memory()
     stop_flag = StopFlag()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import time
 from dataclasses import dataclass, field
@@ -120,11 +121,15 @@ def _executor(run: Path, submission: Submission) -> AutoExecutor:
 
 
 def _submit(executor: AutoExecutor, batches: Sequence[Batch]) -> Submitted:
+    # Inherited by the processes of cluster=local, so that Ctrl-C in a terminal is the driver's alone.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         with executor.batch():
             slurm_jobs = [executor.submit(batch) for batch in batches]
     except (RuntimeError, OSError) as error:
         raise LaunchError(f"the cluster does not take the jobs: {error}") from error
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
     return dict(zip(slurm_jobs, batches, strict=True))
 
 

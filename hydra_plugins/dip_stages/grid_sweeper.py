@@ -5,7 +5,6 @@ Thin and torch-free: Hydra imports this module at every start of every Hydra app
 
 from __future__ import annotations
 
-import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -93,6 +92,7 @@ class GridSweeper(Sweeper):
 
     def _options(self) -> Options:
         from dip_stages.config import parse_sweep
+        from dip_stages.console import command
         from dip_stages.errors import ConfigError
         from dip_stages.sweep.drive import Options
 
@@ -107,7 +107,7 @@ class GridSweeper(Sweeper):
                 allowed="hydra/launcher=submitit_slurm, submitit_slurm_gpu",
             )
         return Options(
-            command=shlex.join(["python", "-m", "dip_stages", *sys.argv[1:]]),
+            command=command(),
             retry_failed=sweep.retry_failed,
             retry_damaged=sweep.retry_damaged,
             overwrite=bool(self.config.runtime.overwrite),

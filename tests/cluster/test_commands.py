@@ -28,7 +28,7 @@ IN_GROUPS = [
 
 
 def test_there_are_commands_for_both_and_each_part_of_one_is_a_setting_of_its_own() -> None:
-    for argument in (argument for command in ON_CLUSTERS for argument in shlex.split(command)[4:]):
+    for argument in (argument for command in ON_CLUSTERS for argument in shlex.split(command)[2:]):
         assert argument.count("hydra") <= 1, argument
     assert sum("launcher=ray" in command for command in ON_CLUSTERS) >= 2
     assert sum("launcher=submitit_slurm" in command for command in ON_CLUSTERS) >= 5
@@ -40,7 +40,7 @@ def test_a_command_for_a_cluster_runs_when_made_small(
 ) -> None:
     request.getfixturevalue("ray_cluster" if "launcher=ray" in command else "slurm")
     arguments = []
-    for argument in shlex.split(command)[4:]:
+    for argument in shlex.split(command)[2:]:
         key, _, value = argument.partition("=")
         here = HERE.get(key.removeprefix("hydra.launcher."), value)
         if here is not None:

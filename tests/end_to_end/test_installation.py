@@ -98,8 +98,13 @@ def test_the_wheel_works_in_an_empty_folder_and_an_environment(built: Path, tmp_
     out = call(python, "-m", "dip_stages", "-m", "sweep=smoke", "trainer.iterations=4", cwd=work)
     assert "8 done of 8 cells" in out
     assert (work / "outputs" / "smoke" / "plan.json").is_file()
-    assert "8 done of 8 cells" in call(python, "-m", "dip_stages.report", "outputs/smoke", cwd=work)
-    assert "8 done of 8 cells" in call(python, "-m", "dip_stages.status", "outputs/smoke", cwd=work)
+    for name in ("report", "status"):
+        assert "8 done of 8 cells" in call(python, "-m", f"dip_stages.{name}", "outputs/smoke", cwd=work)
+        assert "8 done of 8 cells" in call(python.with_name(f"dip-stages-{name}"), "outputs/smoke", cwd=work)
+    again = call(python.with_name("dip-stages"), "-m", "sweep=smoke", "trainer.iterations=4", cwd=work)
+    assert "8 done of 8 cells" in again
+    for name in ("denoise", "train"):
+        assert f"bin/dip-stages-{name}" in call(python.with_name(f"dip-stages-{name}"), "--help", cwd=work)
     assert "outputs/single/" in call(python, "-m", "dip_stages", "preset=smoke", "trainer.iterations=4", cwd=work)
     for launcher, extra in (("ray", "ray"), ("submitit_slurm", "slurm"), ("joblib", "joblib")):
         command = (python, "-m", "dip_stages", "-m", "sweep=smoke", f"hydra/launcher={launcher}")

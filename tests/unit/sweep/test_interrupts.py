@@ -38,6 +38,26 @@ def test_an_interruption_leaves_the_rest_reports_and_prints_how_to_resume(
     assert drive(plan, Launcher()) == 0
 
 
+def test_where_no_cell_has_ended_there_is_no_report(plan: Plan, capsys: pytest.CaptureFixture[str]) -> None:
+    first = plan.cells[0].folder
+
+    def interrupt(job: Job) -> None:
+        if job.folder == str(first):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    assert drive(plan, Launcher(before=interrupt)) == 130
+    output = capsys.readouterr()
+    assert output.err.endswith(f"interrupted: 4 of 4 cells are left. To resume:\n  {COMMAND}\n")
+    assert output.out == ""
+    assert not (plan.root / "report").exists()
+
+
+def test_an_interruption_of_the_report_is_one(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dip_stages.sweep.summary.gather", lambda _: signal.raise_signal(signal.SIGINT))
+    with pytest.raises(KeyboardInterrupt):
+        drive(plan, Launcher())
+
+
 def test_a_launcher_that_does_not_return_is_left_behind(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dip_stages.sweep.interrupts.GRACE", 0)
 
