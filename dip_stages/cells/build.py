@@ -22,6 +22,7 @@ from dip_stages.config import (
 from dip_stages.dip.archs import registry
 from dip_stages.dip.averages import AVERAGES
 from dip_stages.dip.inputs import input_channels
+from dip_stages.dip.lightning import OwnWorld
 from dip_stages.dip.losses import Loss, MSELoss, PerceptualLoss, VGG16Features, vgg16_state
 from dip_stages.dip.methods import METHODS
 from dip_stages.dip.noise import FitStream, generator, spawned
@@ -212,6 +213,7 @@ def build_logger(config: LoggerConfig, folder: Path, name: str) -> Logger | bool
         return False
     shutil.rmtree(folder / "logs", ignore_errors=True)
     (folder / "logs").unlink(missing_ok=True)  # a file in its place
+    OwnWorld()  # before the first trainer: a resumed cell logs the members that are done at once
     loggers = importlib.import_module("pytorch_lightning.loggers")
     made: Logger = {
         "csv": lambda: loggers.CSVLogger(folder, name="", version="logs"),

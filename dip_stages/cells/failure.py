@@ -56,9 +56,9 @@ _BY_SYSTEM = re.compile(
     "|".join(
         [
             *(re.escape(os.strerror(number)) for number in errno.errorcode if number not in _REFUSED_VALUES),
-            "out of memory|allocate memory|bad_alloc|start new thread|killed by signal",
+            "(out of|not enough) memory|allocate memory|bad_alloc|start new thread|killed by signal",
             "iostream error|PytorchStreamWriter failed|unexpected pos",  # a disk on which torch.save cannot write
-            "CUDA (error|driver|unknown|GPUs)|cuDNN error|CU(DNN|BLAS)_STATUS|NVIDIA driver|NVML",
+            "CUDA (error|driver|unknown|GPUs)|cuDNN error|CU(DNN|BLAS)_STATUS|valid cuDNN algorithm|NVIDIA driver|NVML",
         ]
     )
 )

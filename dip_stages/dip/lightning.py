@@ -24,14 +24,14 @@ if TYPE_CHECKING:
     from dip_stages.dip.module import DIPModule
     from dip_stages.dip.stages import Chunks
 
-__all__ = ["fit", "fitting", "own_stream", "trainer_of"]
+__all__ = ["OwnWorld", "fit", "fitting", "own_stream", "trainer_of"]
 
 
 class _CellTrainer(pl.Trainer):
     """A trainer of a name of its own: Lightning takes what ``Trainer`` is not given from ``PL_TRAINER_…``."""
 
 
-class _OwnWorld(LightningEnvironment):
+class OwnWorld(LightningEnvironment):
     """One process, whatever the environment says of ranks and worlds; Lightning's own reads it."""
 
     creates_processes_externally = False
@@ -41,9 +41,11 @@ class _OwnWorld(LightningEnvironment):
         self.set_global_rank(0)  # of the process: loggers and warnings of every other rank are silent
 
     def local_rank(self) -> int:
+        """Return 0, whatever ``LOCAL_RANK`` is."""
         return 0
 
     def node_rank(self) -> int:
+        """Return 0, whatever ``NODE_RANK`` is."""
         return 0
 
     def teardown(self) -> None:
@@ -69,7 +71,7 @@ def trainer_of(accelerator: str, *, logger: Logger | bool, callbacks: list[pl.Ca
         enable_progress_bar=False,
         enable_model_summary=False,
         default_root_dir=os.devnull,  # no folder: under srun, Lightning resumes from any checkpoint of its own in it
-        plugins=[_OwnWorld()],
+        plugins=[OwnWorld()],
     )
 
 
