@@ -68,7 +68,12 @@ def lacks_device(name: str, why: str) -> MachineError:
 def _devices(name: str, gpus: Sequence[str]) -> tuple[int, str]:
     chosen = {"CUDA_VISIBLE_DEVICES": ",".join(gpus)} if gpus else {}
     asked = subprocess.run(  # noqa: S603 - this Python
-        [sys.executable, "-c", _ASK, name], env={**os.environ, **chosen}, capture_output=True, text=True, check=False
+        [sys.executable, "-c", _ASK, name],
+        env={**os.environ, **chosen},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if asked.returncode:
         why = first_line(asked.stderr.strip().rpartition("\n")[2])

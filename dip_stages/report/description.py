@@ -18,7 +18,7 @@ __all__ = ["describe"]
 def describe(record: Record, folder: Path) -> str:
     """Return a cell's metrics and folder, for the terminal."""
     if record.metrics is None:
-        return f"failed: {record.error and record.error['message']}\n{folder}\n"
+        return f"{'lost' if record.lost else 'failed'}: {record.error and record.error['message']}\n{folder}\n"
     observed, result = record.observation, record.metrics["result"]
     lines = [_line("observed", observed)]
     if "given" in observed:

@@ -1,7 +1,7 @@
 """Time and memory of planning, status and reports by a sweep's size: ``python -m tests.bench.sweep 96 992 10000``.
 
 The real command line plans the cells. Their records are copies of the record of one computed cell, with the name and id
-of each.
+of each; their files are those of that cell.
 """
 
 from __future__ import annotations
@@ -74,6 +74,8 @@ def synthetic(folder: Path, cells: int) -> None:
         made.cell = {"id": planned.cell.id, "folder": planned.folder.name, "axes": planned.cell.axes}
         made.settings, made.config = planned.cell.settings, plain(planned.cell.config)
         planned.folder.mkdir()
+        for name in record.files:
+            os.link(template / name, planned.folder / name)
         write_record(planned.folder, made)
 
 
