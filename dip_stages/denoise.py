@@ -20,6 +20,7 @@ from dip_stages.clock import Every
 from dip_stages.errors import ConfigError, DipStagesError, ImageError, Interrupted
 from dip_stages.images.encoding import check_encoding, depth_of_file, write_image
 from dip_stages.images.reading import read_image
+from dip_stages.names import printable
 from dip_stages.store.text import plural
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         _denoise_file(given)
     except (Interrupted, KeyboardInterrupt):
-        sys.stderr.write(f"interrupted; {given.clean} is not written\n")
+        sys.stderr.write(f"interrupted; {printable(given.clean)} is not written\n")
         sys.exit(130)
     except (DipStagesError, OSError) as error:
         sys.stderr.write(f"{error}\n")
@@ -101,13 +102,13 @@ def _denoise_file(given: argparse.Namespace) -> None:
     source = "given" if sigma_given else "estimated"
     work = config.competitor.name if config.competitor else f"at most {config.iterations} iterations"
     sys.stderr.write(
-        f"{given.noisy}: {width}×{height}, {depth} bits, sigma {255 * sigma:.1f}/255 {source}; "
+        f"{printable(given.noisy)}: {width}×{height}, {depth} bits, sigma {255 * sigma:.1f}/255 {source}; "
         f"{plural(count, 'tile')} of {work}\n"
     )
     sys.stderr.writelines(f"{assumption}\n" for assumption in config.unmet)
     result = denoise(image, config, sigma=sigma, tile=given.tile, overlap=given.overlap, progress=_reporter(count))
     write_image(given.clean, result, depth)
-    sys.stderr.write(f"{given.clean}\n")
+    sys.stderr.write(f"{printable(given.clean)}\n")
 
 
 def _reporter(count: int) -> Callable[[int, int, int], None]:

@@ -31,7 +31,12 @@ _DRAWING = threading.RLock()
 def style() -> Iterator[None]:
     """Draw in the project's style: seaborn's whitegrid, a colour-blind-safe palette, fonts of a paper."""
     # matplotlib's settings belong to the process, so one thread draws at a time.
-    with _DRAWING, mpl.rc_context(), sns.axes_style("whitegrid"), sns.plotting_context("paper", font_scale=1.1):
+    with (
+        _DRAWING,
+        mpl.rc_context({"text.parse_math": False}),
+        sns.axes_style("whitegrid"),
+        sns.plotting_context("paper", font_scale=1.1),
+    ):
         sns.set_palette(PALETTE)
         yield
 

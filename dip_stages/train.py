@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from dip_stages.cells.allocator import keep_freed_memory
 from dip_stages.clock import Every
 from dip_stages.errors import ConfigError, DipStagesError, Interrupted
+from dip_stages.names import printable
 from dip_stages.sweep.interrupts import Interrupts
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ def _train_and_draw(overrides: Sequence[str]) -> None:
             drawn = model.sample(_SAMPLES, generator(_SAMPLES_SEED), progress.sampling)
             images = drawn.permute(0, 2, 3, 1).cpu().numpy()
             plot_samples(folder / _SHEET, images, title=f"{_SAMPLES} samples of {folder.name}")
-    sys.stdout.write(f"{folder}\n")
+    sys.stdout.write(f"{printable(folder)}\n")
 
 
 class _Progress:

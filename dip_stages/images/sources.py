@@ -19,6 +19,7 @@ from typing import Any
 from PIL import Image
 
 from dip_stages.errors import ConfigError, DipStagesError, ImageError
+from dip_stages.names import printable
 from dip_stages.store.files import replacing
 from dip_stages.store.text import first_line
 
@@ -204,7 +205,7 @@ def is_course_image(data: object) -> bool:
 def main() -> None:
     """Fetch the image of the course report, if it is not there yet, and print its path."""
     try:
-        sys.stdout.write(f"{image_of_dataset(**COURSE_IMAGE)}\n")
+        sys.stdout.write(f"{printable(image_of_dataset(**COURSE_IMAGE))}\n")
     except DipStagesError as error:
         sys.stderr.write(f"{error}\n")
         sys.exit(2)

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from dip_stages.plotting import publish, style
-from dip_stages.report.cell_files import CellFiles
+from dip_stages.report.cell_files import CellFiles, folder_of
 from dip_stages.report.frame import are_competitors, done_of
 from dip_stages.report.labels import labelled
 
@@ -196,7 +196,7 @@ def _draw_panel(axes: Axes, root: Path, panel: _Panel | None) -> None:
 
 
 def _read(root: Path, panel: _Panel) -> _Pixels | None:
-    content = CellFiles(root / panel.folder).get(panel.file)
+    content = CellFiles(folder_of(root, panel.folder)).get(panel.file)
     if content is None:
         return None
     with Image.open(io.BytesIO(content)) as file:

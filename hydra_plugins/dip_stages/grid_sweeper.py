@@ -5,7 +5,6 @@ Thin and torch-free: Hydra imports this module at every start of every Hydra app
 
 from __future__ import annotations
 
-import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -54,6 +53,7 @@ class GridSweeper(Sweeper):
     def sweep(self, arguments: list[str]) -> None:
         """Plan, run what is left, report; exits with 1 if a cell failed and 2 if the plan is invalid."""
         from dip_stages.errors import DipStagesError, LaunchError
+        from dip_stages.names import printable
         from dip_stages.store.text import os_reason
         from dip_stages.sweep.drive import run_cached, run_plan
         from dip_stages.sweep.plan_cache import cached_plan, made_from
@@ -72,7 +72,7 @@ class GridSweeper(Sweeper):
                 ahead(threads=1)
             plan = plan_sweep(self.config, loader, arguments, made)
         except (DipStagesError, HydraException) as error:
-            sys.stderr.write(f"{error}\n")
+            sys.stderr.write(printable(f"{error}\n", keep="\n"))
             sys.exit(2)
         unmet = dict.fromkeys(message for planned in plan.cells for message in planned.cell.config.unmet)
         sys.stderr.writelines(f"{message}\n" for message in unmet)
@@ -82,10 +82,10 @@ class GridSweeper(Sweeper):
         try:
             code = run_plan(plan, self._launch, options)
         except (LaunchError, HydraException) as error:
-            sys.stderr.write(f"{error}\n")
+            sys.stderr.write(printable(f"{error}\n", keep="\n"))
             sys.exit(2)
         except OSError as error:
-            sys.stderr.write(f"{plan.root}: cannot be written to: {os_reason(error)}\n")
+            sys.stderr.write(f"{printable(plan.root)}: cannot be written to: {os_reason(error)}\n")
             sys.exit(2)
         if code:
             sys.exit(code)
@@ -93,6 +93,7 @@ class GridSweeper(Sweeper):
     def _options(self) -> Options:
         from dip_stages.config import parse_sweep
         from dip_stages.errors import ConfigError
+        from dip_stages.names import shell_command
         from dip_stages.sweep.drive import Options
 
         sweep = parse_sweep(self.config)
@@ -106,7 +107,7 @@ class GridSweeper(Sweeper):
                 allowed="hydra/launcher=submitit_slurm, submitit_slurm_gpu",
             )
         return Options(
-            command=shlex.join(["python", "-m", "dip_stages", *sys.argv[1:]]),
+            command=shell_command(["python", "-m", "dip_stages", *sys.argv[1:]]),
             retry_failed=sweep.retry_failed,
             retry_damaged=sweep.retry_damaged,
             overwrite=bool(self.config.runtime.overwrite),
