@@ -19,6 +19,7 @@ from dip_stages.config import CONF_DIR, parse
 from dip_stages.config.overrides import check_keys, register_sweeps, value_override
 from dip_stages.console import program
 from dip_stages.errors import ConfigError, DipStagesError, LaunchError
+from dip_stages.names import printable
 from dip_stages.store.records import RECORD, digest, read_record
 from dip_stages.store.states import recorded
 from dip_stages.store.statuses import CellStatus, OutcomeStatus, RecordStatus
@@ -73,7 +74,7 @@ class Preparation(Callback):
             with tempfile.TemporaryFile(dir=folder):
                 pass
         except OSError as error:
-            sys.stderr.write(f"{folder}: cannot be written to: {os_reason(error)}\n")
+            sys.stderr.write(f"{printable(folder)}: cannot be written to: {os_reason(error)}\n")
             sys.exit(2)  # not an exception: Hydra turns those of callbacks into warnings
 
 

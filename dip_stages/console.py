@@ -22,16 +22,9 @@ else:
     import _signal as signal  # without its names as an Enum, which take as long to import as Python takes to start
 
 __all__ = [
-    "before_exit",
-    "command",
-    "leave",
-    "note",
-    "program",
-    "run",
-    "unread",
-    "use_safe_streams",
+    "before_exit", "command", "leave", "note", "program", "quoted", "run", "unread", "use_safe_streams",
     "write_in_handler",
-]
+]  # fmt: skip
 
 before_exit: list[Callable[[], None]] = []
 """Called by :func:`leave`, which runs no ``finally``; in a signal handler, so they may wait for nothing."""
@@ -252,19 +245,27 @@ def program(module: str = "dip_stages") -> str:
     script = module.replace("_", "-").replace(".", "-")
     on_path = os.environ.get("PATH", os.defpath).split(os.pathsep)
     first = next((place for place in on_path if os.access(f"{place}/{script}", os.X_OK)), None)
-    return script if first == folder else _quoted(f"{folder}/{script}")
+    return script if first == folder else quoted(f"{folder}/{script}")
 
 
 def command(module: str = "dip_stages") -> str:
     """Return the command that this process was started with, as it was typed, as a line for a shell."""
     typed = sys.argv[1:] if _interruption.typed is None else _interruption.typed
-    return " ".join([program(module), *map(_quoted, typed)])
+    return " ".join([program(module), *map(quoted, typed)])
 
 
-def _quoted(word: str) -> str:
-    """Return what :func:`shlex.quote` does, which a signal handler cannot import: it may have come into that import."""
-    plain = all(letter.isascii() and (letter.isalnum() or letter in "@%+=:,./-_") for letter in word)
-    return word if word and plain else "'" + word.replace("'", "'\"'\"'") + "'"
+def quoted(word: str) -> str:
+    """Return a word for a shell, printable: bash, zsh and ksh know ``$'…'``. A signal handler can import no shlex."""
+    if word and all(letter.isascii() and (letter.isalnum() or letter in "@%+=:,./-_") for letter in word):
+        return word
+    if word.isprintable():
+        return "'" + word.replace("'", "'\"'\"'") + "'"
+    escaped = word.replace("\\", r"\\").replace("'", r"\'")
+    return "$'" + "".join(c if c.isprintable() else _bytes_of(c) for c in escaped) + "'"
+
+
+def _bytes_of(letter: str) -> str:
+    return "".join(f"\\x{byte:02x}" for byte in os.fsencode(letter))
 
 
 def dip_stages() -> int:

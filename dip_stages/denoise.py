@@ -30,6 +30,7 @@ from dip_stages.errors import ConfigError, DipStagesError, ImageError, Interrupt
 from dip_stages.images.encoding import check_encoding, depth_of_file, write_image
 from dip_stages.images.opening import FORMAT_NAMES
 from dip_stages.images.reading import read_image
+from dip_stages.names import printable
 from dip_stages.store.text import plural
 
 if TYPE_CHECKING:
@@ -112,13 +113,13 @@ def _denoise_file(given: argparse.Namespace) -> None:
     source = "given" if sigma_given else "estimated"
     work = config.competitor.name if config.competitor else f"at most {config.iterations} iterations"
     sys.stderr.write(
-        f"{given.noisy}: {width}×{height}, {depth} bits, sigma {255 * sigma:.1f}/255 {source}; "
+        f"{printable(given.noisy)}: {width}×{height}, {depth} bits, sigma {255 * sigma:.1f}/255 {source}; "
         f"{plural(count, 'tile')} of {work}\n"
     )
     sys.stderr.writelines(f"{assumption}\n" for assumption in config.unmet)
     result = denoise(image, config, sigma=sigma, tile=given.tile, overlap=given.overlap, progress=_reporter(count))
     write_image(given.clean, result, depth)
-    sys.stderr.write(f"{given.clean}\n")
+    sys.stderr.write(f"{printable(given.clean)}\n")
 
 
 def _reporter(count: int) -> Callable[[int, int, int], None]:

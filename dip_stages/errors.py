@@ -1,6 +1,6 @@
 """The exception tree. Every error has fields for the setting, the value got and what is allowed.
 
-:meth:`DipStagesError.__str__` alone makes the sentence of them.
+:meth:`DipStagesError.__str__` alone makes the sentence of them, which is printable whatever names are in it.
 
 .. code-block:: text
 
@@ -25,6 +25,8 @@ All of them take the arguments of :class:`DipStagesError`, except :class:`Diverg
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+
+from dip_stages.names import printable
 
 if TYPE_CHECKING:
     import os
@@ -90,8 +92,8 @@ class DipStagesError(Exception):
         got = "" if self.got is ... else f"got {_typed(self.got)}"
         sentence = ": ".join(part for part in (self.setting, got + self.problem) if part)
         allowed = "" if self.allowed is None else f"; allowed: {self.allowed}"
-        cell = "" if self.cell is None else f"\n  in the cell: {self.cell}"
-        return f"{sentence}{allowed}{cell}"
+        cell = "" if self.cell is None else f"\n  in the cell: {printable(self.cell)}"
+        return printable(f"{sentence}{allowed}") + cell
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({str(self)!r})"  # Hydra shows it of an error in a launcher's constructor
@@ -101,6 +103,8 @@ def _typed(value: object) -> str:
     """Return a value as it is typed."""
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, str) and not value.isprintable():
+        return f"'{printable(value)}'"
     return repr(value) if isinstance(value, str) else str(value)
 
 

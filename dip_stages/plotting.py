@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import warnings
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from numpy.typing import NDArray
 
-__all__ = ["PALETTE", "plot_curve", "plot_losses", "plot_samples", "publish", "save", "style"]
+__all__ = ["PALETTE", "plot_curve", "plot_losses", "plot_samples", "publish", "save", "short", "style"]
 
 PALETTE = "colorblind"
 
@@ -31,7 +32,14 @@ _DRAWING = threading.RLock()
 def style() -> Iterator[None]:
     """Draw in the project's style: seaborn's whitegrid, a colour-blind-safe palette, fonts of a paper."""
     # matplotlib's settings belong to the process, so one thread draws at a time.
-    with _DRAWING, mpl.rc_context(), sns.axes_style("whitegrid"), sns.plotting_context("paper", font_scale=1.1):
+    with (
+        _DRAWING,
+        warnings.catch_warnings(),
+        mpl.rc_context({"text.parse_math": False}),  # a name may have dollars
+        sns.axes_style("whitegrid"),
+        sns.plotting_context("paper", font_scale=1.1),
+    ):
+        warnings.filterwarnings("ignore", r"Glyph .* missing from font")  # letters without one are drawn as boxes
         sns.set_palette(PALETTE)
         yield
 
@@ -52,6 +60,17 @@ def publish(figure: Figure, path: Path) -> None:
     """Write a plot of a report as PNG, and as SVG beside it."""
     save(figure, path)
     save(figure, path.with_suffix(".svg"))
+
+
+def short(name: object, most: int = 32) -> str:
+    """Return a name for a plot, which has little room: of a long one the beginning and the end.
+
+    Example:
+        >>> short("rocket"), short("a" * 200 + "b")
+        ('rocket', 'aaaaaaaaaaaaaaaa…aaaaaaaaaaaaaab')
+    """
+    text = str(name)
+    return text if len(text) <= most else f"{text[: most // 2]}…{text[1 - most // 2 :]}"
 
 
 def plot_curve(
@@ -100,10 +119,12 @@ def plot_losses(path: Path, losses: Sequence[float], *, title: str) -> None:
     means = np.convolve(losses, np.full(window, 1 / window), mode="valid")
     with style():
         figure = Figure(figsize=(5.5, 3.2), layout="constrained")
+        mpl.rcParams["text.parse_math"] = True  # a logarithmic axis has powers
         axes = figure.subplots()
         axes.plot(range(1, len(losses) + 1), losses, linewidth=0.6, alpha=0.4, label="each iteration")
         axes.plot(range(window, len(losses) + 1), means, label=f"mean of {window}")
-        axes.set(xlabel="iteration", ylabel="squared error of the noise", yscale="log", title=title)
+        axes.set(xlabel="iteration", ylabel="squared error of the noise", yscale="log")
+        axes.set_title(title, parse_math=False)
         axes.legend()
         save(figure, path)
 

@@ -23,6 +23,7 @@ from rich.text import Text
 
 from dip_stages.console import program, unread
 from dip_stages.errors import DipStagesError, RecordError
+from dip_stages.names import printable
 from dip_stages.store.plans import read_plan
 from dip_stages.store.records import PLAN, RECORD
 from dip_stages.store.states import Look, look
@@ -87,7 +88,7 @@ class Status:
             lines.append("sweep.retry_failed=true runs again the cells that failed by themselves")
         if self.command and damaged:
             lines.append("sweep.retry_damaged=true runs again the cells with a file that is missing or altered")
-        return "\n".join(lines) + "\n"
+        return printable("\n".join(lines), keep="\n") + "\n"
 
     def _seconds(self) -> float | None:
         speed = Speed()
@@ -119,9 +120,9 @@ def status(folder: Path) -> Status:
     queued = Queue(folder).cells
     looks = ((cell, look(folder / cell, identity, files=True), iterations) for cell, identity, iterations in planned)
     return Status(
-        name,
+        printable(name),
         command,
-        tuple((cell, _in_queue(found, queued.get(cell)), iterations) for cell, found, iterations in looks),
+        tuple((printable(cell), _in_queue(found, queued.get(cell)), iterations) for cell, found, iterations in looks),
     )
 
 

@@ -23,6 +23,7 @@ from dip_stages.cells.allocator import keep_freed_memory
 from dip_stages.clock import Every
 from dip_stages.console import command, program
 from dip_stages.errors import ConfigError, DipStagesError, Interrupted
+from dip_stages.names import printable
 from dip_stages.sweep.interrupts import Interrupts
 
 if TYPE_CHECKING:
@@ -104,7 +105,7 @@ def _train_and_draw(overrides: Sequence[str]) -> None:
             drawn = model.sample(_SAMPLES, generator(_SAMPLES_SEED), progress.sampling)
             images = drawn.permute(0, 2, 3, 1).cpu().numpy()
             plot_samples(folder / _SHEET, images, title=f"{_SAMPLES} samples of {folder.name}")
-    sys.stdout.write(f"{folder}\n")
+    sys.stdout.write(f"{printable(folder)}\n")
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,12 +12,14 @@ from typing import TYPE_CHECKING
 import hydra
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
 from dip_stages.config.parsing import SETTINGS
 from dip_stages.config.paths import CONF_DIR, SWEEPS_DIR
 from dip_stages.config.renamed import check_renamed, check_renamed_in
+from dip_stages.config.sweep import typed_value
 from dip_stages.errors import ConfigError
 from dip_stages.store.text import first_line
 
@@ -73,19 +76,40 @@ def _top_level() -> list[str]:
 
 
 def value_override(override: str) -> str:
-    """Return ``beta_max=<numbers>`` as the override of the setting; any other override as it is.
+    """Return an override as Hydra takes it.
 
-    On Hydra's command line a group's option cannot be a number, but users type a number.
+    On Hydra's command line a group's option cannot be a number, but users type a number: ``beta_max=<numbers>`` becomes
+    the override of the setting. A value with characters that Hydra wants quoted, as most have that are not ASCII, is
+    quoted.
 
     Example:
         >>> value_override("beta_max=0.01,0.05"), value_override("beta_max=b0.01"), value_override("arch=unet")
         ('noise.beta_max=0.01,0.05', 'beta_max=b0.01', 'arch=unet')
+        >>> value_override("data.path=(1)/é.png")
+        "data.path='(1)/é.png'"
     """
     key, _, value = override.partition("=")
     targets = {group: setting for setting, group in ALIASES.items()}
     if key not in targets or not all(is_number(part) for part in value.split(",")):
-        return override
+        return _quoted(override)
     return f"{targets[key]}={value}"
+
+
+_AS_IT_IS = re.compile(r"[\w./:+\-%@?|$*\\, \t]*|[\[{].*", re.ASCII | re.DOTALL)
+"""What Hydra's grammar takes without quotes, and lists and mappings."""
+
+
+def _quoted(override: str) -> str:
+    """Return an override with quotes around each value, where Hydra can parse it in no other way."""
+    key, _, value = override.partition("=")
+    if not re.match(r"[A-Za-z+~]", key) or _AS_IT_IS.fullmatch(value) or "${" in value:
+        return override
+    try:
+        OverridesParser.create().parse_override(override)
+    except HydraException:
+        is_path = os.path.exists(os.path.expanduser(value))  # noqa: PTH110, PTH111 - pathlib's raise errors
+        return f"{key}={','.join(map(typed_value, [value] if is_path else value.split(',')))}"
+    return override
 
 
 def is_number(text: str) -> bool:

@@ -130,8 +130,9 @@ def typed_value(value: object) -> str:
     """Return a value of a YAML file as it is typed in an override: quoted where Hydra's grammar requires it."""
     if isinstance(value, list):
         return f"[{','.join(map(typed_value, value))}]"
-    if isinstance(value, str) and not re.fullmatch(r"[\w./:-]+", value):
-        return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
+    if isinstance(value, str) and not re.fullmatch(r"[\w./:-]+", value, re.ASCII):
+        # Before a quote, and nowhere else, Hydra takes two backslashes for one.
+        return "'" + re.sub(r"(\\*)('|\Z)", lambda found: found[1] * 2 + found[2].replace("'", "\\'"), value) + "'"
     return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 

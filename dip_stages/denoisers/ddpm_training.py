@@ -30,6 +30,7 @@ from dip_stages.dip.observation import to_tensor
 from dip_stages.dip.world import SIGTERMException
 from dip_stages.errors import CheckpointError, Interrupted, LeaseError, ModelError
 from dip_stages.images.reading import fit_to, read_image
+from dip_stages.names import printable
 from dip_stages.plotting import plot_losses
 from dip_stages.store.checkpoints import made_with, read_state, write_state, write_tensors
 from dip_stages.store.files import set_aside
@@ -219,7 +220,7 @@ class _Training:
             values = {"made_with": self.made_with, "seconds": self._seconds(), "model": state}
             write_state(self.folder / STATE, values)
         except OSError as error:
-            log.warning("%s: no checkpoint could be written: %s", self.folder, error)
+            log.warning("%s: no checkpoint could be written: %s", printable(self.folder), error)
 
     def _checked_loss(self) -> float:
         loss = float(self.model.losses[-1])

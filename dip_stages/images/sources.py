@@ -25,6 +25,7 @@ from typing import Any
 
 from dip_stages.errors import ConfigError, DipStagesError, ImageError
 from dip_stages.images.opening import endings
+from dip_stages.names import printable
 from dip_stages.store.files import replacing
 from dip_stages.store.text import first_line
 
@@ -210,7 +211,7 @@ def is_course_image(data: object) -> bool:
 def main() -> None:
     """Fetch the image of the course report, if it is not there yet, and print its path."""
     try:
-        sys.stdout.write(f"{image_of_dataset(**COURSE_IMAGE)}\n")
+        sys.stdout.write(f"{printable(image_of_dataset(**COURSE_IMAGE))}\n")
     except DipStagesError as error:
         sys.stderr.write(f"{error}\n")
         sys.exit(2)

@@ -15,6 +15,7 @@ import sys
 
 from dip_stages.console import program
 from dip_stages.errors import DipStagesError
+from dip_stages.names import printable
 from dip_stages.store.text import os_reason
 
 
@@ -42,5 +43,7 @@ def main() -> None:
         sys.stderr.write(f"{error}\n")
         sys.exit(2)
     except OSError as error:
-        sys.stderr.write(f"{given.folder}/report: not complete: {os_reason(error)}; the same command writes it\n")
+        sys.stderr.write(
+            f"{printable(given.folder)}/report: not complete: {os_reason(error)}; the same command writes it\n"
+        )
         sys.exit(1)

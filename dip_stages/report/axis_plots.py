@@ -10,7 +10,7 @@ import seaborn as sns
 from matplotlib.figure import Figure
 
 from dip_stages.cells.identity import AXES
-from dip_stages.plotting import publish, style
+from dip_stages.plotting import publish, short, style
 from dip_stages.report.frame import differs, done_of, settings_in
 from dip_stages.report.labels import labelled, protocol_label
 
@@ -50,7 +50,9 @@ def plot_effects(effects: pd.DataFrame, path: Path) -> bool:
             label = protocol_label(protocol)
             axes.errorbar(mean, where, xerr=spread, fmt="o", markersize=4, capsize=2, label=label)
         axes.axvline(0, color="0.6", linewidth=0.8)
-        axes.set_yticks(range(len(steps)), [f"{axis}: {before} to {after}" for axis, before, after in steps])
+        axes.set_yticks(
+            range(len(steps)), [f"{axis}: {short(before)} to {short(after)}" for axis, before, after in steps]
+        )
         axes.set_ylim(len(steps) - 0.5, -0.5)
         axes.set(xlabel="paired difference of the output's PSNR (dB), 95% interval over images")
         axes.legend(title="", fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
@@ -78,12 +80,14 @@ def plot_grid(frame: pd.DataFrame, path: Path) -> bool:
     if len(table) < 2:
         return False
     with style():
-        named = 0.075 * max(map(len, table.index))  # inches
+        kinds = [short(kind, 120) for kind in table.index]
+        named = 0.075 * max(map(len, kinds))  # inches
         figure = Figure(figsize=(0.9 * table.shape[1] + 1.6 + named, 0.32 * len(table) + 1.6), layout="constrained")
         axes = figure.subplots()
         sns.heatmap(
             table - table.mean(), annot=table, fmt=".2f", center=0, cmap="vlag_r", ax=axes, annot_kws={"size": 7},
             cbar_kws={"label": "PSNR, difference to the column's mean (dB)"}, linewidths=0.5,
+            xticklabels=["\n".join(map(short, column.rsplit("\n", 1))) for column in table.columns], yticklabels=kinds,
         )  # fmt: skip
         axes.set(xlabel="image, beta_max", ylabel="")
         axes.tick_params(axis="x", rotation=0, labelsize=8)

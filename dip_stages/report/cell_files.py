@@ -5,13 +5,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from dip_stages.errors import RecordError
+from dip_stages.names import printable
 from dip_stages.store.hashing import content_sha256
 from dip_stages.store.records import Record, read_record
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["CellFiles"]
+__all__ = ["CellFiles", "folder_of"]
+
+
+def folder_of(root: Path, name: object) -> Path:
+    """Return the folder of a cell in a sweep's, by its name as frames have it, which is printable."""
+    folder = root / str(name)
+    return (
+        folder if folder.exists() else next((path for path in root.iterdir() if printable(path.name) == name), folder)
+    )
 
 
 class CellFiles:

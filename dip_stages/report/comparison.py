@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from dip_stages.report.escaping import markdown
 from dip_stages.report.frame import cell_keys, load
 from dip_stages.report.paired_effects import effect_of
 from dip_stages.report.tables import to_markdown
@@ -73,8 +74,9 @@ def compare(first: str | os.PathLike[str], second: str | os.PathLike[str]) -> st
     both = pairs[(pairs.status_first == CellStatus.DONE) & (pairs.status_second == CellStatus.DONE)]
     changed = both[(both[[f"{metric}_change" for metric in _METRICS]].fillna(0) != 0).any(axis="columns")]
     by_axes = int((pairs.paired == "axes").sum())
+    counted = f"{len(changed)} of them with other numbers"
     lines = [
-        f"# {first} to {second}: {len(both)} cells done in both, {len(changed)} of them with other numbers",
+        f"# {markdown(first)} to {markdown(second)}: {len(both)} cells done in both, {counted}",
         f"{by_axes} paired by axes and settings, their ids differ" if by_axes else "",
         _means(both),
         _largest(changed),
@@ -124,7 +126,7 @@ def _listed(table: pd.DataFrame) -> list[str]:
         ("With another status", table[apart]),
     ):
         changes = rows.status_first.fillna("–") + " to " + rows.status_second.fillna("–")
-        lines = [f"- {cell}: {change}" for cell, change in zip(rows.cell, changes, strict=True)]
+        lines = [f"- {markdown(cell)}: {change}" for cell, change in zip(rows.cell, changes, strict=True)]
         if lines:
             more = [f"- and {len(lines) - _LISTED} more"] if len(lines) > _LISTED else []
             lists.append("\n".join([f"{title}:", *lines[:_LISTED], *more]))

@@ -10,7 +10,7 @@ import pandas as pd
 import seaborn as sns
 
 from dip_stages.plotting import publish, style
-from dip_stages.report.cell_files import CellFiles
+from dip_stages.report.cell_files import CellFiles, folder_of
 from dip_stages.report.frame import done_of
 from dip_stages.report.labels import labelled
 from dip_stages.store.records import CURVES
@@ -57,7 +57,7 @@ def plot_curves(root: Path, frame: pd.DataFrame, path: Path) -> bool:
 def _curves(root: Path, frame: pd.DataFrame) -> list[pd.DataFrame]:
     kinds = ["arch", "protocol", "beta_max", "noise", "scheduler", "loss", "method"]
     first = done_of(frame).groupby(kinds, dropna=False).head(_MOST_CURVES)
-    found = ((cell, CellFiles(root / str(cell.folder)).get(CURVES)) for cell in first.itertuples())
+    found = ((cell, CellFiles(folder_of(root, cell.folder)).get(CURVES)) for cell in first.itertuples())
     return [_curve(content, cell, panel) for cell, content in found if content for panel in _panels(frame, cell)]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from dip_stages.names import printable
 from dip_stages.report.labels import method_label
 
 if TYPE_CHECKING:
@@ -18,7 +19,8 @@ __all__ = ["describe"]
 def describe(record: Record, folder: Path) -> str:
     """Return a cell's metrics and folder, for the terminal."""
     if record.metrics is None:
-        return f"{'lost' if record.lost else 'failed'}: {record.error and record.error['message']}\n{folder}\n"
+        message = printable(record.error and record.error["message"], keep="\n")
+        return f"{'lost' if record.lost else 'failed'}: {message}\n{printable(folder)}\n"
     observed, result = record.observation, record.metrics["result"]
     lines = [_line("observed", observed)]
     if "given" in observed:
@@ -35,7 +37,7 @@ def describe(record: Record, folder: Path) -> str:
         lines.append(f"{_line('result', result)}  {where}, {_chosen_by(record.stopping)}")
         if record.sees_clean:
             lines.append("This cell was guided by the clean image: a reproduction of the course report, no denoiser.")
-    return "\n".join([*lines, f"{record.timing['seconds']:.0f} s, {folder}", ""])
+    return "\n".join([*lines, f"{record.timing['seconds']:.0f} s, {printable(folder)}", ""])
 
 
 def _line(image: str, metrics: Observed | ImageQuality) -> str:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from dip_stages.cells.identity import AXES, QUALIFIERS
+from dip_stages.names import printable
+from dip_stages.report.escaping import to_csv
 from dip_stages.report.labels import labelled
 from dip_stages.report.rows import METRICS, found_in
 from dip_stages.store.files import make_folder, replacing, write_text
@@ -40,14 +42,14 @@ def load(folder: str | os.PathLike[str]) -> pd.DataFrame:
         folder: A sweep's folder, ``outputs/<sweep>``.
 
     Returns:
-        A row a cell, in the planned order, then the cells that are there and were not planned. Columns: ``id``,
-        ``folder``, ``planned``, ``status`` (``done``, ``failed``, ``missing``, ``unreadable`` or ``outdated``), the
-        axes and the fields that qualify them, ``sees_clean``, ``course_image`` (whether it is the course report's),
-        the numbers of :data:`~dip_stages.report.rows.METRICS`, ``iterations``, ``seconds``,
-        ``seconds_per_iteration``, ``error``, ``damaged`` (files that are missing or altered), and any further setting
-        that differs between cells, by its key. A column has the same type in every sweep: texts ``str``, counts
-        ``Int64``, other numbers ``float64``, and further settings ``str`` where they are not all numbers or all truth
-        values.
+        A row a cell, in the planned order, then the cells that are there and were not planned. Texts are printable
+        (:func:`dip_stages.names.printable`). Columns: ``id``, ``folder``, ``planned``, ``status`` (``done``,
+        ``failed``, ``missing``, ``unreadable`` or ``outdated``), the axes and the fields that qualify them,
+        ``sees_clean``, ``course_image`` (whether it is the course report's), the numbers of
+        :data:`~dip_stages.report.rows.METRICS`, ``iterations``, ``seconds``, ``seconds_per_iteration``, ``error``,
+        ``damaged`` (files that are missing or altered), and any further setting that differs between cells, by its key.
+        A column has the same type in every sweep: texts ``str``, counts ``Int64``, other numbers ``float64``, and
+        further settings ``str`` where they are not all numbers or all truth values.
 
     Raises:
         RecordError: If the folder is not there or holds neither a plan nor a record.
@@ -106,14 +108,14 @@ def write_cells(root: str | os.PathLike[str]) -> str:
     folder = Path(root) / "report"
     make_folder(folder)
     write_frame(frame, folder)
-    return f"{len(frame)} cells written to {folder}: cells.csv, cells.parquet\n"
+    return f"{len(frame)} cells written to {printable(folder)}: cells.csv, cells.parquet\n"
 
 
 def write_frame(frame: pd.DataFrame, folder: Path) -> None:
     """Write the frame of :func:`load` as CSV and parquet, each whole or not at all."""
-    write_text(folder / "cells.csv", frame.to_csv(index=False))
+    write_text(folder / "cells.csv", to_csv(frame))
     with replacing(folder / "cells.parquet") as temporary:
-        frame.to_parquet(temporary, index=False)
+        temporary.write_bytes(frame.to_parquet(index=False))  # pyarrow takes no path that is not UTF-8
 
 
 def to_frame(rows: Iterable[dict[str, Any]]) -> pd.DataFrame:

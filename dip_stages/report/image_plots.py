@@ -10,8 +10,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 from PIL import Image
 
-from dip_stages.plotting import publish, style
-from dip_stages.report.cell_files import CellFiles
+from dip_stages.plotting import publish, short, style
+from dip_stages.report.cell_files import CellFiles, folder_of
 from dip_stages.report.frame import are_competitors, done_of
 from dip_stages.report.labels import labelled
 
@@ -168,7 +168,7 @@ def _row(cells: pd.DataFrame) -> _Row:
     quality = f"{first.observed_psnr:.2f} dB / {first.observed_ssim:.3f}"
     row["observed"] = _Panel(str(first.folder), "observed.png", quality)
     noise = f"beta_max {first.beta_max:g}" + (f" {first.noise}" if first.noise != "gaussian" else "")
-    names = [str(first.image), noise, *([str(first.arch)] if pd.notna(first.arch) else [])]
+    names = [short(first.image), noise, *([str(first.arch)] if pd.notna(first.arch) else [])]
     row["clean"] = _Panel(str(first.folder), "clean.png", ", ".join(names))
     return row
 
@@ -196,7 +196,7 @@ def _draw_panel(axes: Axes, root: Path, panel: _Panel | None) -> None:
 
 
 def _read(root: Path, panel: _Panel) -> _Pixels | None:
-    content = CellFiles(root / panel.folder).get(panel.file)
+    content = CellFiles(folder_of(root, panel.folder)).get(panel.file)
     if content is None:
         return None
     with Image.open(io.BytesIO(content), formats=["PNG"]) as file:

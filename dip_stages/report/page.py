@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import jinja2
 from PIL import Image
 
-from dip_stages.report.cell_files import CellFiles
+from dip_stages.names import printable
+from dip_stages.report.cell_files import CellFiles, folder_of
 from dip_stages.report.frame import cell_keys, counted, done_of
 from dip_stages.report.labels import labelled
 from dip_stages.report.tables import formatted, to_html
@@ -67,7 +68,7 @@ def write_page(
     bundle = resources.files("itables") / "html"
     environment = jinja2.Environment(autoescape=True, loader=jinja2.PackageLoader("dip_stages.report", "."))
     text = environment.get_template("page.html.j2").render(
-        name=root.name,
+        name=printable(root.name),
         counts=counted(planned.status),
         planned=len(planned),
         images=", ".join(sorted(planned.image.dropna().unique())),
@@ -110,7 +111,7 @@ def _order(column: pd.Series) -> pd.Series:
 
 def _cell(root: Path, folder: str) -> dict[str, Any]:
     """Return a cell's part of the page's data: images and configuration."""
-    files = CellFiles(root / folder)
+    files = CellFiles(folder_of(root, folder))
     if files.record is None:  # it was removed after its row was made
         return {"images": {}, "config": {}, "sees_clean": False}
     images = {name: _webp(content) for name in _IMAGES if (content := files.get(f"{name}.png"))}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from dip_stages.cells.identity import AXES, QUALIFIERS
 from dip_stages.cells.settings import NEUTRAL
 from dip_stages.errors import OutdatedError, RecordError
+from dip_stages.report.escaping import printable_values
 from dip_stages.store.plans import OUTDATED_ADVICE, read_plan
 from dip_stages.store.records import PLAN, RECORD, Record, read_record
 from dip_stages.store.states import damage
@@ -121,17 +123,22 @@ _EMPTY: dict[str, Any] = {
 
 
 def _found(folder: Path, planned: dict[str, Any]) -> Found:
-    """Return a cell's row and record; the plan's values are those of a cell without a record."""
+    """Return a cell's row and record, names in them printable; a cell without a record has the plan's values."""
+    row, record = _row_and_record(folder, planned)
+    return Found(printable_values(row), record and dataclasses.replace(record, cell=printable_values(record.cell)))
+
+
+def _row_and_record(folder: Path, planned: dict[str, Any]) -> tuple[dict[str, Any], Record | None]:
     row = {**_EMPTY, "folder": folder.name, "settings": {}}
     try:
         record = _read(folder, planned.get("id"))
     except FileNotFoundError:
-        return Found(row | planned, None)
+        return row | planned, None
     except RecordError as error:
         status = CellStatus.OUTDATED if isinstance(error, OutdatedError) else CellStatus.UNREADABLE
-        return Found(row | {"status": status, "error": str(error)} | planned, None)
+        return row | {"status": status, "error": str(error)} | planned, None
     damaged = ", ".join(damage(folder, record)) or None
-    return Found(row | _of_record(record) | {"damaged": damaged, "planned": planned["planned"]}, record)
+    return row | _of_record(record) | {"damaged": damaged, "planned": planned["planned"]}, record
 
 
 def _read(folder: Path, identity: str | None) -> Record:

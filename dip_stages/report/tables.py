@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import html
 from importlib import resources
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from dip_stages.cells.identity import AXES
+from dip_stages.report.escaping import html, latex, markdown
 from dip_stages.report.frame import counted, differs, done_of, settings_in
 from dip_stages.report.labels import labelled
 
@@ -113,21 +113,20 @@ def formatted(table: pd.DataFrame) -> pd.DataFrame:
 
 def to_markdown(table: pd.DataFrame) -> str:
     """Return a table as Markdown; the PSNR is bold in rows that are ``best``, and that column is left out."""
-    shown = _marked(formatted(table), "**{}**".format)
+    shown = _marked(_escaped(table, markdown), "**{}**".format)
     return str(shown.to_markdown(index=False, disable_numparse=True))
 
 
 def to_latex(table: pd.DataFrame) -> str:
     r"""Return a table as LaTeX for the package ``booktabs``, in the same way; LaTeX's own characters are escaped."""
-    escaped = formatted(table).map(_escaped).rename(columns=lambda name: _escaped(str(name)))
-    shown = _marked(escaped, r"\textbf{{{}}}".format)
+    shown = _marked(_escaped(table, latex), r"\textbf{{{}}}".format)
     return str(shown.to_latex(index=False, escape=False))
 
 
 def to_html(table: pd.DataFrame) -> str:
     """Return a table as HTML, in the same way."""
-    shown = _marked(formatted(table).map(html.escape), "<strong>{}</strong>".format)
-    return str(shown.rename(columns=html.escape).to_html(index=False, escape=False, border=0))
+    shown = _marked(_escaped(table, html), "<strong>{}</strong>".format)
+    return str(shown.to_html(index=False, escape=False, border=0))
 
 
 def _marked(shown: pd.DataFrame, bold: Callable[[str], str]) -> pd.DataFrame:
@@ -137,14 +136,8 @@ def _marked(shown: pd.DataFrame, bold: Callable[[str], str]) -> pd.DataFrame:
     return shown.drop(columns="best")
 
 
-_LATEX = {
-    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
-    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "–": "--",
-}  # fmt: skip
-
-
-def _escaped(text: str) -> str:
-    return "".join(_LATEX.get(letter, letter) for letter in text)
+def _escaped(table: pd.DataFrame, escape: Callable[[str], str]) -> pd.DataFrame:
+    return formatted(table).map(escape).rename(columns=escape)
 
 
 def _form(column: str) -> str:

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pandas as pd
 
+from dip_stages.names import printable
 from dip_stages.report.axis_plots import plot_effects, plot_grid
 from dip_stages.report.curve_plots import plot_curves
 from dip_stages.report.ensembles import ensemble_of
+from dip_stages.report.escaping import markdown, to_csv
 from dip_stages.report.frame import are_competitors, counted, to_frame, write_frame
 from dip_stages.report.image_plots import plot_details, plot_sheet
 from dip_stages.report.page import write_page
@@ -90,13 +92,13 @@ def report_sweep(root: str | os.PathLike[str]) -> str:
     for protocol in protocols(frame):
         _write_table(folder / f"grid_{protocol}", grid(frame, protocol))
     below = (_notes(frame), _holes(frame), _damaged(frame))
-    text = "\n".join([f"# {root.name}: {_summary(frame)}\n", *map(str, shown), *below])
+    text = "\n".join([f"# {markdown(root.name)}: {_summary(frame)}\n", *map(str, shown), *below])
     plots = _draw(root, gathered, folder)
     write_text(folder / "report.md", text + "".join(f"\n![{plot.name}]({plot.name})\n" for plot in plots))
     verdicts_first = sorted(shown, key=lambda section: section.file != "claims")
     write_page(root, frame, folder / "index.html", sections=verdicts_first, plots=plots)
     names = ", ".join(plot.name for plot in plots) or "no plots"
-    return f"{text}Written to {folder}: index.html, report.md, tables, {names}\n"
+    return f"{text}Written to {printable(folder)}: index.html, report.md, tables, {names}\n"
 
 
 def _gathered(root: Path) -> _Gathered:
@@ -117,12 +119,12 @@ def _write_frames(gathered: _Gathered, folder: Path) -> None:
     write_frame(gathered.cells, folder)
     for name, rows in (("readings", gathered.monitors), ("ensembles", gathered.ensembles)):
         if not rows.empty:
-            write_text(folder / f"{name}.csv", rows.to_csv(index=False))
+            write_text(folder / f"{name}.csv", to_csv(rows))
 
 
 def _write_table(path: Path, table: pd.DataFrame) -> None:
     """Write a table as CSV, Markdown, LaTeX and HTML."""
-    write_text(path.with_suffix(".csv"), table.to_csv(index=False))
+    write_text(path.with_suffix(".csv"), to_csv(table))
     for ending, text in ((".md", to_markdown(table)), (".tex", to_latex(table)), (".html", to_html(table))):
         write_text(path.with_suffix(ending), f"{text.rstrip()}\n")
 
@@ -152,7 +154,7 @@ def _summary(frame: pd.DataFrame) -> str:
     outdated = int((others.status == CellStatus.OUTDATED).sum())
     left_out = {"of an older version": outdated, "not planned": len(others) - outdated}
     further = "".join(f"; {plural(count, 'cell')} {why}, left out" for why, count in left_out.items() if count)
-    return f"{counted(planned.status)} of {len(planned)} cells, on {images}{further}"
+    return f"{counted(planned.status)} of {len(planned)} cells, on {markdown(images)}{further}"
 
 
 def _holes(frame: pd.DataFrame) -> str:
@@ -160,7 +162,7 @@ def _holes(frame: pd.DataFrame) -> str:
     if holes.empty:
         return ""
     reasons = holes.error.map(lambda error: f", {error}" if pd.notna(error) else "")
-    lines = ("- " + holes.folder + ": " + holes.status + reasons).tolist()
+    lines = ("- " + holes.folder + ": " + holes.status + reasons).map(markdown).tolist()
     return "\n".join(["Holes:", *lines, ""])
 
 
@@ -168,5 +170,5 @@ def _damaged(frame: pd.DataFrame) -> str:
     cells = frame[frame.planned & frame.damaged.notna()]
     if cells.empty:
         return ""
-    lines = ("- " + cells.folder + ": " + cells.damaged).tolist()
+    lines = ("- " + cells.folder + ": " + cells.damaged).map(markdown).tolist()
     return "\n".join([_DAMAGED, *lines, ""])

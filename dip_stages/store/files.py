@@ -25,7 +25,8 @@ def replacing(path: Path) -> Iterator[Path]:
     It is flushed to disk before that: even after a power cut there is the old file or the new one. A folder in the
     file's place is set aside.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
+    shortened = os.fsdecode(os.fsencode(path.name)[:200])  # of the 255 bytes that a name may have
+    temporary = path.with_name(f".{shortened}.{os.getpid()}.{threading.get_ident()}")
     remove = functools.partial(temporary.unlink, missing_ok=True)
     before_exit.append(remove)
     try:

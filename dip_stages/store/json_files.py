@@ -69,13 +69,22 @@ def parse_json(path: Path, content: bytes) -> dict[str, Any]:
         RecordError: If it is no JSON object.
     """
     try:
-        values = orjson.loads(content)
-    except orjson.JSONDecodeError as error:
+        values = _parsed(content)
+    except (ValueError, RecursionError) as error:
         raise RecordError(f"truncated or no JSON: {error}", setting=path) from error
     if not isinstance(values, dict):
         raise RecordError(f"got a JSON {type(values).__name__}", setting=path, allowed="an object")
     values.pop("checksum", None)
     return values
+
+
+def _parsed(content: bytes) -> Any:
+    try:
+        return orjson.loads(content)
+    except orjson.JSONDecodeError:
+        if b"\\ud" not in content:
+            raise
+        return json.loads(content)  # a file name that is not UTF-8 has lone surrogates, which orjson refuses
 
 
 def check_checksum(path: Path, content: bytes) -> None:

@@ -100,7 +100,7 @@ def recorded(folder: Path, identity: str | None = None) -> Look:
     except RecordError as error:
         return Look(CellStatus.TO_DO, broken=str(error), digest=sha)
     if identity is not None and record.cell["id"] != identity:
-        return Look(CellStatus.TO_DO, broken=f"{path}: of another cell", digest=sha)
+        return Look(CellStatus.TO_DO, broken=str(RecordError("of another cell", setting=path)), digest=sha)
     failed = CellStatus.LOST if record.lost else CellStatus.FAILED
     state = CellStatus.DONE if record.status == RecordStatus.DONE else failed
     return Look(state, record=dataclasses.replace(record, **_LEFT_OUT), digest=sha)

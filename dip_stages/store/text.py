@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from dip_stages.names import printable
+
 __all__ = ["first_line", "os_reason", "plural"]
 
 
 def first_line(message: object, *, default: str = "for an unknown reason") -> str:
-    r"""Return the first line of a message, or of an error's; ``default`` where it is empty.
+    r"""Return the first line of a message, or of an error's, printable; ``default`` where it is empty.
 
     Example:
         >>> first_line("no such file\nas of today"), first_line("")
         ('no such file', 'for an unknown reason')
     """
-    return next(iter(str(message).strip().splitlines()), default)
+    return printable(next(iter(str(message).strip().splitlines()), default))
 
 
 def plural(count: int, noun: str) -> str:

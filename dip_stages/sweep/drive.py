@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from dip_stages.cells.machine import asks, check_machine
 from dip_stages.store.states import look
 from dip_stages.store.statuses import CellStatus
+from dip_stages.store.text import first_line
 from dip_stages.sweep.interrupts import SweepInterrupts
 from dip_stages.sweep.launching import LaunchLoop, job_of
 from dip_stages.sweep.progress import SweepProgress
@@ -161,4 +162,4 @@ def _report_problem(planned: PlannedCell, found: Look) -> None:
     elif found.damaged:
         sys.stderr.write(f"{planned.folder.name}: {', '.join(found.damaged)}; run again\n")
     elif found.state == CellStatus.LOST:
-        sys.stderr.write(f"{planned.folder.name}: {found.reason}; run again\n")
+        sys.stderr.write(f"{planned.folder.name}: {first_line(found.reason)}; run again\n")

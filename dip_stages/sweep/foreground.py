@@ -9,6 +9,7 @@ from dip_stages.cells.allocator import keep_freed_memory
 from dip_stages.cells.runner import run_cell
 from dip_stages.console import command
 from dip_stages.errors import Interrupted, LeaseError
+from dip_stages.names import printable
 from dip_stages.store.files import make_folder, set_aside
 from dip_stages.store.fingerprint import fingerprint
 from dip_stages.store.leases import Lease
@@ -52,5 +53,5 @@ def run_single(cell: Cell, folder: Path) -> Record:
         except (Interrupted, KeyboardInterrupt) as error:
             interrupts.leave(str(error) or "interrupted twice", command())
         except (LeaseError, OSError) as error:
-            sys.stderr.write(f"{folder}: {error}\n")
+            sys.stderr.write(f"{printable(folder)}: {error}\n")
             sys.exit(1)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from dip_stages.errors import LaunchError
+from dip_stages.names import printable
 from dip_stages.store.statuses import CellStatus, OutcomeStatus
 from dip_stages.store.text import first_line
 from dip_stages.workers.jobs import Job
@@ -204,7 +205,7 @@ class LaunchLoop:
         message = reason if not found.left_by else f"{died}; {reason}" if task.final else died
         outcome = note_failure(self._job(task), "LostError", message)
         if outcome.status == OutcomeStatus.UNWRITTEN:
-            sys.stderr.write(f"{outcome.message}\n")
+            sys.stderr.write(f"{printable(outcome.message)}\n")
             return False
         return self._retries(task, task.planned.look())
 

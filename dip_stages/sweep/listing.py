@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from dip_stages.cells.flops import flops
 from dip_stages.cells.identity import AXES
+from dip_stages.names import printable
 from dip_stages.report.labels import axis_labels
 from dip_stages.store.statuses import CellStatus
 from dip_stages.store.text import plural
@@ -91,11 +92,11 @@ def _axes(planned: Sequence[PlannedCell]) -> list[Column]:
 def _overrides(planned: Sequence[PlannedCell]) -> Iterable[Column]:
     given = [dict(override.split("=", 1) for override in cell.overrides if "=" in override) for cell in planned]
     keys = dict.fromkeys(key for overrides in given for key in overrides)
-    return [(key, [overrides.get(key, "–") for overrides in given]) for key in keys]
+    return [(key, [printable(overrides.get(key, "–")) for overrides in given]) for key in keys]
 
 
 def _text(value: object) -> str:
-    return "–" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+    return "–" if value is None else f"{value:g}" if isinstance(value, float) else printable(value)
 
 
 def _table(columns: Sequence[Column]) -> list[str]:

@@ -56,17 +56,17 @@ def made_from(arguments: Sequence[str], master: DictConfig, loader: ConfigLoader
     """
     sha = hashlib.sha256()
     for part in (*arguments, OmegaConf.to_yaml(master), *map(version, ("hydra-core", "omegaconf"))):
-        sha.update(part.encode() + b"\0")
+        sha.update(part.encode(errors="surrogateescape") + b"\0")
     package = Path(__file__).resolve().parents[1]
     folders = [*_config_folders(loader), SWEEPS_DIR]
     files = [path for folder in folders if folder for path in sorted(folder.rglob("*.yaml"))]
     sources = [*sorted(package.rglob("*.py")), *sorted((package.parent / "hydra_plugins" / "dip_stages").rglob("*.py"))]
     texts = {path: path.read_bytes() for path in (*files, *sources)}
-    asked = (" ".join(arguments).encode(), *(texts[path] for path in files))
+    asked = (" ".join(arguments).encode(errors="surrogateescape"), *(texts[path] for path in files))
     if None in folders or any(_RESOLVER.search(text) for text in asked):
         return None
     for path, text in texts.items():
-        sha.update(f"{path}\0".encode() + text + b"\0")
+        sha.update(f"{path}\0".encode(errors="surrogateescape") + text + b"\0")
     return sha.hexdigest()
 
 

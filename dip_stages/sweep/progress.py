@@ -34,10 +34,10 @@ __all__ = ["CellProgress", "Speed", "SweepProgress"]
 def _bars(console: Console) -> Progress:
     return Progress(
         # In a narrow terminal the name is cut, the metrics are not.
-        TextColumn("{task.description}", table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")),
+        TextColumn("{task.description}", markup=False, table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")),
         BarColumn(bar_width=12, table_column=Column(min_width=12)),
         MofNCompleteColumn(table_column=Column(no_wrap=True)),
-        TextColumn("{task.fields[metrics]}", table_column=Column(no_wrap=True)),
+        TextColumn("{task.fields[metrics]}", markup=False, table_column=Column(no_wrap=True)),
         console=console,
         expand=True,
         transient=True,

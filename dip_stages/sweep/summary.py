@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from dip_stages.console import program
+from dip_stages.console import program, quoted
+from dip_stages.names import printable
 from dip_stages.report.cache import gather
 from dip_stages.store.statuses import CellStatus
 from dip_stages.store.text import first_line, os_reason
@@ -41,7 +42,7 @@ def finish(root: Path, looks: Looks, command: str, *, interrupted: bool = False)
     except OSError as error:
         written = False
         sys.stderr.write(
-            f"{root / 'report'}: not complete: {os_reason(error)}; {program('dip_stages.report')} {root} writes it\n"
+            f"{printable(root / 'report')}: not complete: {os_reason(error)}; {_of_module('report', root)} writes it\n"
         )
     failed = _listed(looks, CellStatus.FAILED, "failed; sweep.retry_failed=true runs them again")
     lost = _listed(looks, CellStatus.LOST, "failed, lost to something outside them; the same command runs them again")
@@ -74,7 +75,11 @@ def print_submitted(root: Path, submitted: int, queued: int, command: str) -> No
     before = f"; {queued} are in its queue already" if queued else ""
     sys.stdout.write(
         f"{submitted} cells left to the cluster{before}\n"
-        f"  {program('dip_stages.status')} {root}    how far they are\n"
-        f"  {program('dip_stages.report')} {root}    the report, at any time\n"
+        f"  {_of_module('status', root)}    how far they are\n"
+        f"  {_of_module('report', root)}    the report, at any time\n"
         f"  {command}    waits for them; without sweep.detach=true, runs again what was lost\n"
     )
+
+
+def _of_module(name: str, root: Path) -> str:
+    return f"{program(f'dip_stages.{name}')} {quoted(str(root))}"

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 from dip_stages.cells.allocator import keep_freed_memory
 from dip_stages.console import use_safe_streams
 from dip_stages.errors import DipStagesError, Interrupted, LeaseError
+from dip_stages.names import PrintableFormatter
 from dip_stages.store.files import make_folder, set_aside
 from dip_stages.store.leases import Lease
 from dip_stages.store.records import CHECKPOINT, RECORD, write_record
@@ -175,7 +176,7 @@ def _logged_to(folder: Path) -> Iterator[None]:
     except OSError:
         yield
         return
-    handler.setFormatter(logging.Formatter("[%(asctime)s][%(levelname)s] %(message)s"))
+    handler.setFormatter(PrintableFormatter("[%(asctime)s][%(levelname)s] %(message)s"))
     own = threading.current_thread().name  # the threads of its fits are named <own>/<fit>
     handler.addFilter(lambda record: (record.threadName or "").partition("/")[0] == own)
     logging.getLogger().addHandler(handler)

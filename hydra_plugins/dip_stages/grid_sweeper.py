@@ -53,6 +53,7 @@ class GridSweeper(Sweeper):
     def sweep(self, arguments: list[str]) -> None:
         """Plan, run what is left, report; exits with 1 if a cell failed and 2 if the plan is invalid."""
         from dip_stages.errors import DipStagesError, LaunchError
+        from dip_stages.names import printable
         from dip_stages.store.text import os_reason
         from dip_stages.sweep.drive import check_devices, run_cached, run_plan
         from dip_stages.sweep.plan_cache import cached_plan, made_from
@@ -72,7 +73,7 @@ class GridSweeper(Sweeper):
             plan = plan_sweep(self.config, loader, arguments, made)
             check_devices(plan, options)
         except (DipStagesError, HydraException) as error:
-            sys.stderr.write(f"{error}\n")
+            sys.stderr.write(printable(f"{error}\n", keep="\n"))
             sys.exit(2)
         unmet = dict.fromkeys(message for planned in plan.cells for message in planned.cell.config.unmet)
         sys.stderr.writelines(f"{message}\n" for message in unmet)
@@ -82,10 +83,10 @@ class GridSweeper(Sweeper):
         try:
             code = run_plan(plan, self._launch, options)
         except (LaunchError, HydraException) as error:
-            sys.stderr.write(f"{error}\n")
+            sys.stderr.write(printable(f"{error}\n", keep="\n"))
             sys.exit(2)
         except OSError as error:
-            sys.stderr.write(f"{plan.root}: cannot be written to: {os_reason(error)}\n")
+            sys.stderr.write(f"{printable(plan.root)}: cannot be written to: {os_reason(error)}\n")
             sys.exit(2)
         if code:
             sys.exit(code)
