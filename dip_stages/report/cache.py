@@ -55,7 +55,7 @@ def _state(root: Path, package: Path = _PACKAGE) -> str:
         sha.update(source.read_bytes())
     sha.update((root / PLAN).read_bytes() if (root / PLAN).is_file() else b"")
     for folder in sorted(path for path in root.iterdir() if path.name not in (_REPORT, RUNS) and path.is_dir()):
-        sha.update(f"{folder.name} {list(_files(folder))}\n".encode())
+        sha.update(os.fsencode(f"{folder.name} {list(_files(folder))}\n"))
     return sha.hexdigest()
 
 

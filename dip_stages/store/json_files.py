@@ -84,7 +84,8 @@ def _parsed(content: bytes) -> Any:
     except orjson.JSONDecodeError:
         if b"\\ud" not in content:
             raise
-        return json.loads(content)  # a file name that is not UTF-8 has lone surrogates, which orjson refuses
+        # A file name that is not UTF-8 has lone surrogates, which orjson refuses; NaN is no JSON, and becomes an error.
+        return json.loads(content, parse_constant=int)
 
 
 def check_checksum(path: Path, content: bytes) -> None:
