@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dip_stages.plotting import plot_curve
+from dip_stages.plotting import plot_curve, plot_losses
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,3 +33,10 @@ def test_a_curve_marks_the_iteration_that_a_rule_kept(
     assert ("<!-- kept by" in drawn) == (label is not None)
     if label:
         assert f"<!-- {label} -->" in drawn
+
+
+@pytest.mark.usefixtures("drawn")
+def test_titles_may_have_dollars_and_letters_that_no_font_has(tmp_path: Path) -> None:
+    for name in ("$a_{$", "$\\frac$", "日本"):
+        plot_curve(tmp_path / "curve.png", name, ROWS, [{"budget": 10}])
+        plot_losses(tmp_path / "losses.svg", [1.0, 0.01], title=name)

@@ -3,10 +3,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import given
 from hypothesis import strategies as st
 
 from dip_stages.config.overrides import check_keys, value_override
+from dip_stages.config.sweep import typed_value
 from dip_stages.errors import ConfigError
 from tests.raising import refused
 
@@ -73,3 +75,22 @@ def test_any_number_typed_for_beta_max_sets_the_value(number: str) -> None:
 def test_everything_else_is_left_alone() -> None:
     for override in ("beta_max=b0.02", "beta_max=b0.01,b0.02", "seed=0.5", "--help", "noise.beta_max=0.1", "beta_max"):
         assert value_override(override) == override
+
+
+@given(st.text("ab/.é日 \\'\"()=<>;&#!`^~\x1b\n\u202e\udcff", min_size=1).map(lambda name: f"/{name}x"))
+def test_a_file_of_any_name_can_be_typed(path: str) -> None:
+    typed = value_override(f"data.path={path}")
+    assert OverridesParser.create().parse_override(typed).value() == path
+    assert value_override(typed) == typed
+    assert OverridesParser.create().parse_override(f"data.path={typed_value(path)}").value() == path
+
+
+@pytest.mark.parametrize("override", ["data.path='é'", "arch.channels=[1,é", "x=${oc.env:É}", "--config-dir=é", "é"])
+def test_what_is_quoted_or_no_plain_text_is_left_to_hydra(override: str) -> None:
+    assert value_override(override) == override
+
+
+def test_several_files_are_quoted_one_by_one_unless_it_is_one(tmp_path: Path) -> None:
+    assert value_override("data.path=é,ü") == "data.path='é','ü'"
+    (tmp_path / "é,ü").touch()
+    assert value_override(f"data.path={tmp_path}/é,ü") == f"data.path='{tmp_path}/é,ü'"

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from dip_stages.errors import OutdatedError, RecordError
-from dip_stages.store.files import set_aside
+from dip_stages.store.files import set_aside, write_text
 from dip_stages.store.json_files import read_json, write_json
 from dip_stages.store.records import RECORD, Record, read_record, write_csv, write_record
 from tests.raising import refused
@@ -134,3 +134,18 @@ def test_a_full_disk_leaves_no_half_file(tmp_path: Path, monkeypatch: pytest.Mon
 def test_csv_has_a_header_and_the_rows(tmp_path: Path) -> None:
     write_csv(tmp_path / "x.csv", ["a", "b"], [{"a": 1, "b": 2.5}])
     assert (tmp_path / "x.csv").read_text().splitlines() == ["a,b", "1,2.5"]
+
+
+def test_names_that_are_not_utf8_read_as_they_were_written(tmp_path: Path) -> None:
+    values = {"path": "a\udcff\x1b\u202e😀", "\udcfe": ["\udc80"], "checked": 1.5}
+    write_json(tmp_path / "x.json", values)
+    assert read_json(tmp_path / "x.json") == values
+    for content in (b'{"a": "\\udcff", "b": NaN', b'["\\udcff"]', b'["\\udcff", ' + b"[" * 100_000):
+        (tmp_path / "x.json").write_bytes(content)
+        with refused(RecordError, tmp_path / "x.json"):
+            read_json(tmp_path / "x.json")
+
+
+def test_a_file_may_have_the_longest_name_there_is(tmp_path: Path) -> None:
+    write_text(tmp_path / ("é" * 127), "a")
+    assert (tmp_path / ("é" * 127)).read_text() == "a"
