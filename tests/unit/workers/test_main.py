@@ -132,7 +132,7 @@ def test_one_that_was_suspended_until_another_had_its_cell_writes_nothing_any_mo
     make_cell: MakeCell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str
 ) -> None:
     """The other has the cell's folder from the instant on at which an iteration, or the last one, ends."""
-    last = {"in the middle": 11, "at the end": 40}[when]
+    last = {"in the middle": 11, "at the end": 39}[when]
     iterate = DIPModule._iterate
     left: dict[str, bytes] = {}
 
