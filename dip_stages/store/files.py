@@ -58,8 +58,9 @@ def make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except FileExistsError:
-        set_aside(folder)
-        folder.mkdir()
+        if not folder.is_dir():  # another process may have made it meanwhile
+            set_aside(folder)
+            folder.mkdir(exist_ok=True)
 
 
 def set_aside(path: Path) -> Path:

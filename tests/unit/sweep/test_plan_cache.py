@@ -66,6 +66,12 @@ def test_a_plan_is_known_again_by_what_it_was_made_from(plan: Plan) -> None:
     assert cached_plan(plan.root, None) is None
 
 
+@pytest.mark.usefixtures("conf")
+def test_what_a_plan_is_made_from_may_have_names_that_are_not_utf8() -> None:
+    names = "outputs='a\udcff'", "outputs='a\udcfe'", "outputs=a"
+    assert len({made(name) for name in names} - {None}) == 3
+
+
 def test_a_plan_is_not_known_without_its_file_or_by_a_broken_one(plan: Plan) -> None:
     file = plan.root / "plan.json"
     file.write_text(file.read_text()[:-10])
