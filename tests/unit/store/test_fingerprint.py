@@ -37,7 +37,7 @@ def test_every_module_that_a_cell_needs_is_in_it_but_for_those_that_are_no_part_
     others = {name for name in needed if not any(f"{name}/".startswith(f"{part}/") for part in computing)}
     names = {name.removeprefix("dip_stages/") for name in others if not (PACKAGE.parent / name).is_dir()}
     assert names == {
-        "clock", "console", "errors", "names", "plotting", "store/files", "store/fingerprint", "store/json_files", "store/leases",
-        "store/statuses", "store/text",
+        "clock", "console", "errors", "names", "plotting", "store/files", "store/fingerprint", "store/json_files",
+        "store/leases", "store/statuses", "store/text",
     }  # fmt: skip
     assert all((PACKAGE / name).exists() for name in module._COMPUTES)
