@@ -26,6 +26,7 @@ __all__ = [
     "command",
     "leave",
     "note",
+    "note_end",
     "program",
     "run",
     "unread",
@@ -153,6 +154,12 @@ _interruption = _Interruption()
 def note(number: int) -> None:
     """Note a signal that another handler has got, for the exit code."""
     _interruption.number = number
+
+
+def note_end(code: int) -> int:
+    """Note that the work has ended, and return its exit code, which later signals do not change."""
+    _interruption.ended = code
+    return code
 
 
 def _imports(frame: FrameType | None) -> bool:
