@@ -22,7 +22,7 @@ else:
     import _signal as signal  # without its names as an Enum, which take as long to import as Python takes to start
 
 __all__ = [
-    "before_exit", "command", "leave", "note", "program", "quoted", "run", "unread", "use_safe_streams",
+    "before_exit", "command", "leave", "note", "note_end", "program", "quoted", "run", "unread", "use_safe_streams",
     "write_in_handler",
 ]  # fmt: skip
 
@@ -150,6 +150,12 @@ _interruption = _Interruption()
 def note(number: int) -> None:
     """Note a signal that another handler has got, for the exit code."""
     _interruption.number = number
+
+
+def note_end(code: int) -> int:
+    """Note that the work has ended, and return its exit code, which later signals do not change."""
+    _interruption.ended = code
+    return code
 
 
 def _imports(frame: FrameType | None) -> bool:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from dip_stages.cells.allocator import keep_freed_memory
 from dip_stages.clock import Every
-from dip_stages.console import command, program
+from dip_stages.console import program
 from dip_stages.errors import ConfigError, DipStagesError, Interrupted
 from dip_stages.names import printable
 from dip_stages.sweep.interrupts import Interrupts
@@ -113,7 +113,7 @@ def _resumable(interrupts: Interrupts) -> Iterator[None]:
     try:
         yield
     except (Interrupted, KeyboardInterrupt):
-        interrupts.leave("interrupted", command("dip_stages.train"))
+        interrupts.leave("interrupted", "dip_stages.train")
 
 
 class _Progress:

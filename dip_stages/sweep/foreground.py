@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from dip_stages.cells.allocator import keep_freed_memory
 from dip_stages.cells.runner import run_cell
-from dip_stages.console import command
 from dip_stages.errors import Interrupted, LeaseError
 from dip_stages.names import printable
 from dip_stages.store.files import make_folder, set_aside
@@ -51,7 +50,7 @@ def run_single(cell: Cell, folder: Path) -> Record:
                     code=fingerprint(),
                 )
         except (Interrupted, KeyboardInterrupt) as error:
-            interrupts.leave(str(error) or "interrupted twice", command())
+            interrupts.leave(str(error) or "interrupted twice")
         except (LeaseError, OSError) as error:
             sys.stderr.write(f"{printable(folder)}: {error}\n")
             sys.exit(1)

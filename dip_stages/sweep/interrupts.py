@@ -7,7 +7,7 @@ import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from dip_stages.console import command, leave, note, write_in_handler
+from dip_stages.console import command, leave, note, note_end, write_in_handler
 from dip_stages.workers.protocol import GRACE
 
 if TYPE_CHECKING:
@@ -51,10 +51,12 @@ class Interrupts:
         """Return whether there was a signal."""
         return self.signal is not None
 
-    def leave(self, reason: str, typed: str) -> NoReturn:
-        """End the program after an interruption, with the command that resumes."""
-        sys.stderr.write(f"{reason}; the same command resumes:\n  {typed}\n")
-        sys.exit(128 + (self.signal or signal.SIGINT))
+    def leave(self, reason: str, module: str = "dip_stages") -> NoReturn:
+        """End the program after an interruption, with the command that resumes; further signals do not matter."""
+        for number in self._before:
+            signal.signal(number, signal.SIG_IGN)
+        sys.stderr.write(f"{reason}; the same command resumes:\n  {command(module)}\n")
+        sys.exit(note_end(128 + (self.signal or signal.SIGINT)))
 
     def _on_signal(self, number: int, _: object) -> None:
         if self.signal is not None:
