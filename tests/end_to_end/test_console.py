@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     from tests.conftest import CommandLine
 
+pytestmark = pytest.mark.slow
+
 CELL = ("preset=smoke", "trainer.iterations=2", "method=baseline")
 LONG = "trainer.iterations=100000"
 SWEEP = ("-m", "sweep=custom", "preset=smoke", "seed=0,1", LONG, "hydra.launcher.workers=1")
@@ -31,10 +33,10 @@ INTERRUPTED = [
     pytest.param("dip_stages", ("-m", "sweep=full_grid", "sweep.plan_only=true"), 2.5, id="plan"),
     pytest.param("dip_stages.status", ("made", "--watch"), 1.0, id="status"),
     pytest.param("dip-stages-report", ("made",), 3.0, id="report"),
-    pytest.param("dip-stages", ("preset=smoke", LONG), 8.0, id="cell", marks=pytest.mark.slow),
-    pytest.param("dip_stages", SWEEP, 8.0, id="sweep", marks=pytest.mark.slow),
-    pytest.param("dip-stages-denoise", ("a.png", "b.png", LONG), 7.0, id="denoise", marks=pytest.mark.slow),
-    pytest.param("dip_stages.train", ("method.training.iterations=99999",), 7.0, id="train", marks=pytest.mark.slow),
+    pytest.param("dip-stages", ("preset=smoke", LONG), 8.0, id="cell"),
+    pytest.param("dip_stages", SWEEP, 8.0, id="sweep"),
+    pytest.param("dip-stages-denoise", ("a.png", "b.png", LONG), 7.0, id="denoise"),
+    pytest.param("dip_stages.train", ("method.training.iterations=99999",), 7.0, id="train"),
 ]
 """Commands, and the seconds in which they have begun on a slow machine."""
 

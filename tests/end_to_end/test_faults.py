@@ -53,11 +53,12 @@ KINDS = [
     "two drivers",
     "takeover across namespaces",
     "frozen worker",
+    "altered plan",
     "altered file of a cell",
     "one broken entry",
     "full disk at the report",
 ]
-QUICK = ["takeover by a waiting driver", "altered plan", "altered cache"]
+QUICK = ["takeover by a waiting driver", "altered cache"]
 
 
 def short_campaign(kinds: list[str]) -> None:
