@@ -65,7 +65,7 @@ def terminated(bench: Bench, folder: Path) -> int:
     ensure(process.returncode in (143, -signal.SIGTERM), f"exit code {process.returncode}", output)
     if process.returncode == 143:
         ensure(took < 10 * bench.lanes, f"{took:.1f} s to stop", output)
-        ensure("To resume:" in output and "python -m dip_stages -m" in output, "no command to resume", output)
+        ensure("to resume:" in output.lower() and "python -m dip_stages -m" in output, "no command to resume", output)
     bench.complete(folder)
     return 1
 
