@@ -121,7 +121,7 @@ def _cell(root: Path, folder: str) -> dict[str, Any]:
 def _webp(png: bytes) -> str:
     buffer = io.BytesIO()
     with Image.open(io.BytesIO(png), formats=["PNG"]) as image:
-        image.convert("RGB").save(buffer, "WEBP", quality=80)
+        image.convert("RGB").save(buffer, "WEBP", quality=80, method=0)  # a curve: 9 ms, 92 with the default method
     return _uri(buffer.getvalue(), "webp")
 
 
