@@ -67,7 +67,7 @@ class FolderData(_SizedData):
 
 @dataclass(frozen=True)
 class HubData(_SizedData):
-    """An image of a data set of the Hugging Face hub; see :class:`dip_stages.images.hub.Column`."""
+    """An image of a data set of the Hugging Face hub; see :class:`dip_stages.images.column.Column`."""
 
     index: int = bounded(0, at_least=0)
     source: str = "hub"

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 from dip_stages.config.competitors import MIN_IMAGES
 from dip_stages.config.paths import MODELS
 from dip_stages.errors import ConfigError, ModelError
+from dip_stages.images.column import Column
 from dip_stages.images.folders import images_in_folder
-from dip_stages.images.hub import Column
 from dip_stages.images.reading import bundled_path, read_image, sha256
 from dip_stages.images.sources import images_of_dataset
 from dip_stages.store.hashing import settings_id

@@ -11,13 +11,12 @@ import dataclasses
 import gc
 import io
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from dip_stages.errors import ConfigError, DipStagesError, ImageError
+from dip_stages.errors import DipStagesError
 from dip_stages.images.opening import FORMAT_NAMES, endings
 from dip_stages.images.signatures import is_image
 from dip_stages.store.text import first_line
@@ -25,50 +24,10 @@ from dip_stages.store.text import first_line
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
 
-__all__ = ["Column", "fetch"]
+    from dip_stages.errors import ConfigError
+    from dip_stages.images.column import Column
 
-_NETWORK = ("aiohttp", "fsspec", "httpx", "huggingface_hub", "requests", "urllib3")
-
-
-@dataclass(frozen=True)
-class Column:
-    """A column of images.
-
-    Attributes:
-        dataset: A name on the hub, or a folder: a copy, or what ``save_to_disk`` wrote.
-        split: Such as ``train``; unless streaming also a slice, such as ``train[10:20]``.
-        name: Of the column.
-        config: The configuration; None for the only one, or the default.
-        streaming: Whether to fetch only the images needed; if not, ``datasets`` keeps the whole data set in its own
-            cache, ``HF_HOME``.
-        section: Section of the settings that messages name.
-    """
-
-    dataset: str
-    split: str
-    name: str
-    config: str | None = None
-    streaming: bool = True
-    section: str = "data"
-
-    @property
-    def folder(self) -> Path | None:
-        """The data set's folder; None if it is on the hub."""
-        local = Path(self.dataset).expanduser()
-        return local if local.is_dir() else None
-
-    @property
-    def another(self) -> str:
-        """What to type for other rows."""
-        return "another data.index" if self.section == "data" else f"fewer {self.section}.rows"
-
-    def refusal(self, setting: str, problem: str = "", *, got: object = ..., allowed: str) -> ConfigError:
-        """Return an error about a setting of this section."""
-        return ConfigError(problem, setting=f"{self.section}.{setting}", got=got, allowed=allowed)
-
-    def bad_row(self, problem: str, allowed: str) -> ImageError:
-        """Return an error about a row, whose number ``problem`` names."""
-        return ImageError(problem, setting=f"{self.section}.dataset", got=self.dataset, allowed=allowed)
+__all__ = ["fetch"]
 
 
 def fetch(column: Column, rows: Sequence[int]) -> list[bytes]:
@@ -83,13 +42,11 @@ def fetch(column: Column, rows: Sequence[int]) -> list[bytes]:
         ImageError: If the data set cannot be had, or a row has no image that is read.
     """
     try:
-        table = _split(column, _tables(column))
-        with closing(_picked(table, rows)) as picked:
-            found = [_image(column, table, row, values) for row, values in zip(rows, picked, strict=False)]
+        found = _found(column, rows)
     except DipStagesError:
         raise
     except Exception as error:  # of the network, the hub, the file system, or a file's format
-        raise _unavailable(column, error) from error
+        raise column.unavailable(_reason(error)) from error
     finally:
         gc.collect()  # a stream that is not closed reads in threads, which abort the process if it ends meanwhile
     if len(found) < len(rows):
@@ -99,6 +56,23 @@ def fetch(column: Column, rows: Sequence[int]) -> list[bytes]:
             allowed=f"a row of {column.dataset}, split {column.split}, which has fewer",
         )
     return found
+
+
+def _found(column: Column, rows: Sequence[int]) -> list[bytes]:
+    """Return the images of those rows that there are."""
+    table = _split(column, _tables(column))
+    if table.features and column.name not in table.features:
+        raise _wrong_column(column, table)
+    narrow = table.select_columns([column.name]) if table.features else table
+    with closing(_picked(narrow, rows)) as picked:
+        return [_image(column, table, row, values) for row, values in zip(rows, picked, strict=False)]
+
+
+def _reason(error: Exception) -> Exception:
+    import datasets
+
+    generic = isinstance(error, datasets.exceptions.DatasetGenerationError)
+    return error.__cause__ if generic and isinstance(error.__cause__, Exception) else error
 
 
 def _tables(column: Column) -> dict[str, Any]:
@@ -210,11 +184,13 @@ def _image(column: Column, table: Any, row: int, values: dict[str, Any]) -> byte
         raise column.bad_row(problem, f"{FORMAT_NAMES}, so {column.another}")
     if value is None and column.name in values:
         raise column.bad_row(f", whose row {row} has no image in the column {column.name}", column.another)
+    raise _wrong_column(column, table, f", which holds {_kind(value)}" if column.name in values else "")
+
+
+def _wrong_column(column: Column, table: Any, problem: str = "") -> ConfigError:
     there = ", ".join(_columns_of_images(table)) or "none"
-    holds = f", which holds {_kind(value)}" if column.name in values else ""
-    raise column.refusal(
-        "column", holds, got=column.name, allowed=f"a column of images, of which {column.dataset} has {there}"
-    )
+    allowed = f"a column of images, of which {column.dataset} has {there}"
+    return column.refusal("column", problem, got=column.name, allowed=allowed)
 
 
 def _is_address(text: str) -> bool:
@@ -274,31 +250,3 @@ def _encoded(image: Image.Image) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, "PNG" if image.mode in ("1", "L", "LA", "P", "RGB", "RGBA", "I;16") else "TIFF")
     return buffer.getvalue()
-
-
-def _unavailable(column: Column, error: Exception) -> ImageError:
-    """Return the error of a data set that cannot be had, with the way out that fits its reason."""
-    import datasets
-
-    if isinstance(error, datasets.exceptions.DatasetGenerationError) and isinstance(error.__cause__, Exception):
-        error = error.__cause__
-    key = column.section
-    of_network = isinstance(error, OSError) or type(error).__module__.partition(".")[0] in _NETWORK
-    others = "data=folder data.path=FOLDER" if key == "data" else f"{key}.source=folder {key}.path=FOLDER"
-    if column.folder:
-        ways = "a folder of images, of Parquet, of archives or the like, or one that save_to_disk wrote"
-    elif of_network and not isinstance(error, FileNotFoundError):
-        ways = (
-            "a machine that reaches the hub, once, since what it has fetched is kept; HF_HOME, a cache that has the "
-            f"data set, with {key}.streaming=false; {key}.dataset=FOLDER, a copy of it"
-        )
-    else:
-        ways = "a data set of the hub that `datasets` reads, and that is public or that `hf auth login` gives access to"
-    config = "" if column.config is None else f" {key}.config={column.config}"
-    reason = first_line(error, default="for no given reason")
-    return ImageError(
-        f" with {key}.split={column.split}{config}, which cannot be had: {type(error).__name__}: {reason}",
-        setting=f"{key}.dataset",
-        got=column.dataset,
-        allowed=f"{ways}; {others}, others",
-    )

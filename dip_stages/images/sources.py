@@ -21,7 +21,8 @@ from typing import Any
 from urllib.parse import quote
 
 from dip_stages.errors import DipStagesError, ImageError
-from dip_stages.images.hub import Column, fetch
+from dip_stages.images.column import Column
+from dip_stages.images.hub import fetch
 from dip_stages.names import printable
 from dip_stages.store.files import replacing
 from dip_stages.store.text import os_reason
@@ -59,7 +60,7 @@ def image_of_dataset(
     """Return the file of an image of a data set, fetched once and kept: see :func:`images_of_dataset`.
 
     Args:
-        dataset: As in :class:`~dip_stages.images.hub.Column`, as are those that follow.
+        dataset: As in :class:`~dip_stages.images.column.Column`, as are those that follow.
         split: Such as ``train``.
         column: The column of images.
         index: The row, from 0.

@@ -17,6 +17,7 @@ _COMPUTES = (
     "denoisers",
     "dip",
     "images/bounds.py",
+    "images/column.py",
     "images/decoding.py",
     "images/folders.py",
     "images/hub.py",

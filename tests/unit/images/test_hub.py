@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 from dip_stages.errors import ConfigError, ImageError
-from dip_stages.images.hub import Column, _encoded, fetch
+from dip_stages.images.column import Column
+from dip_stages.images.hub import _encoded, fetch
 from dip_stages.images.opening import FORMAT_NAMES
 from dip_stages.images.reading import read_image
 from tests.hub import ROWS, a_hub, encoded, write_sets
@@ -64,7 +65,8 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
     code = (
         "import json, sys\n"
         "from dip_stages.errors import DipStagesError\n"
-        "from dip_stages.images.hub import Column, fetch\n"
+        "from dip_stages.images.column import Column\n"
+        "from dip_stages.images.hub import fetch\n"
         "for column, row in json.loads(sys.stdin.read()):\n"
         "    try:\n"
         "        answer = fetch(Column(**{'split': 'train'} | column), [row])[0].hex()\n"

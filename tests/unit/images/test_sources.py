@@ -12,7 +12,8 @@ import pytest
 
 from dip_stages.errors import ConfigError, ImageError
 from dip_stages.images import sources
-from dip_stages.images.hub import Column, fetch
+from dip_stages.images.column import Column
+from dip_stages.images.hub import fetch
 from dip_stages.images.reading import read_image
 from dip_stages.images.sources import (
     COURSE_IMAGE,

@@ -12,7 +12,8 @@ import tifffile
 
 from dip_stages.denoisers.model_store import MODEL, check_model
 from dip_stages.dip.vgg16_weights import published_vgg16
-from dip_stages.images.hub import Column, fetch
+from dip_stages.images.column import Column
+from dip_stages.images.hub import fetch
 from dip_stages.images.reading import fit_to, read_image
 from tests.unit.slips.calling import written
 
