@@ -147,8 +147,8 @@ _hydra_main = hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_n
 
 def main() -> None:
     """Run Hydra on ``sys.argv``, in which a group such as ``beta_max`` also takes a number: ``beta_max=0.05``."""
-    sys.argv[1:] = [value_override(argument) for argument in sys.argv[1:]]
     try:
+        sys.argv[1:] = [value_override(argument) for argument in sys.argv[1:]]
         check_keys(sys.argv[1:])
     except ConfigError as error:
         sys.stderr.write(f"{error}\n")

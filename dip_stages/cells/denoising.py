@@ -90,5 +90,6 @@ def noise_level(image: NDArray[np.float32]) -> float:
 
     sigma = estimate_sigma(image)
     if not sigma > _NO_NOISE:
-        raise ImageError("no noise is found in the image", allowed="noise.beta_max=…, its variance on [0, 1]")
+        allowed = "sigma=…, the noise's standard deviation, white being 1"
+        raise ImageError("no noise is found in the image", allowed=allowed)
     return sigma

@@ -244,7 +244,7 @@ def test_nothing_is_written_once_the_cell_is_taken_over(
     run_cell(cell, tmp_path / "whole", threads=1, check=count)
     for last in range(0, checks, 1 if not settings else 5):
         folder = tmp_path / str(last)
-        left, found = last, {}
+        left, found = last, dict[str, bytes]()
 
         def lost(folder: Path = folder) -> None:
             nonlocal left, found
