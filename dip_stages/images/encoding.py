@@ -118,8 +118,10 @@ def _unwritable(path: Path, error: OSError) -> ImageError:
 
 def left_out(path: str | os.PathLike[str], metadata: Metadata) -> list[str]:
     """Return the names of what a file's format cannot hold of the metadata, such as ``colour profile``."""
+    holds = _FORMATS[Path(path).suffix.lower()]
     held = {"colour profile": metadata.profile, "resolution": metadata.resolution, "EXIF": metadata.exif}
-    return [name for name, value in held.items() if value and name not in _FORMATS[Path(path).suffix.lower()].keeps]
+    kept = {*holds.keeps} - ({"colour profile"} if not _profile(holds.name, metadata) else set())
+    return [name for name, value in held.items() if value and name not in kept]
 
 
 def write_image(
@@ -207,12 +209,20 @@ def _write(path: Path, ending: str, values: NDArray[Any], mode: str, metadata: M
             write_deep_png(file, values, **_settings(name, metadata, quality))
         else:
             image = Image.frombytes(mode, values.shape[1::-1], values.tobytes())
+            # At 100, AVIF keeps transparency as it is.
+            quality = 100 if quality is None and name == "AVIF" and mode.endswith("A") else quality
             image.save(file, name.upper(), **_settings(name, metadata, quality))
+
+
+def _profile(name: str, metadata: Metadata) -> bytes | None:
+    """Return the profile to write; None without one, and for one of grey in a format that stores grey as colour."""
+    of_grey = metadata.profile[16:20] == b"GRAY"
+    return None if not metadata.profile or (of_grey and name in ("WebP", "AVIF")) else metadata.profile
 
 
 def _settings(name: str, metadata: Metadata, quality: int | None) -> dict[str, Any]:
     """Return what Pillow is given to write a format."""
-    settings: dict[str, Any] = {"icc_profile": metadata.profile or None}
+    settings: dict[str, Any] = {"icc_profile": _profile(name, metadata)}
     if metadata.exif:
         settings["exif"] = metadata.exif
     if metadata.resolution:

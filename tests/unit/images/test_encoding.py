@@ -186,6 +186,14 @@ def test_a_description_of_where_a_stack_lies_is_not_kept(tmp_path: Path) -> None
     assert exif_of(read_original(tmp_path / "b.tif").metadata)[270] == "a cell"
 
 
+def test_a_profile_of_grey_is_not_given_to_colour(tmp_path: Path) -> None:
+    original = an_original("L", metadata=Metadata(PROFILE[:16] + b"GRAY" + PROFILE[20:]))
+    for ending in (".webp", ".avif"):
+        write_image(tmp_path / f"a{ending}", original.pixels, original)
+        with Image.open(tmp_path / f"a{ending}") as image:
+            assert not image.info.get("icc_profile")
+
+
 def test_broken_exif_is_none(tmp_path: Path) -> None:
     cut = b"Exif\0\0II*\0\x08\0\0\0\x05\0\x12\x01"
     Image.new("RGB", (30, 20)).save(tmp_path / "a.jpg", exif=cut)
@@ -198,6 +206,9 @@ def test_what_a_format_does_not_hold_is_named() -> None:
     everything = Metadata(PROFILE, (72.0, 72.0), some_exif().tobytes())
     assert left_out("a.ppm", everything) == ["colour profile", "resolution", "EXIF"]
     assert left_out("a.webp", everything) == ["resolution"]
+    of_grey = Metadata(PROFILE[:16] + b"GRAY" + PROFILE[20:])
+    assert left_out("a.webp", of_grey) == left_out("a.avif", of_grey) == ["colour profile"]
+    assert left_out("a.png", of_grey) == []
     assert left_out("a.png", everything) == left_out("a.ppm", Metadata()) == []
 
 
