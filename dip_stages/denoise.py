@@ -24,7 +24,7 @@ from dip_stages.cells.allocator import keep_freed_memory
 from dip_stages.cells.denoising import denoise, noise_level
 from dip_stages.cells.machine import check_machine
 from dip_stages.cells.tiling import tiles
-from dip_stages.clock import Every
+from dip_stages.cells.work_folder import WorkFolder, check_output, job_of
 from dip_stages.console import program
 from dip_stages.errors import ConfigError, DipStagesError, ImageError, Interrupted
 from dip_stages.images.encoding import check_encoding, depth_of_file, write_image
@@ -32,16 +32,14 @@ from dip_stages.images.opening import FORMAT_NAMES
 from dip_stages.images.reading import read_image
 from dip_stages.names import printable
 from dip_stages.store.text import plural
+from dip_stages.sweep.tile_progress import TileProgress
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from dip_stages.config import Config
 
 __all__ = ["compose_config", "denoise", "main", "noise_level"]
-
-_REPORT_EVERY = 10.0
-"""Seconds."""
 
 
 def compose_config(path: Path, overrides: Sequence[str]) -> tuple[Config, bool]:
@@ -93,7 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(2)
 
 
-def _denoise_file(given: argparse.Namespace) -> None:
+def _denoise_file(given: argparse.Namespace, *, force: bool = False) -> None:
     from dip_stages.config import DDPMConfig
     from dip_stages.denoisers.model_store import check_ddpm
 
@@ -105,6 +103,7 @@ def _denoise_file(given: argparse.Namespace) -> None:
         check_ddpm(config.method, given.noisy, image.shape[2], sigma=0)
     if given.clean.exists() and given.clean.samefile(given.noisy):
         raise ImageError("is the noisy image itself", setting=given.clean, allowed="another file")
+    check_output(given.clean, force=force)
     if config.on_device:
         check_machine(config.runtime.accelerator)
     sigma = config.noise.beta_max**0.5 if sigma_given else noise_level(image)
@@ -117,17 +116,14 @@ def _denoise_file(given: argparse.Namespace) -> None:
         f"{plural(count, 'tile')} of {work}\n"
     )
     sys.stderr.writelines(f"{assumption}\n" for assumption in config.unmet)
-    result = denoise(image, config, sigma=sigma, tile=given.tile, overlap=given.overlap, progress=_reporter(count))
-    write_image(given.clean, result, depth)
+    job = job_of(config, sigma=sigma, tile=given.tile, overlap=given.overlap)
+    with (
+        TileProgress(count, config.iterations) as progress,
+        WorkFolder(given.clean, job, force=force, note=progress.note) as work,
+    ):
+        result = denoise(
+            image, config, sigma=sigma, tile=given.tile, overlap=given.overlap, progress=progress, work=work
+        )
+        write_image(work.draft, result, depth)
+        work.finish()
     sys.stderr.write(f"{printable(given.clean)}\n")
-
-
-def _reporter(count: int) -> Callable[[int, int, int], None]:
-    """Return a function that writes the progress in ``count`` tiles to the standard error, every ten seconds."""
-    every = Every(_REPORT_EVERY)
-
-    def report(tile: int, iteration: int, iterations: int) -> None:
-        if every.due():
-            sys.stderr.write(f"tile {tile}/{count}, iteration {iteration} of at most {iterations}\n")
-
-    return report
