@@ -24,7 +24,7 @@ from dip_stages.cells.allocator import keep_freed_memory
 from dip_stages.cells.denoising import denoise, noise_level
 from dip_stages.cells.machine import check_machine
 from dip_stages.cells.tiling import tiles
-from dip_stages.cells.work_folder import WorkFolder, check_output, job_of
+from dip_stages.cells.work_folder import WorkFolder, check_free, job_of
 from dip_stages.console import program
 from dip_stages.errors import ConfigError, DipStagesError, ImageError, Interrupted
 from dip_stages.images.encoding import check_encoding, depth_of_file, write_image
@@ -103,7 +103,7 @@ def _denoise_file(given: argparse.Namespace, *, force: bool = False) -> None:
         check_ddpm(config.method, given.noisy, image.shape[2], sigma=0)
     if given.clean.exists() and given.clean.samefile(given.noisy):
         raise ImageError("is the noisy image itself", setting=given.clean, allowed="another file")
-    check_output(given.clean, force=force)
+    check_free(given.clean, force=force)
     if config.on_device:
         check_machine(config.runtime.accelerator)
     sigma = config.noise.beta_max**0.5 if sigma_given else noise_level(image)

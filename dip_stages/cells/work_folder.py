@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Self
 from dip_stages.cells.kept_tile import PREFIX, KeptTile
 from dip_stages.cells.settings import settings_of
 from dip_stages.console import before_exit
-from dip_stages.errors import ConfigError, RecordError
+from dip_stages.errors import ConfigError, ImageError, RecordError
 from dip_stages.store.json_files import read_json, write_json
 from dip_stages.store.leases import Lease
 from dip_stages.store.text import plural
@@ -36,10 +36,10 @@ if TYPE_CHECKING:
 
     from dip_stages.config import Config
 
-__all__ = ["WorkFolder", "check_output", "job_of"]
+__all__ = ["WorkFolder", "check_free", "job_of"]
 
 _JOB = "job.json"
-_WAYS = "the same settings again, --force to replace it, or remove it"
+_WAYS = "the same settings again, --force to replace it, or remove the folder"
 _SHOWN = 3
 """Differences between two jobs that an error names."""
 
@@ -62,15 +62,15 @@ def job_of(config: Config, *, sigma: float, **further: Any) -> dict[str, Any]:
     return job
 
 
-def check_output(output: Path, *, force: bool) -> None:
+def check_free(output: Path, *, force: bool) -> None:
     """Check that an output may be written, as far as that is known without the job.
 
     Raises:
-        ConfigError: If it is a folder; or if it is there already and so is no work folder, without ``force``.
+        ImageError: If it is a folder; or if it is there already, without a work folder and without ``force``.
     """
     if output.is_dir():
-        raise ConfigError("is a folder", setting=output, allowed="an image's file")
-    if output.exists() and not force and not _folder_of(output).is_dir():
+        raise ImageError("is a folder", setting=output, allowed="an image's file")
+    if os.path.lexists(output) and not force and not _folder_of(output).is_dir():
         raise _there_already(output)
 
 
@@ -86,8 +86,8 @@ class WorkFolder:
         note: Called with a sentence on what a user should know; a warning in the log by default.
 
     On entry it raises:
-        ConfigError: If the output is there and this job's folder is not; if the folder is another job's, or no work
-            folder.
+        ImageError: If the output is there and this job's folder is not.
+        ConfigError: If the folder is another job's, or something else is in its place.
         LeaseError: If another process has the job.
         RecordError: If it is not known whose folder it is.
         OSError: If the folder cannot be written to.
@@ -103,7 +103,7 @@ class WorkFolder:
         self._made_with: dict[str, Any] | None = None
 
     def __enter__(self) -> Self:
-        check_output(self._output, force=self._force)
+        check_free(self._output, force=self._force)
         _check_place(self.path, self._output.name)
         self.path.mkdir(exist_ok=True)
         try:
@@ -175,12 +175,14 @@ class WorkFolder:
         found = self._found()
         if found is not None and found.get("job") == self._job:
             return found.get("made_with")
-        if self._output.exists() and not self._force:
+        if found is None:  # a new folder; or what a removal that was cut short has left
+            self._clear()
+        if os.path.lexists(self._output) and not self._force:
             raise _there_already(self._output)
         if found is not None and not self._force:
             unlike = _differences(found.get("job") or {}, self._job)
             raise ConfigError(f"holds another job: {unlike}", setting=self.path, allowed=_WAYS)
-        self._clear()  # with force; or what a removal that was cut short has left
+        self._clear()
         return None
 
     def _found(self) -> dict[str, Any] | None:
@@ -216,8 +218,8 @@ def _folder_of(output: Path) -> Path:
     return output.with_name(f"{output.name}.work")
 
 
-def _there_already(output: Path) -> ConfigError:
-    return ConfigError("is there already", setting=output, allowed="another file, or --force to replace it")
+def _there_already(output: Path) -> ImageError:
+    return ImageError("is there already", setting=output, allowed="another name, or --force to replace it")
 
 
 def _check_place(path: Path, output: str) -> None:
