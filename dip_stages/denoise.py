@@ -17,17 +17,16 @@ if __name__ == "__main__":  # before the imports, so that Ctrl-C during them is 
 import argparse
 import dataclasses
 import difflib
-import os
 import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from dip_stages.cells.allocator import keep_freed_memory
-from dip_stages.cells.denoising import denoise, noise_level
+from dip_stages.cells.denoising import check_blind, denoise, noise_level
 from dip_stages.cells.machine import check_machine
 from dip_stages.cells.tiling import tiles
-from dip_stages.clock import Every
+from dip_stages.cells.work_folder import WorkFolder, check_free, job_of
 from dip_stages.console import program, quoted
 from dip_stages.errors import ConfigError, DipStagesError, ImageError, Interrupted, check_range
 from dip_stages.images.encoding import QUALITY, check_output, left_out, write_image
@@ -35,16 +34,14 @@ from dip_stages.images.opening import FORMAT_NAMES
 from dip_stages.images.original import Original, depth_name, read_original
 from dip_stages.names import printable
 from dip_stages.store.text import plural
+from dip_stages.sweep.tile_progress import TileProgress
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from dip_stages.config import Config
 
 __all__ = ["compose_config", "denoise", "main", "noise_level"]
-
-_REPORT_EVERY = 10.0
-"""Seconds."""
 
 
 def compose_config(path: Path, overrides: Sequence[str]) -> tuple[Config, bool]:
@@ -137,32 +134,29 @@ def _is_setting(word: str) -> bool:
 
 
 def _denoise_file(given: argparse.Namespace) -> None:
-    from dip_stages.config import DDPMConfig
-    from dip_stages.denoisers.model_store import check_ddpm
-
     config, sigma_given = compose_config(given.input, given.settings)
+    check_blind(config)
     original = _read(given)
     _check_output(given, original)
-    if original.mode.startswith("CMYK") and (isinstance(config.method, DDPMConfig) or config.loss.name != "mse"):
-        raise ImageError("loss and method are of grey or RGB images", setting=given.input, allowed="loss=mse of CMYK")
-    if isinstance(config.method, DDPMConfig):
-        check_ddpm(config.method, given.input, original.pixels.shape[2], sigma=0)
-    if config.on_device:
-        check_machine(config.runtime.accelerator)
+    _check_method(config, given.input, original)
     sigma = config.noise.beta_max**0.5 if sigma_given else _estimated(given.input, original)
     height, width = original.pixels.shape[:2]
     count = len(tiles(height, width, given.tile, given.overlap))
-    source = "given" if sigma_given else "estimated"
-    work = config.competitor.name if config.competitor else f"at most {config.iterations} iterations"
+    by = config.competitor.name if config.competitor else f"at most {config.iterations} iterations"
     sys.stderr.write(
         f"{printable(given.input)}: {width}×{height}, {depth_name(original.kind)}, sigma {255 * sigma:.1f}/255 "
-        f"{source}; {plural(count, 'tile')} of {work}\n"
+        f"{'given' if sigma_given else 'estimated'}; {plural(count, 'tile')} of {by}\n"
     )
     sys.stderr.writelines(f"{assumption}\n" for assumption in config.unmet)
-    result = denoise(
-        original.pixels, config, sigma=sigma, tile=given.tile, overlap=given.overlap, progress=_reporter(count)
-    )
-    write_image(given.output, result, original, given.quality)
+    tiling = {"tile": given.tile, "overlap": given.overlap}
+    job = job_of(config, sigma=sigma, **tiling, frame=original.frame, range=original.limits)
+    with (
+        TileProgress(count, config.iterations) as progress,
+        WorkFolder(given.output, job, force=given.force, note=progress.note) as work,
+    ):
+        result = denoise(original.pixels, config, sigma=sigma, **tiling, progress=progress, work=work)
+        write_image(work.draft, result, original, given.quality)
+        work.finish()
     sys.stderr.write(f"{printable(given.output)}\n")
 
 
@@ -192,10 +186,22 @@ def _check_output(given: argparse.Namespace, original: Original) -> None:
     check_output(output, original, given.quality)
     if output.exists() and output.samefile(given.input):
         raise ImageError("is the noisy image itself", setting=output, allowed="another file")
-    if os.path.lexists(output) and not given.force:
-        raise ImageError("is there already", setting=output, allowed="another name, or --force to replace it")
+    check_free(output, force=given.force)
     if names := left_out(output, original.metadata):
         sys.stderr.write(f"{printable(output)}: left out, since {output.suffix} does not hold it: {', '.join(names)}\n")
+
+
+def _check_method(config: Config, path: Path, original: Original) -> None:
+    """Check that the method can denoise such an image, on this machine."""
+    from dip_stages.config import DDPMConfig
+    from dip_stages.denoisers.model_store import check_ddpm
+
+    if original.mode.startswith("CMYK") and (isinstance(config.method, DDPMConfig) or config.loss.name != "mse"):
+        raise ImageError("loss and method are of grey or RGB images", setting=path, allowed="loss=mse of CMYK")
+    if isinstance(config.method, DDPMConfig):
+        check_ddpm(config.method, path, original.pixels.shape[2], sigma=0)
+    if config.on_device:
+        check_machine(config.runtime.accelerator)
 
 
 def _estimated(path: Path, original: Original) -> float:
@@ -204,14 +210,3 @@ def _estimated(path: Path, original: Original) -> float:
     except ImageError as error:
         error.setting = str(path)
         raise
-
-
-def _reporter(count: int) -> Callable[[int, int, int], None]:
-    """Return a function that writes the progress in ``count`` tiles to the standard error, every ten seconds."""
-    every = Every(_REPORT_EVERY)
-
-    def report(tile: int, iteration: int, iterations: int) -> None:
-        if every.due():
-            sys.stderr.write(f"tile {tile}/{count}, iteration {iteration} of at most {iterations}\n")
-
-    return report

@@ -220,17 +220,11 @@ COMMANDS = [
     ),
     (
         "dip_stages.denoise a.png b.png beta_max=0.01 protocol=clean",
-        (
-            "a.png: 40×40, 8 bits, sigma 25.5/255 given; 1 tile of at most 1500 iterations\n"
-            "the fit or its rule needs the clean image, which there is not; allowed: blind ones"
-        ),
+        ("the fit or its rule needs the clean image, which there is not; allowed: blind ones"),
     ),
     (
         "dip_stages.denoise a.png b.png beta_max=0.01 stopping=oracle",
-        (
-            "a.png: 40×40, 8 bits, sigma 25.5/255 given; 1 tile of at most 1500 iterations\n"
-            "the fit or its rule needs the clean image, which there is not; allowed: blind ones"
-        ),
+        ("the fit or its rule needs the clean image, which there is not; allowed: blind ones"),
     ),
     ("dip_stages.denoise a.png b.png beta_max=0.01 --tile 3", "tile: got 3; allowed: a number >= 64"),
     (
