@@ -127,7 +127,7 @@ def _is_left(cell: Cell, folder: Path) -> bool:
 def _run_single(cell: Cell, folder: Path) -> None:
     from dip_stages.report import describe
 
-    sys.stderr.writelines(f"{message}\n" for message in (*notes(), *cell.config.unmet))
+    sys.stderr.writelines(f"{message}\n" for message in (*notes(cell.config.folders), *cell.config.unmet))
     if _is_left(cell, folder):
         from dip_stages.sweep.foreground import run_single
 
@@ -148,8 +148,8 @@ _hydra_main = hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_n
 
 def main() -> None:
     """Run Hydra on ``sys.argv``, in which a group such as ``beta_max`` also takes a number: ``beta_max=0.05``."""
-    sys.argv[1:] = [value_override(argument) for argument in sys.argv[1:]]
     try:
+        sys.argv[1:] = [value_override(argument) for argument in sys.argv[1:]]
         check_keys(sys.argv[1:])
     except ConfigError as error:
         sys.stderr.write(f"{error}\n")

@@ -1,4 +1,4 @@
-"""Denoises an image of which there is no clean version: ``dip-stages-denoise noisy.png clean.png``.
+"""Denoises an image of which there is no clean version: ``dip-stages-denoise noisy.png denoised.png``.
 
 The network is fitted to the image under ``protocol=recorrupted``, with the stopping rule of that protocol. The noise
 level is estimated from the image unless it is given. An image larger than a tile is denoised in overlapping tiles,
@@ -16,32 +16,32 @@ if __name__ == "__main__":  # before the imports, so that Ctrl-C during them is 
 
 import argparse
 import dataclasses
+import difflib
+import re
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from dip_stages.cells.allocator import keep_freed_memory
-from dip_stages.cells.denoising import denoise, noise_level
+from dip_stages.cells.denoising import check_blind, denoise, noise_level
 from dip_stages.cells.machine import check_machine
 from dip_stages.cells.tiling import tiles
-from dip_stages.clock import Every
-from dip_stages.console import program
-from dip_stages.errors import ConfigError, DipStagesError, ImageError, Interrupted
-from dip_stages.images.encoding import check_encoding, depth_of_file, write_image
+from dip_stages.cells.work_folder import WorkFolder, check_free, job_of
+from dip_stages.console import program, quoted
+from dip_stages.errors import ConfigError, DipStagesError, ImageError, Interrupted, check_range
+from dip_stages.images.encoding import QUALITY, check_output, left_out, write_image
 from dip_stages.images.opening import FORMAT_NAMES
-from dip_stages.images.reading import read_image
+from dip_stages.images.original import Original, depth_name, read_original
 from dip_stages.names import printable
 from dip_stages.store.text import plural
+from dip_stages.sweep.tile_progress import TileProgress
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from dip_stages.config import Config
 
 __all__ = ["compose_config", "denoise", "main", "noise_level"]
-
-_REPORT_EVERY = 10.0
-"""Seconds."""
 
 
 def compose_config(path: Path, overrides: Sequence[str]) -> tuple[Config, bool]:
@@ -72,17 +72,7 @@ def compose_config(path: Path, overrides: Sequence[str]) -> tuple[Config, bool]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Read a noisy image and write it denoised."""
-    parser = argparse.ArgumentParser(
-        prog=program("dip_stages.denoise"),
-        description="Denoise an image of which there is no clean version.",
-        epilog=f"Further settings as with {program()}, such as trainer.iterations=800 or ensemble.members=4.",
-    )
-    parser.add_argument("noisy", type=Path, help=f"{FORMAT_NAMES}; 8 or 16 bits a channel")
-    parser.add_argument("clean", type=Path, help="the result's file: same size, depth and colours")
-    parser.add_argument("settings", nargs="*", metavar="setting=value")
-    parser.add_argument("--tile", type=int, default=512, help="pixels a side of what is fitted at once (512)")
-    parser.add_argument("--overlap", type=int, default=32, help="pixels that neighbouring tiles share (32)")
-    given = parser.parse_intermixed_args(arguments)
+    given = _parsed(arguments)
     keep_freed_memory()
     try:
         _denoise_file(given)
@@ -93,41 +83,130 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(2)
 
 
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """Print one line, and exit with 2."""
+        self.exit(2, f"{self.prog}: {printable(message)}\n")
+
+
+def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = _Parser(
+        prog=program("dip_stages.denoise"),
+        usage="%(prog)s INPUT OUTPUT [setting=value ...] [options]",
+        description=f"Denoise an image of which there is no clean version. INPUT: {FORMAT_NAMES}. OUTPUT: its ending "
+        "gives the format; size, depth, colours, transparency, colour profile, resolution and EXIF are those of the "
+        "input, where the format holds them.",
+        epilog=f"Settings as with {program()}, such as trainer.iterations=800 or ensemble.members=4; and sigma=25/255, "
+        "the standard deviation of the noise, which is estimated if it is not given.",
+    )
+    parser.add_argument("words", nargs="*", help=argparse.SUPPRESS)
+    add = parser.add_argument
+    add("--tile", type=int, default=512, metavar="N", help="pixels a side of what is fitted at once (512)")
+    add("--overlap", type=int, default=32, metavar="N", help="pixels that neighbouring tiles share (32)")
+    black_white = ("BLACK", "WHITE")
+    add("--range", type=float, nargs=2, metavar=black_white, help="the file's values that are black and white")
+    add("--frame", type=int, metavar="N", help="which of several images in the file, from 0 (the first)")
+    add("--quality", type=int, metavar="N", help=f"of JPEG and AVIF, 1 to 100 ({QUALITY}), of WebP (without loss)")
+    add("--force", action="store_true", help="replace the output if it is there already")
+    given = parser.parse_intermixed_args(arguments)
+    paths = [word for word in given.words if not _is_setting(word)]
+    settings = [word for word in given.words if _is_setting(word)]
+    if given.words[:2] != paths or len(paths) != 2:
+        found = Path(paths[0]) if paths else Path("noisy.png")
+        names = [str(found), paths[1] if len(paths) > 1 else str(found.with_stem(f"{found.stem}-denoised"))]
+        problem = (
+            "the input and the output are missing",
+            "the output is missing",
+            "settings come behind input and output",
+            "takes one input and one output",
+        )[min(len(paths), 3)]
+        parser.error(f"{problem}; to type: {_command(*names, *settings)}")
+    given.input, given.output, given.settings = Path(paths[0]), Path(paths[1]), settings
+    return given
+
+
+def _command(*words: str | Path) -> str:
+    return " ".join([program("dip_stages.denoise"), *(quoted(str(word)) for word in words)])
+
+
+def _is_setting(word: str) -> bool:
+    return re.match(r"[+~]*[A-Za-z_][\w./@]*=", word) is not None and not Path(word).exists()
+
+
 def _denoise_file(given: argparse.Namespace) -> None:
+    config, sigma_given = compose_config(given.input, given.settings)
+    check_blind(config)
+    original = _read(given)
+    _check_output(given, original)
+    _check_method(config, given.input, original)
+    sigma = config.noise.beta_max**0.5 if sigma_given else _estimated(given.input, original)
+    height, width = original.pixels.shape[:2]
+    count = len(tiles(height, width, given.tile, given.overlap))
+    by = config.competitor.name if config.competitor else f"at most {config.iterations} iterations"
+    sys.stderr.write(
+        f"{printable(given.input)}: {width}×{height}, {depth_name(original.kind)}, sigma {255 * sigma:.1f}/255 "
+        f"{'given' if sigma_given else 'estimated'}; {plural(count, 'tile')} of {by}\n"
+    )
+    sys.stderr.writelines(f"{assumption}\n" for assumption in config.unmet)
+    tiling = {"tile": given.tile, "overlap": given.overlap}
+    job = job_of(config, sigma=sigma, **tiling, frame=original.frame, range=original.limits)
+    with (
+        TileProgress(count, config.iterations) as progress,
+        WorkFolder(given.output, job, force=given.force, note=progress.note) as work,
+    ):
+        result = denoise(original.pixels, config, sigma=sigma, **tiling, progress=progress, work=work)
+        write_image(work.draft, result, original, given.quality)
+        work.finish()
+    sys.stderr.write(f"{printable(given.output)}\n")
+
+
+def _read(given: argparse.Namespace) -> Original:
+    """Read the input, and say which of its images that is if there are several."""
+    if not given.input.exists():
+        folder = given.input.parent
+        there = [path.name for path in folder.iterdir() if path.is_file()] if folder.is_dir() else []
+        near = difflib.get_close_matches(given.input.name, there, 1)
+        words = [given.input.with_name(near[0]) if near else "IMAGE", given.output, *given.settings]
+        raise ImageError(f"no such file; to type: {_command(*words)}", setting=given.input)
+    check_range("--frame", given.frame or 0, at_least=0)
+    original = read_original(given.input, frame=given.frame or 0, limits=given.range and tuple(given.range))
+    if original.frames > 1 and given.frame is None:
+        sys.stderr.write(
+            f"{printable(given.input)}: has {original.frames} frames; the first is denoised; for another: "
+            f"--frame 1 to {original.frames - 1}\n"
+        )
+    return original
+
+
+def _check_output(given: argparse.Namespace, original: Original) -> None:
+    """Check that the output can be written, and say what it cannot hold."""
+    output = given.output
+    if given.quality is not None:
+        check_range("--quality", given.quality, at_least=1, at_most=100)
+    check_output(output, original, given.quality)
+    if output.exists() and output.samefile(given.input):
+        raise ImageError("is the noisy image itself", setting=output, allowed="another file")
+    check_free(output, force=given.force)
+    if names := left_out(output, original.metadata):
+        sys.stderr.write(f"{printable(output)}: left out, since {output.suffix} does not hold it: {', '.join(names)}\n")
+
+
+def _check_method(config: Config, path: Path, original: Original) -> None:
+    """Check that the method can denoise such an image, on this machine."""
     from dip_stages.config import DDPMConfig
     from dip_stages.denoisers.model_store import check_ddpm
 
-    config, sigma_given = compose_config(given.noisy, given.settings)
-    image = read_image(given.noisy)
-    depth = depth_of_file(given.noisy)
-    check_encoding(given.clean, depth)
+    if original.mode.startswith("CMYK") and (isinstance(config.method, DDPMConfig) or config.loss.name != "mse"):
+        raise ImageError("loss and method are of grey or RGB images", setting=path, allowed="loss=mse of CMYK")
     if isinstance(config.method, DDPMConfig):
-        check_ddpm(config.method, given.noisy, image.shape[2], sigma=0)
-    if given.clean.exists() and given.clean.samefile(given.noisy):
-        raise ImageError("is the noisy image itself", setting=given.clean, allowed="another file")
+        check_ddpm(config.method, path, original.pixels.shape[2], sigma=0)
     if config.on_device:
         check_machine(config.runtime.accelerator)
-    sigma = config.noise.beta_max**0.5 if sigma_given else noise_level(image)
-    height, width = image.shape[:2]
-    count = len(tiles(height, width, given.tile, given.overlap))
-    source = "given" if sigma_given else "estimated"
-    work = config.competitor.name if config.competitor else f"at most {config.iterations} iterations"
-    sys.stderr.write(
-        f"{printable(given.noisy)}: {width}×{height}, {depth} bits, sigma {255 * sigma:.1f}/255 {source}; "
-        f"{plural(count, 'tile')} of {work}\n"
-    )
-    sys.stderr.writelines(f"{assumption}\n" for assumption in config.unmet)
-    result = denoise(image, config, sigma=sigma, tile=given.tile, overlap=given.overlap, progress=_reporter(count))
-    write_image(given.clean, result, depth)
-    sys.stderr.write(f"{printable(given.clean)}\n")
 
 
-def _reporter(count: int) -> Callable[[int, int, int], None]:
-    """Return a function that writes the progress in ``count`` tiles to the standard error, every ten seconds."""
-    every = Every(_REPORT_EVERY)
-
-    def report(tile: int, iteration: int, iterations: int) -> None:
-        if every.due():
-            sys.stderr.write(f"tile {tile}/{count}, iteration {iteration} of at most {iterations}\n")
-
-    return report
+def _estimated(path: Path, original: Original) -> float:
+    try:
+        return noise_level(original.pixels)
+    except ImageError as error:
+        error.setting = str(path)
+        raise

@@ -73,7 +73,7 @@ def _checked(overrides: Sequence[str]) -> tuple[DDPMConfig, RuntimeConfig, int, 
     check_extras(config)
     channels = image_shape(config.data)[2]
     check_training(config.method.training)
-    sys.stderr.writelines(f"{note}\n" for note in notes())
+    sys.stderr.writelines(f"{note}\n" for note in notes(config.folders))
     if config.method.model is not None:
         check_model(Path(config.method.model).expanduser(), training_settings(config.method.training, channels))
     check_machine(config.runtime.accelerator)

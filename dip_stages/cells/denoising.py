@@ -16,9 +16,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from dip_stages.cells.work_folder import WorkFolder
     from dip_stages.config import Config
 
-__all__ = ["denoise", "noise_level"]
+__all__ = ["check_blind", "denoise", "noise_level"]
 
 _NO_NOISE = 0.25 / 255
 """Largest estimate that means no noise: rounding to 8 bits alone gives a larger one."""
@@ -32,16 +33,18 @@ def denoise(
     tile: int = 512,
     overlap: int = 32,
     progress: Callable[[int, int, int], None] | None = None,
+    work: WorkFolder | None = None,
 ) -> NDArray[np.float32]:
     """Return a noisy image denoised.
 
     Args:
-        image: ``(H, W, C)`` float32, 1.0 being white; C is 1 or 3. Values may lie outside [0, 1].
+        image: ``(H, W, C)`` float32, 1.0 being white; C is 1 or 3, or 4 for CMYK. Values may lie outside [0, 1].
         config: The method; its data and its noise level are not used.
         sigma: Standard deviation of the noise on that scale; None to estimate it from the image.
         tile: Largest side of a part that is fitted at once, in pixels.
         overlap: Pixels that neighbouring tiles share at least; they are blended there.
         progress: Called with tile, iteration and planned iterations of a tile, all from 1.
+        work: Keeps what is done, and has what an interrupted process has kept of this job; None to keep nothing.
 
     Returns:
         The same shape, float32.
@@ -49,28 +52,47 @@ def denoise(
     Raises:
         ConfigError: If the configuration needs the clean image, or a number is out of range.
         ImageError: If no noise is found.
+        Interrupted: If interrupted from the keyboard or by SIGTERM in a fit.
+    """
+    check_blind(config)
+    sigma = noise_level(image) if sigma is None else sigma
+    config = dataclasses.replace(config, noise=dataclasses.replace(config.noise, beta_max=sigma**2))
+    return _in_tiles(image, config, tile, overlap, progress or (lambda *_: None), work)
+
+
+def check_blind(config: Config) -> None:
+    """Check that a fit and its rule do not need the clean image.
+
+    Raises:
+        ConfigError: If one does.
     """
     if config.sees_clean:
         raise ConfigError("the fit or its rule needs the clean image, which there is not", allowed="blind ones")
-    sigma = noise_level(image) if sigma is None else sigma
-    config = dataclasses.replace(config, noise=dataclasses.replace(config.noise, beta_max=sigma**2))
-    return _in_tiles(image, config, tile, overlap, progress or (lambda *_: None))
 
 
 def _in_tiles(
-    image: NDArray[np.float32], config: Config, size: int, overlap: int, progress: Callable[[int, int, int], None]
+    image: NDArray[np.float32],
+    config: Config,
+    size: int,
+    overlap: int,
+    progress: Callable[[int, int, int], None],
+    work: WorkFolder | None,
 ) -> NDArray[np.float32]:
     height, width = image.shape[:2]
     parts = tiles(height, width, size, overlap)
     from dip_stages.cells import blind_fit  # torch and Lightning take seconds to import
 
+    if work is not None:
+        work.begin(blind_fit.made_here(config), len(parts))
     total = np.zeros(image.shape, np.float64)
     weights = np.zeros((*image.shape[:2], 1), np.float64)
     for number, part in enumerate(parts, 1):
         here = np.s_[part.top : part.bottom, part.left : part.right]
-        denoised = blind_fit.denoise_tile(
-            np.ascontiguousarray(image[here]), config, functools.partial(progress, number)
-        )
+        kept = work.tile(number) if work is not None else None
+        denoised = kept.result() if kept is not None else None
+        if denoised is None:
+            tile = np.ascontiguousarray(image[here])
+            denoised = blind_fit.denoise_tile(tile, config, functools.partial(progress, number), kept)
         weight = ramp(part.top, part.bottom, height, overlap)[:, None] * ramp(part.left, part.right, width, overlap)
         total[here] += denoised * weight[..., None]
         weights[here] += weight[..., None]
@@ -90,5 +112,6 @@ def noise_level(image: NDArray[np.float32]) -> float:
 
     sigma = estimate_sigma(image)
     if not sigma > _NO_NOISE:
-        raise ImageError("no noise is found in the image", allowed="noise.beta_max=…, its variance on [0, 1]")
+        allowed = "sigma=…, the noise's standard deviation, white being 1"
+        raise ImageError("no noise is found in the image", allowed=allowed)
     return sigma

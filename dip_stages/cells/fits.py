@@ -169,6 +169,7 @@ class Fits:
 
         in_lanes(in_turn if self.together == 1 else at_once, left, self.together, should_stop)
         if not isinstance(logger, bool) and self._log_first(self._members, logger):
+            self._attempt.check()
             logger.save()
             logger.finalize("success")
 

@@ -121,6 +121,7 @@ def _fit(run: Run, code: str, should_stop: Callable[[], bool]) -> Record:
     run.observation = build.build_observation(config)
     run.plan = build.build_plan(config, run.observation)
     run.fits = Fits(config, run.observation, run.plan, run.accelerator, run.attempt)
+    run.attempt.check()  # what an earlier attempt logged is removed
     logger = build.build_logger(config.logger, run.folder, run.cell.folder)
     saved = run.attempt.load(made_with(code, run.accelerator, bfloat16=run.bfloat16))
     if saved is not None:

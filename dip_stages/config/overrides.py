@@ -6,6 +6,7 @@ import functools
 import itertools
 import os
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -79,20 +80,39 @@ def value_override(override: str) -> str:
     """Return an override as Hydra takes it.
 
     On Hydra's command line a group's option cannot be a number, but users type a number: ``beta_max=<numbers>`` becomes
-    the override of the setting. A value with characters that Hydra wants quoted, as most have that are not ASCII, is
-    quoted.
+    the override of the setting. ``sigma=25/255``, a standard deviation, becomes the variance that it is short for. A
+    value with characters that Hydra wants quoted, as most have that are not ASCII, is quoted.
+
+    Raises:
+        ConfigError: If sigma is not on the scale on which white is 1.
 
     Example:
         >>> value_override("beta_max=0.01,0.05"), value_override("beta_max=b0.01"), value_override("arch=unet")
         ('noise.beta_max=0.01,0.05', 'beta_max=b0.01', 'arch=unet')
         >>> value_override("data.path=(1)/é.png")
         "data.path='(1)/é.png'"
+        >>> value_override("sigma=0.1")
+        'noise.beta_max=0.01'
     """
     key, _, value = override.partition("=")
+    if key == "sigma":
+        return f"noise.beta_max={','.join(map(_variance, value.split(',')))}"
     targets = {group: setting for setting, group in ALIASES.items()}
     if key not in targets or not all(is_number(part) for part in value.split(",")):
         return _quoted(override)
     return f"{targets[key]}={value}"
+
+
+def _variance(sigma: str) -> str:
+    """Return the square of a number or a fraction, as it is typed."""
+    number, slash, scale = sigma.strip().partition("/")
+    with suppress(ValueError, ZeroDivisionError):
+        value = float(number) / float(scale if slash else 1)
+        if 0 < value < 1:
+            return f"{value * value:.12g}"
+    raise ConfigError(
+        setting="sigma", got=sigma, allowed="a standard deviation > 0 and < 1, white being 1, as in sigma=25/255"
+    )
 
 
 _AS_IT_IS = re.compile(r"[\w./:+\-%@?|$*\\, \t]*|[\[{].*", re.ASCII | re.DOTALL)

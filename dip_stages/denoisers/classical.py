@@ -63,12 +63,12 @@ def tv(image: NDArray[np.float32], sigma: float, *, strength: float) -> NDArray[
 
 
 def bm3d(image: NDArray[np.float32], sigma: float) -> NDArray[np.float32]:
-    """Return an image denoised by BM3D, a colour image by CBM3D (Dabov et al., 2007), by its authors' package.
+    """Return an image denoised by BM3D, an RGB image by CBM3D (Dabov et al., 2007), by its authors' package.
 
     The package's licence allows only non-commercial use, so it is an extra: ``pip install dip_stages[bm3d]``.
 
     Args:
-        image: ``(H, W, C)`` with 1 or 3 channels, on the [0, 1] scale, not limited to it.
+        image: ``(H, W, C)`` on the [0, 1] scale, not limited to it; of CMYK, each channel by itself.
         sigma: Standard deviation of the noise, on that scale.
 
     Returns:
@@ -78,6 +78,7 @@ def bm3d(image: NDArray[np.float32], sigma: float) -> NDArray[np.float32]:
 
     profile = authors.BM3DProfile()
     profile.num_threads = 1  # a cell of a sweep has one core, and the bits are the same each time
-    if image.shape[-1] == 1:
-        return np.asarray(authors.bm3d(image[..., 0], sigma, profile), np.float32)[..., None]
-    return np.asarray(authors.bm3d_rgb(image, sigma, profile), np.float32)
+    if image.shape[-1] == 3:
+        return np.asarray(authors.bm3d_rgb(image, sigma, profile), np.float32)
+    channels = [authors.bm3d(channel, sigma, profile) for channel in np.moveaxis(image, -1, 0)]
+    return np.asarray(np.stack(channels, axis=-1), np.float32)

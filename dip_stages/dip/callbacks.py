@@ -111,7 +111,7 @@ def _fit(module: pl.LightningModule) -> DIPModule:
 
 
 class Guard(pl.Callback):
-    """Ends a fit that may write nothing any more, at the end of a chunk. It must come first in the trainer's list.
+    """Ends a fit that may write nothing any more, before anything is written. It must come first in the trainer's list.
 
     Args:
         check: Raises if that is so.
@@ -123,8 +123,21 @@ class Guard(pl.Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: object, batch: Any, batch_idx: int
     ) -> None:
-        """Check; if it raises, take the loggers from the trainer, which would write out what they have."""
+        """Check at the end of a chunk."""
         del pl_module, outputs, batch, batch_idx
+        self._guard(trainer)
+
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Check before the loggers write out what they have."""
+        del pl_module, stage
+        self._guard(trainer)
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """Check likewise where the fit ends in an error."""
+        del pl_module, exception
+        self._guard(trainer)
+
+    def _guard(self, trainer: pl.Trainer) -> None:
         try:
             self._check()
         except Exception:

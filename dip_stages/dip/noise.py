@@ -175,7 +175,8 @@ def estimate_sigma(image: NDArray[np.float32]) -> float:
     """Return the standard deviation of Gaussian noise in an image, estimated from the image alone.
 
     The median magnitude of the finest diagonal wavelet coefficients over that of a standard normal variable (Donoho and
-    Johnstone, 1994), averaged over channels. Fine texture counts as noise, so the estimate errs upwards.
+    Johnstone, 1994), averaged over channels that are not constant. Fine texture counts as noise, so the estimate errs
+    upwards.
 
     Args:
         image: ``(H, W, C)``, unclipped: clipped noise is not Gaussian, and is underestimated.
@@ -187,5 +188,5 @@ def estimate_sigma(image: NDArray[np.float32]) -> float:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # a constant image has no coefficients
-        sigma = float(estimate_sigma(image, channel_axis=-1, average_sigmas=True))
+        sigma = float(np.nanmean(estimate_sigma(image, channel_axis=-1)))
     return 0.0 if math.isnan(sigma) else sigma

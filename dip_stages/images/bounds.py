@@ -15,12 +15,12 @@ from dip_stages.images.size import MAX_PIXELS, Size
 from dip_stages.images.tiff import check_segments, layout_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
     from pathlib import Path
 
     from PIL.ImageFile import ImageFile
 
-__all__ = ["check_content", "check_header", "significant_bits"]
+__all__ = ["check_content", "check_header", "chunks_of_png", "significant_bits"]
 
 _MAX_SCANS = 64
 """Scans of a JPEG, each of which passes over the whole image; a progressive one has about ten."""
@@ -89,11 +89,19 @@ def check_content(path: Path, image: ImageFile) -> None:
         if image.format == "PNG":
             _check_inflated(path, file)
         elif image.format == "TIFF":
-            check_segments(path, file)
+            check_segments(path, file, image.tell())
         elif image.format == "GIF" and struct.unpack("<6xHH", file.read(10)) != image.size:
             raise ImageError("holds a frame larger than its canvas", setting=path, allowed="frames within it")
         elif image.tile and (kind := _UNBOUNDED.get(image.tile[0][0])):
             raise ImageError(f"{kind} is not supported", setting=path, allowed="uncompressed binary files, PNG, TIFF")
+
+
+def chunks_of_png(path: Path, kinds: Collection[bytes]) -> dict[bytes, bytes]:
+    """Return the content of a PNG's chunks of some kinds, each of at most 64 KiB."""
+    with path.open("rb") as file:
+        if file.read(8) != b"\x89PNG\r\n\x1a\n":
+            return {}
+        return {kind: file.read(length) for kind, length in _chunks(file) if kind in kinds and length <= 2**16}
 
 
 def significant_bits(path: Path) -> int:

@@ -12,7 +12,8 @@ from PIL import Image, ImageOps
 
 from dip_stages.errors import ImageError
 from dip_stages.images.bounds import check_content, significant_bits
-from dip_stages.images.tiff import read_deep
+from dip_stages.images.netpbm import PFMImageFile, read_floats, read_scaled, white_of
+from dip_stages.images.tiff import layout_of, read_deep
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,54 +23,75 @@ if TYPE_CHECKING:
     from PIL.ImageFile import ImageFile
 
     Band = Callable[[int, int], NDArray[np.float32]]
+    Finish = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
-__all__ = ["decode", "depth_of"]
+__all__ = ["ORIENTATION", "decode", "type_of"]
 
-_ORIENTATION = 274  # the EXIF and TIFF tag
+ORIENTATION = 274
+"""The tag of EXIF and TIFF."""
+
 _ROWS = 256
+_SIXTEEN = ("I;16", "I;16B", "I;16L", "I;16N", "I")
 
 
-def decode(path: Path, image: ImageFile) -> NDArray[np.float32]:
-    """Return the pixels of an image, upright, with transparency composited onto white.
+def decode(path: Path, image: ImageFile, *, flat: bool = True) -> NDArray[np.float32]:
+    """Return the pixels of an image, upright.
 
     Args:
         path: Its file, which is read again where Pillow would lose depth.
-        image: The file, opened by Pillow.
+        image: The file, opened by Pillow, at the frame that is wanted.
+        flat: Whether to composite transparency onto white and to convert CMYK, without a colour profile.
 
     Returns:
-        ``(H, W, C)`` float32, 1.0 being white; C is 1 for grey and 3 for colour.
+        ``(H, W, C)`` float32, 1.0 being the white of integers. Flat, C is 1 for grey and 3 for colour; if not, C is 2
+        or 4 with transparency, which comes last, and 4 for CMYK, in which 1.0 is full ink.
 
     Raises:
         ImageError: If depth or colours of such a file cannot be read correctly, or it holds more than its header
             promises.
     """
     check_content(path, image)
-    if image.format == "PNG" and depth_of(image) == 16:
-        return _deep_png(path, image)
-    if image.format == "TIFF" and depth_of(image) == 16 and image.mode != "F":
-        return _deep_tiff(path)
+    finish = _flattened(image.mode) if flat else _unchanged
+    if image.format == "PNG" and _rawmode(image).endswith(";16B"):
+        if image.tell():
+            raise ImageError("only the first frame of a 16-bit PNG can be read", setting=path, allowed="--frame 0")
+        return _deep_png(path, image, finish)
+    if isinstance(image, PFMImageFile):
+        floats = read_floats(path, image)
+        return _in_bands(image.size, lambda top, bottom: floats[top:bottom].astype(np.float32), finish)
+    if image.format == "TIFF" and image.mode != "F" and _bits(image) > 8:
+        return _deep_tiff(path, image.tell(), flat=flat)
     if image.format == "PPM" and image.tile[0][0] == "ppm":
         return _scaled_netpbm(path, image)
-    if image.mode in ("I;16", "I;16B", "I;16L", "I;16N", "I", "F"):
+    if image.mode in (*_SIXTEEN, "F"):
         _take_native_order(image)
         white = 1 if image.mode == "F" else 65535
         return _in_bands(
-            image.size, lambda top, bottom: _rows(image, top, bottom).astype(np.float32) / np.float32(white)
+            image.size, lambda top, bottom: _rows(image, top, bottom).astype(np.float32) / np.float32(white), finish
         )
-    return _shallow(image)
+    return _shallow(image, finish, inks=not flat)
 
 
-def depth_of(image: ImageFile) -> int:
-    """Return the bits per channel of an opened file: 8 or 16; floating point and other greater depths count as 16."""
-    if image.format == "PNG":
-        return 16 if _rawmode(image).endswith(";16B") else 8
-    if image.format == "TIFF":
-        return 16 if max(getattr(image, "tag_v2", {}).get(258, (8,))) > 8 else 8
-    return 16 if image.mode in ("I;16", "I;16B", "I;16L", "I;16N", "I", "F") else 8
+def type_of(path: Path, image: ImageFile) -> np.dtype[Any]:
+    """Return the type of an opened file's values: unsigned integers of 8 or 16 bits, or floats."""
+    if image.format == "TIFF" and _bits(image) > 8:
+        with path.open("rb") as file:
+            return np.dtype(layout_of(path, file, image.tell()).deep or "u2")
+    if image.format == "PPM" and image.tile and image.tile[0][0] == "ppm":
+        return np.dtype("u2" if white_of(image) > 255 else "u1")
+    if image.mode == "F" or isinstance(image, PFMImageFile):
+        return np.dtype("f4")
+    deep = _rawmode(image).endswith(";16B") or image.mode in _SIXTEEN
+    return np.dtype("u2" if deep else "u1")
+
+
+def _bits(image: ImageFile) -> int:
+    """Return the bits per channel of a TIFF."""
+    return int(max(getattr(image, "tag_v2", {}).get(258, (8,))))
 
 
 def _rawmode(image: ImageFile) -> str:
-    """Return how Pillow unpacks a PNG's pixels; empty if it has none."""
+    """Return how Pillow unpacks the pixels of a PNG or Netpbm file; empty if it has none."""
     return str(image.tile[0].args) if image.tile else ""
 
 
@@ -79,17 +101,18 @@ def _take_native_order(image: ImageFile) -> None:
         image.tile = [image.tile[0]._replace(args=(str(args[0]).replace("BF", "NF"), *args[1:]))]
 
 
-def _shallow(image: ImageFile) -> NDArray[np.float32]:
-    """Return pixels of at most 8 bits per channel; palettes are expanded, CMYK is converted without a profile."""
+def _shallow(image: ImageFile, finish: Finish, *, inks: bool) -> NDArray[np.float32]:
+    """Return pixels of at most 8 bits per channel; palettes are expanded, CMYK is converted unless inks are wanted."""
     ImageOps.exif_transpose(image, in_place=True)
-    grey = image.mode in ("1", "L", "LA")
+    grey = image.mode in ("1", "L", "LA", "La")
     mode = ("L" if grey else "RGB") + ("A" if image.has_transparency_data else "")
+    mode = "CMYK" if inks and image.mode == "CMYK" else mode
     return _in_bands(
-        image.size, lambda top, bottom: _rows(image, top, bottom, mode).astype(np.float32) / np.float32(255)
+        image.size, lambda top, bottom: _rows(image, top, bottom, mode).astype(np.float32) / np.float32(255), finish
     )
 
 
-def _deep_png(path: Path, image: ImageFile) -> NDArray[np.float32]:
+def _deep_png(path: Path, image: ImageFile, finish: Finish) -> NDArray[np.float32]:
     """Return a PNG's 16 bits, which Pillow unpacks bounded and fast, but of colour only the high or the low byte."""
     rawmode, transparent = _rawmode(image), image.info.get("transparency")
     low = None
@@ -111,7 +134,7 @@ def _deep_png(path: Path, image: ImageFile) -> NDArray[np.float32]:
         opaque = (values != np.array(transparent)).any(axis=-1, keepdims=True)
         return np.concatenate([pixels, opaque.astype(np.float32)], axis=-1)
 
-    return _turned(_in_bands(image.size, band), image.getexif().get(_ORIENTATION, 1))
+    return _turned(_in_bands(image.size, band, finish), image.getexif().get(ORIENTATION, 1))
 
 
 def _low_bytes(path: Path, rawmode: str) -> ImageFile:
@@ -123,35 +146,30 @@ def _low_bytes(path: Path, rawmode: str) -> ImageFile:
 
 def _scaled_netpbm(path: Path, image: ImageFile) -> NDArray[np.float32]:
     """Return a Netpbm image whose white is neither 255 nor 65535: as Pillow, which loops over values in Python."""
-    _, _, offset, args = image.tile[0]
-    maximum = int(args[-1]) if args else 0
-    if image.mode == "RGB" and maximum > 255:
-        raise ImageError(
-            "colour Netpbm of more than 8 bits is not supported", setting=path, allowed="16-bit PNG or TIFF"
-        )
-    channels, white = len(image.getbands()), 65535 if image.mode == "I" else 255
-    kind = ">u2" if maximum > 255 else "u1"
-    values = np.fromfile(path, kind, image.width * image.height * channels, offset=offset)
-    values = values.reshape(image.height, image.width, channels)
+    values, maximum = read_scaled(path, image), white_of(image)
+    white = 65535 if maximum > 255 else 255
 
     def band(top: int, bottom: int) -> NDArray[np.float32]:
         scaled = np.minimum(np.round(values[top:bottom] / maximum * white), white)
         return scaled.astype(np.float32) / np.float32(white)
 
-    return _in_bands(image.size, band)
+    return _in_bands(image.size, band, _unchanged)
 
 
-def _deep_tiff(path: Path) -> NDArray[np.float32]:
-    values, layout = read_deep(path)
-    inverted = layout.photometric == 0
-    premultiplied = layout.extras[:1] == (1,)
+def _deep_tiff(path: Path, frame: int, *, flat: bool) -> NDArray[np.float32]:
+    values, layout = read_deep(path, frame)
+    white = np.float32(65535 if layout.deep == "u2" else 1)
+    finish = _flattened("CMYK" if layout.photometric == 5 else "") if flat else _unchanged
 
     def band(top: int, bottom: int) -> NDArray[np.float32]:
-        pixels = values[top:bottom].astype(np.float32) / np.float32(65535)
-        pixels = 1 - pixels if inverted else pixels  # white is zero
-        return pixels[..., :-1] + (1 - pixels[..., -1:]) if premultiplied else pixels
+        pixels = values[top:bottom].astype(np.float32) / white
+        pixels = 1 - pixels if layout.photometric == 0 else pixels  # white is zero
+        if layout.extras[:1] == (1,):  # premultiplied
+            alpha = pixels[..., -1:]
+            pixels[..., :-1] = np.divide(pixels[..., :-1], alpha, out=np.zeros_like(pixels[..., :-1]), where=alpha > 0)
+        return pixels
 
-    return _turned(_in_bands((layout.width, layout.height), band), layout.orientation)
+    return _turned(_in_bands((layout.width, layout.height), band, finish), layout.orientation)
 
 
 def _rows(image: ImageFile, top: int, bottom: int, mode: str | None = None) -> NDArray[Any]:
@@ -161,13 +179,13 @@ def _rows(image: ImageFile, top: int, bottom: int, mode: str | None = None) -> N
     return array if array.ndim == 3 else array[..., None]
 
 
-def _in_bands(size: tuple[int, int], band: Band) -> NDArray[np.float32]:
+def _in_bands(size: tuple[int, int], band: Band, finish: Finish) -> NDArray[np.float32]:
     """Return an image that is made in bands of rows, from the first to before the second number given."""
     width, height = size
     image = np.empty((0, 0, 0), np.float32)
     for top in range(0, height, _ROWS):
         bottom = min(top + _ROWS, height)
-        pixels = _over_white(band(top, bottom))
+        pixels = finish(band(top, bottom))
         if not top:
             image = np.empty((height, width, pixels.shape[-1]), np.float32)
         image[top:bottom] = pixels
@@ -183,6 +201,19 @@ def _turned(pixels: NDArray[np.float32], orientation: int) -> NDArray[np.float32
     if orientation in (3, 4, 7, 8):
         pixels = pixels[::-1]
     return np.ascontiguousarray(pixels)
+
+
+def _unchanged(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+    return pixels
+
+
+def _flattened(mode: str) -> Finish:
+    return _printed if mode == "CMYK" else _over_white
+
+
+def _printed(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return CMYK as RGB, as Pillow does without a profile; RGB as it is."""
+    return (1 - pixels[..., :3]) * (1 - pixels[..., 3:]) if pixels.shape[-1] == 4 else pixels
 
 
 def _over_white(pixels: NDArray[np.float32]) -> NDArray[np.float32]:

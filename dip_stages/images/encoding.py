@@ -1,86 +1,241 @@
-"""From pixels to an image's file, of 8 or 16 bits; the reverse of :mod:`~dip_stages.images.decoding`."""
+"""From pixels to an image's file, as its original was; the reverse of :mod:`~dip_stages.images.original`."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from dip_stages.errors import ImageError
-from dip_stages.images.decoding import depth_of
-from dip_stages.images.opening import endings, opened
-from dip_stages.store.files import replacing
+from dip_stages.images.deep_png import write_deep_png
+from dip_stages.images.netpbm import write_netpbm, write_pfm
+from dip_stages.images.original import Original, depth_name
+from dip_stages.images.tiff_writing import write_tiff
+from dip_stages.store.files import replacing, temporary_beside
+from dip_stages.store.text import os_reason
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Iterable
 
     from numpy.typing import NDArray
 
-__all__ = ["check_encoding", "depth_of_file", "write_image"]
+    from dip_stages.images.metadata import Metadata
 
-_DEEP = (".png", ".tif", ".tiff")
-"""Endings of formats that hold 16 bits per channel."""
+__all__ = ["QUALITY", "check_output", "left_out", "write_image"]
+
+QUALITY = 97
+"""Of JPEG and AVIF, of 100, unless another is asked for."""
 
 
-def depth_of_file(path: str | os.PathLike[str]) -> int:
-    """Return the bits per channel of an image's file: 8 or 16.
+@dataclass(frozen=True)
+class _Format:
+    """What a format holds.
 
-    Raises:
-        ImageError: If it is no image.
+    Attributes:
+        name: For people, and Pillow's where Pillow writes it.
+        modes: Of pixels.
+        kinds: Types of values: ``u1``, ``u2``, and ``f`` for floats.
+        keeps: Names of what it holds beside pixels.
+        longest: Pixels of the longest side.
     """
-    with opened(Path(path)) as image:
-        return depth_of(image)
+
+    name: str
+    modes: tuple[str, ...]
+    kinds: tuple[str, ...] = ("u1",)
+    keeps: tuple[str, ...] = ()
+    longest: int = 2**31 - 1
 
 
-def check_encoding(path: str | os.PathLike[str], depth: int) -> None:
-    """Check that an image of that depth can be written to such a file.
+_ALL = ("colour profile", "resolution", "EXIF")
+_PLAIN = ("L", "RGB")
+_PNG = _Format("PNG", ("L", "LA", "RGB", "RGBA"), ("u1", "u2"), _ALL)
+_TIFF = _Format("TIFF", ("L", "LA", "RGB", "RGBA", "CMYK", "CMYKA"), ("u1", "u2", "f"), _ALL)
+_JPEG = _Format("JPEG", ("L", "RGB", "CMYK"), keeps=_ALL, longest=65535)
+_FORMATS = {
+    ".png": _PNG,
+    ".tif": _TIFF,
+    ".tiff": _TIFF,
+    ".jpg": _JPEG,
+    ".jpeg": _JPEG,
+    ".webp": _Format("WebP", ("L", "LA", "RGB", "RGBA"), keeps=("colour profile", "EXIF"), longest=16383),
+    ".avif": _Format("AVIF", ("L", "LA", "RGB", "RGBA"), keeps=("colour profile", "EXIF"), longest=65536),
+    ".bmp": _Format("BMP", _PLAIN, keeps=("resolution",)),
+    ".pgm": _Format("PGM", ("L",), ("u1", "u2")),
+    ".ppm": _Format("PPM", ("RGB",), ("u1", "u2")),
+    ".pnm": _Format("Netpbm", _PLAIN, ("u1", "u2")),
+    ".pfm": _Format("PFM", _PLAIN, ("u1", "u2", "f")),
+}
+_REFUSED = {
+    ".gif": "holds at most 256 colours",
+    ".pbm": "holds black and white alone",
+    ".ico": "is resized to an icon",
+    ".icns": "is resized to an icon",
+    ".pcx": "holds at most 256 colours",
+}
+_COLOURS = {"L": "grey", "RGB": "colour", "CMYK": "CMYK"}
+
+
+def check_output(path: str | os.PathLike[str], original: Original, quality: int | None = None) -> None:
+    """Check that such an image can be written to a file, by writing a small one beside it.
+
+    Args:
+        path: The file; whether it is there already is not checked.
+        original: What its image will be like.
+        quality: As of :func:`write_image`.
 
     Raises:
-        ImageError: If its ending is unknown, its format has fewer bits, or its folder is missing.
+        ImageError: If its format does not hold such an image, or there can be no such file.
     """
     path = Path(path)
-    if path.suffix.lower() not in endings():
-        allowed = "an image's, such as .png, .tif or .jpg"
-        raise ImageError(" as ending", setting=path, got=path.suffix, allowed=allowed)
-    if depth > 8 and path.suffix.lower() not in _DEEP:
-        raise ImageError(
-            f" bits a channel, which {path.suffix} does not hold", setting=path, got=depth, allowed=", ".join(_DEEP)
-        )
-    if not path.parent.is_dir():
+    try:
+        folder, there = path.is_dir(), path.parent.is_dir()
+    except OSError as error:  # the name is too long, or its folder may not be read
+        raise _unwritable(path, error) from error
+    if folder:
+        raise ImageError("is a folder", setting=path, allowed="a file's name in it")
+    if not there:
         raise ImageError(f"{path.parent} is no folder", setting=path, allowed="one that is there")
+    _check_format(path, original)
+    channels = original.pixels.shape[2] + (original.alpha is not None)
+    small = np.zeros((16, 16, channels), original.kind)
+    try:
+        with temporary_beside(path) as temporary:
+            _write(temporary, path.suffix, small, original.mode, original.metadata, quality)
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    except Exception as error:  # of an encoder
+        raise ImageError(f"cannot be written: {error}", setting=path, allowed=_fitting(original)) from error
 
 
-def write_image(path: str | os.PathLike[str], image: NDArray[np.float32], depth: int) -> None:
+def _unwritable(path: Path, error: OSError) -> ImageError:
+    problem = f"cannot be written: {os_reason(error)}"
+    return ImageError(problem, setting=path, allowed="a short name in a folder that can be written to")
+
+
+def left_out(path: str | os.PathLike[str], metadata: Metadata) -> list[str]:
+    """Return the names of what a file's format cannot hold of the metadata, such as ``colour profile``."""
+    holds = _FORMATS[Path(path).suffix.lower()]
+    held = {"colour profile": metadata.profile, "resolution": metadata.resolution, "EXIF": metadata.exif}
+    kept = {*holds.keeps} - ({"colour profile"} if not _profile(holds.name, metadata) else set())
+    return [name for name, value in held.items() if value and name not in kept]
+
+
+def write_image(
+    path: str | os.PathLike[str], pixels: NDArray[np.float32], original: Original, quality: int | None = None
+) -> None:
     """Write an image, whole or not at all, in the format of the file's ending.
 
     Args:
         path: The file.
-        image: ``(H, W, C)`` float, 1.0 being white, clipped to [0, 1]; C is 1 for grey and 3 for colour.
-        depth: Bits per channel, 8 or 16.
+        pixels: ``(H, W, C)`` as ``original.pixels``; what lies outside [0, 1] is clipped where values are integers.
+        original: Gives mode, type and limits of the values, transparency and metadata.
+        quality: Of formats that lose detail, 1 to 100; None for :data:`QUALITY`, and for WebP without loss.
 
     Raises:
-        ImageError: As :func:`check_encoding`.
+        ImageError: If the format does not hold such an image.
+        OSError: If the file cannot be written.
     """
     path = Path(path)
-    check_encoding(path, depth)
-    kind = np.uint16 if depth > 8 else np.uint8
-    pixels = np.round(np.clip(image, 0, 1) * np.iinfo(kind).max).astype(kind)
-    pixels = pixels[..., 0] if pixels.shape[-1] == 1 else pixels
+    _check_format(path, original)
+    black, white = original.limits
+    precise = np.float64 if original.kind.itemsize > 4 else np.float32
+    values: NDArray[Any] = np.multiply(pixels, white - black, dtype=precise) + precise(black)
+    if original.kind.kind == "u":
+        values = np.clip(np.round(values), 0, np.iinfo(original.kind).max)
+    values = values.astype(original.kind)
+    if original.alpha is not None:
+        opaque = 1 if original.kind.kind == "f" else np.iinfo(original.kind).max
+        alpha = original.alpha * np.float32(opaque)
+        alpha = alpha if original.kind.kind == "f" else np.round(alpha)
+        values = np.concatenate([values, alpha.astype(original.kind)], axis=-1)
     with replacing(path) as temporary:
-        if path.suffix.lower() in (".tif", ".tiff"):
-            import tifffile
+        _write(temporary, path.suffix, values, original.mode, original.metadata, quality)
 
-            with temporary.open("wb") as file:
-                tifffile.imwrite(file, pixels, photometric="minisblack" if pixels.ndim == 2 else "rgb")
-        elif depth > 8:
-            import png
 
-            height, width = pixels.shape[:2]
-            with temporary.open("wb") as file:
-                writer = png.Writer(width, height, greyscale=pixels.ndim == 2, bitdepth=16)
-                writer.write(file, pixels.reshape(height, -1))
+def _check_format(path: Path, original: Original) -> None:
+    ending = path.suffix.lower()
+    if problem := _REFUSED.get(ending):
+        raise ImageError(f"a {ending} file {problem}", setting=path, allowed=_fitting(original))
+    if ending not in _FORMATS:
+        raise ImageError(" as ending", setting=path, got=path.suffix, allowed=_fitting(original))
+    holds = _FORMATS[ending]
+    if original.mode not in holds.modes:
+        colours = _COLOURS[original.mode.removesuffix("A")] + " with transparency" * original.mode.endswith("A")
+        raise ImageError(f"{holds.name} does not hold {colours}", setting=path, allowed=_fitting(original))
+    if not _holds_kind(holds, original.kind):
+        problem = f"{holds.name} does not hold {depth_name(original.kind)} a channel"
+        raise ImageError(problem, setting=path, allowed=_fitting(original))
+    Image.init()
+    if ending in (".webp", ".avif") and holds.name.upper() not in Image.SAVE:
+        problem = f"this Pillow was built without {holds.name}"
+        raise ImageError(problem, setting=path, allowed=_fitting(original))
+    if max(original.pixels.shape[:2]) > holds.longest:
+        problem = f"{holds.name} does not hold {max(original.pixels.shape[:2])} pixels a side"
+        raise ImageError(problem, setting=path, allowed=_fitting(original))
+
+
+def _holds_kind(holds: _Format, kind: np.dtype[Any]) -> bool:
+    return ("f" if kind.kind == "f" else kind.str[1:]) in holds.kinds
+
+
+def _fitting(original: Original) -> str:
+    """Return the endings of formats that hold such an image."""
+    return ", ".join(_endings(original))
+
+
+def _endings(original: Original) -> Iterable[str]:
+    for ending, holds in _FORMATS.items():
+        fits = max(original.pixels.shape[:2]) <= holds.longest
+        if fits and original.mode in holds.modes and _holds_kind(holds, original.kind):
+            yield ending
+
+
+def _write(path: Path, ending: str, values: NDArray[Any], mode: str, metadata: Metadata, quality: int | None) -> None:
+    """Write values of their final type in a format that holds them."""
+    name = _FORMATS[ending.lower()].name
+    with path.open("wb") as file:
+        if name == "TIFF":
+            write_tiff(file, values, mode, metadata)
+        elif name == "PFM":
+            white = 1 if values.dtype.kind == "f" else np.iinfo(values.dtype).max
+            write_pfm(file, values / np.float32(white))
+        elif name in ("PGM", "PPM", "Netpbm"):
+            write_netpbm(file, values)
+        elif values.dtype == np.uint16:
+            write_deep_png(file, values, **_settings(name, metadata, quality))
         else:
-            format_ = Image.registered_extensions()[path.suffix.lower()]
-            Image.fromarray(pixels).save(temporary, format=format_)
+            image = Image.frombytes(mode, values.shape[1::-1], values.tobytes())
+            # At 100, AVIF keeps transparency as it is.
+            quality = 100 if quality is None and name == "AVIF" and mode.endswith("A") else quality
+            image.save(file, name.upper(), **_settings(name, metadata, quality))
+
+
+def _profile(name: str, metadata: Metadata) -> bytes | None:
+    """Return the profile to write; None without one, and for one of grey in a format that stores grey as colour."""
+    of_grey = metadata.profile[16:20] == b"GRAY"
+    return None if not metadata.profile or (of_grey and name in ("WebP", "AVIF")) else metadata.profile
+
+
+def _settings(name: str, metadata: Metadata, quality: int | None) -> dict[str, Any]:
+    """Return what Pillow is given to write a format."""
+    settings: dict[str, Any] = {"icc_profile": _profile(name, metadata)}
+    if metadata.exif:
+        settings["exif"] = metadata.exif
+    if metadata.resolution:
+        settings["dpi"] = metadata.resolution
+    if name == "JPEG":
+        settings |= {"quality": quality or QUALITY, "subsampling": "4:4:4", "optimize": True}
+    elif name == "AVIF":
+        settings |= {"quality": quality or QUALITY, "subsampling": "4:4:4"}
+    elif name == "WebP":
+        settings |= {"lossless": quality is None, "quality": quality or 100, "exact": True}
+    elif name == "PNG" and not metadata.profile:
+        chunks = PngImagePlugin.PngInfo()
+        for kind, data in metadata.colour_chunks.items():
+            chunks.add(kind, data)
+        settings["pnginfo"] = chunks
+    return settings

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import stat
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from PIL import Image
 
@@ -14,12 +15,13 @@ from dip_stages.images.signatures import HEAD, is_image
 from dip_stages.names import printable
 from dip_stages.store.text import plural
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 __all__ = ["image_in_folder", "images_in_folder", "notes"]
 
 _NAMED = 5
 """Files that a message names."""
-
-_notes: list[str] = []
 
 
 def image_in_folder(folder: str, index: int) -> Path:
@@ -59,11 +61,14 @@ def images_in_folder(folder: str) -> list[Path]:
     return list(images)
 
 
-def notes() -> list[str]:
-    """Return a sentence for each folder of which files were left out, and that was listed since the last call."""
-    taken = list(_notes)
-    _notes.clear()
-    return taken
+def notes(folders: Iterable[str]) -> list[str]:
+    """Return a sentence for each folder that has files with an image's ending that do not count."""
+    found = {folder: _listed(Path(folder).expanduser()) for folder in folders}
+    return [
+        f"{printable(folder)}: {plural(len(images), 'image')}{_except(others)}"
+        for folder, (images, others) in found.items()
+        if others
+    ]
 
 
 @functools.cache
@@ -71,7 +76,8 @@ def _listed(folder: Path) -> tuple[list[Path], list[Path]]:
     """Return the images of a folder, and the files with an image's ending that are none that is read."""
     if not folder.is_dir():
         raise ImageError("no such folder", setting=folder, allowed="a folder of images")
-    read, all_endings = endings(), Image.registered_extensions()
+    read = endings()
+    all_endings = read | Image.registered_extensions().keys()
     files = [
         path
         for path in sorted(folder.rglob("*"))
@@ -81,8 +87,6 @@ def _listed(folder: Path) -> tuple[list[Path], list[Path]]:
     ]
     images = [path for path in files if path.suffix.lower() in read and _counts(path)]
     others = sorted(set(files) - set(images))
-    if images and others:
-        _notes.append(f"{printable(folder)}: {plural(len(images), 'image')}{_except(others)}")
     return images, others
 
 

@@ -8,10 +8,12 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from PIL import Image, UnidentifiedImageError
+from PIL.TiffImagePlugin import TiffImageFile
 
 from dip_stages.errors import ImageError
-from dip_stages.images.bounds import check_header
+from dip_stages.images.bounds import check_content, check_header
 from dip_stages.images.size import MAX_PIXELS
+from dip_stages.images.tiff import count_images, layout_of
 from dip_stages.store.text import first_line
 
 if TYPE_CHECKING:
@@ -20,36 +22,48 @@ if TYPE_CHECKING:
 
     from PIL.ImageFile import ImageFile
 
-__all__ = ["FORMATS", "FORMAT_NAMES", "endings", "opened"]
+__all__ = ["FORMATS", "FORMAT_NAMES", "endings", "frames_of", "opened"]
 
 # A format is here if its decoder can be held to the size in its header, by Pillow or by bounds.py. Left out are
 # JPEG 2000 and AVIF, whose decoders take sizes from the compressed data and allocate what the header does not bound;
 # TGA, which has no signature, so that any file may be taken for one; EPS, which starts Ghostscript; and PDF, PSD, WMF,
 # FITS, HDF5, GRIB, ICNS and others, whose decoders nobody here needs.
-FORMATS = ("PNG", "JPEG", "TIFF", "WEBP", "BMP", "GIF", "PPM")
-"""Pillow's names of the formats that are read. JPEG includes MPO, which phones write; PPM is all binary Netpbm."""
+FORMATS = ("PNG", "JPEG", "TIFF", "WEBP", "BMP", "GIF", "PPM", "PFM", "DEEP TIFF")
+"""Pillow's names of the formats that are read. JPEG includes MPO, which phones write; PPM, all binary Netpbm."""
 
-FORMAT_NAMES = "PNG, JPEG, TIFF, WebP, BMP, GIF or binary Netpbm"
+FORMAT_NAMES = "PNG, JPEG, TIFF, WebP, BMP, GIF, PFM or binary Netpbm"
 """The same for people."""
+
+
+class _DeepTiffFile(TiffImageFile):
+    """A TIFF of which Pillow knows no mode, such as colour of floats; its pixels are read by :mod:`tiff`."""
+
+    def _setup(self) -> None:
+        self._mode, self._size = "RGB", (self.tag_v2[256], self.tag_v2[257])
+        self._tile_size, self.tile = self._size, []
+
+
+Image.register_open("DEEP TIFF", _DeepTiffFile, lambda prefix: prefix[:2] in (b"II", b"MM"))
 
 
 def endings() -> set[str]:
     """Return the endings of files in these formats, such as ``.png``."""
-    return {ending for ending, name in Image.registered_extensions().items() if name in FORMATS}
+    return {".pfm"} | {ending for ending, name in Image.registered_extensions().items() if name in FORMATS}
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[ImageFile]:
+def opened(path: Path, frame: int = 0) -> Iterator[ImageFile]:
     """Open an image; what is raised while it is open becomes an :class:`ImageError` that names the file.
 
     Args:
         path: A file in one of :data:`FORMATS`, whatever its ending.
+        frame: Which of several in the file, from 0.
 
     Yields:
-        The image, whose pixels are not decoded yet.
+        The image at that frame, whose pixels are not decoded yet.
 
     Raises:
-        ImageError: If the file is missing, no such image, truncated or broken.
+        ImageError: If the file is missing, no such image, truncated or broken, or has no such frame.
     """
     try:
         with warnings.catch_warnings():
@@ -59,6 +73,7 @@ def opened(path: Path) -> Iterator[ImageFile]:
             with path.open("rb") as file:
                 check_header(path, file)
                 with Image.open(file, formats=FORMATS) as image:
+                    _seek(path, image, frame)
                     yield image
     except FileNotFoundError as error:
         raise ImageError("no such file", setting=path, allowed="an image file") from error
@@ -73,3 +88,30 @@ def opened(path: Path) -> Iterator[ImageFile]:
         reason = os.strerror(errno) if errno else first_line(error, default=type(error).__name__)
         problem = reason if errno else f"truncated or broken: {reason}"
         raise ImageError(problem, setting=path, allowed="an image file") from error
+
+
+def frames_of(path: Path, image: ImageFile) -> int:
+    """Return the number of frames in an opened file: pages of a TIFF, images of an animation; else 1."""
+    if image.format == "TIFF":
+        with path.open("rb") as file:
+            return count_images(path, file)
+    return getattr(image, "n_frames", 1) if image.format in ("GIF", "PNG", "WEBP") else 1
+
+
+def _seek(path: Path, image: ImageFile, frame: int) -> None:
+    """Go to a frame; on the way an animation decodes those before it, each of which is checked first."""
+    if not frame:
+        return
+    if frame >= (count := frames_of(path, image)):
+        raise ImageError("", setting="--frame", got=frame, allowed=f"0 to {count - 1}, of the frames in {path}")
+    if image.format == "TIFF":
+        with path.open("rb") as file:
+            layout_of(path, file, frame)  # before Pillow reads its tags
+        image.seek(frame)
+        return
+    check_content(path, image)
+    canvas = image.size
+    for number in range(1, frame + 1):
+        image.seek(number)
+        if image.size != canvas:
+            raise ImageError("holds a frame larger than its canvas", setting=path, allowed="frames within it")

@@ -2,8 +2,8 @@
 
 Supported are the formats of :data:`~dip_stages.images.opening.FORMATS`, 8 and 16 bits per channel, grey and colour.
 Transparency is composited onto white, palettes are expanded, CMYK is converted by Pillow without a colour profile, EXIF
-orientation is applied, and of an animation the first image is taken. What a file's header promises bounds the memory
-and time that reading it takes; a file that holds more is refused.
+orientation is applied, and of several images in a file the first is taken. What a file's header promises bounds the
+memory and time that reading it takes; a file that holds more is refused.
 """
 
 from __future__ import annotations
@@ -47,6 +47,9 @@ BUNDLED = {
 """Images in scikit-image's wheel, by name; ``camera`` and the last four are grey."""
 
 FITS = ("cover", "crop", "inside")
+
+_OVERSHOOT = 0.05
+"""How far floats may lie outside [0, 1], as resampling leaves them; they are clipped."""
 
 Fit = Literal["cover", "crop", "inside"]
 
@@ -98,8 +101,11 @@ def read_image(path: str | os.PathLike[str]) -> NDArray[np.float32]:
     with opened(path) as image:
         check_size(path, Size(image.width, image.height))
         array = decode(path, image)
-    if not np.isfinite([array.min(), array.max()]).all():  # both are NaN if a value is
+    low, high = float(array.min()), float(array.max())
+    if not np.isfinite([low, high]).all():  # both are NaN if a value is
         raise ImageError("got values that are not finite", setting=path, allowed="numbers, 1.0 being white")
+    if low < -_OVERSHOOT or high > 1 + _OVERSHOOT:
+        raise ImageError(f"its values are {low:g} to {high:g}", setting=path, allowed="0 to 1, 1.0 being white")
     return np.clip(array, 0, 1, out=array)
 
 

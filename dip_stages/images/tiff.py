@@ -1,14 +1,16 @@
-"""The layout of a TIFF's first image, checked before any decoder sees it, and its pixels at 16 bits.
+"""The layout of an image in a TIFF, checked before any decoder sees it, and its pixels at 16 bits or as floats.
 
-Pillow reduces 16-bit colour to 8 bits, and tifffile inflates without bound; so strips and tiles are inflated here, each
-to what the layout promises. LZW, CCITT and JPEG are left to libtiff, which decodes no more than that.
+Pillow reduces 16-bit colour to 8 bits and reads no colour of floats, and tifffile inflates without bound; so strips and
+tiles are inflated here, each to what the layout promises. LZW, CCITT and JPEG are left to libtiff, which decodes no
+more than that.
 """
 
 from __future__ import annotations
 
 import struct
 import zlib
-from typing import IO, TYPE_CHECKING, NamedTuple
+from itertools import islice
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["Layout", "check_segments", "layout_of", "read_deep"]
+__all__ = ["Layout", "check_segments", "count_images", "layout_of", "read_deep"]
 
 _DEFLATE = (8, 32946)
 _PACKBITS = 32773
@@ -36,10 +38,14 @@ _SLACK = 2**20
 """Bytes that compressed strips or tiles may have in all beyond twice the pixels; CCITT, beyond eight times."""
 _MAX_TILE = 2**22
 """Pixels that a tile may have whatever the image's size: 2048×2048."""
+_MAX_IMAGES = 2**14
+"""Images in one file, each of which is a step from directory to directory."""
+_DEEP = {(16, 1): "u2", (16, 3): "f2", (32, 3): "f4", (64, 3): "f8"}
+"""NumPy's types of bits per channel and sample format."""
 
 
 class Layout(NamedTuple):
-    """Where the pixels of a TIFF's first image lie, and how they are stored."""
+    """Where the pixels of an image lie, and how they are stored."""
 
     order: str
     width: int
@@ -62,30 +68,60 @@ class Layout(NamedTuple):
         """Rows and columns of strips or tiles in a plane."""
         return -(-self.height // self.segment[0]), -(-self.width // self.segment[1])
 
+    @property
+    def deep(self) -> str | None:
+        """NumPy's type of a value of more than 8 bits; None if it is of another type."""
+        kinds = {_DEEP.get((bits, kind)) for bits in self.bits for kind in self.sample_format}
+        return kinds.pop() if len(kinds) == 1 else None
+
     def promised(self) -> int:
         """Return the bytes of a whole strip or tile."""
         rows, columns = self.segment
         return rows * ((columns * sum(self.bits) // self.planes + 7) // 8)
 
 
-class _Tags:
-    """The whole numbers in a TIFF's first directory, each read where it is asked for."""
-
-    def __init__(self, path: Path, file: IO[bytes]) -> None:
-        self._path, self._file = path, file
-        self._size = file.seek(0, 2)
-        file.seek(0)
-        head = file.read(16)
-        self.order = "<" if head[:2] == b"II" else ">"
-        start, count, entry = ("8xQ", "Q", "HHQ8s") if head[2] == 43 else ("4xI", "H", "HHI4s")
-        file.seek(struct.unpack_from(self.order + start, head)[0])
-        (entries,) = struct.unpack(self.order + count, file.read(struct.calcsize("=" + count)))
+def _directories(path: Path, file: IO[bytes]) -> Iterator[tuple[str, bytes]]:
+    """Yield the struct format of an entry, and all entries, of each directory that is of an image."""
+    file.seek(0)
+    head = file.read(16)
+    order = "<" if head[:2] == b"II" else ">"
+    start, count, entry = ("8xQ", "Q", "HHQ8s") if head[2] == 43 else ("4xI", "H", "HHI4s")
+    step, link = struct.calcsize("=" + entry), start[-1]
+    (offset,) = struct.unpack_from(order + start, head)
+    seen: set[int] = set()
+    while offset and offset not in seen and len(seen) < _MAX_IMAGES:
+        seen.add(offset)
+        file.seek(offset)
+        (entries,) = struct.unpack(order + count, file.read(struct.calcsize("=" + count)))
         if entries >= 2**16:
             raise ImageError("truncated or broken: too many tags", setting=path, allowed="an image file")
-        step = struct.calcsize("=" + entry)
         table = file.read(entries * step)
+        after = file.read(struct.calcsize("=" + link))
+        yield order + entry, table[: len(table) // step * step]
+        (offset,) = struct.unpack(order + link, after.ljust(struct.calcsize("=" + link), b"\0"))
+
+
+def count_images(path: Path, file: IO[bytes]) -> int:
+    """Return the number of images in a TIFF, at most 16,384.
+
+    Raises:
+        ImageError: If one of its directories is broken.
+    """
+    return sum(1 for _ in _directories(path, file))
+
+
+class _Tags:
+    """The whole numbers in one directory of a TIFF, each read where it is asked for."""
+
+    def __init__(self, path: Path, file: IO[bytes], frame: int) -> None:
+        self._path, self._file = path, file
+        self._size = file.seek(0, 2)
+        found = next(islice(_directories(path, file), frame, None), None)
+        if found is None:
+            raise ImageError("truncated or broken: no image in it", setting=path, allowed="an image file")
+        self.order = found[0][0]
         self._entries: dict[int, list[tuple[int, int, bytes]]] = {}
-        for tag, kind, values, inline in struct.iter_unpack(self.order + entry, table[: len(table) // step * step]):
+        for tag, kind, values, inline in struct.iter_unpack(*found):
             self._entries.setdefault(tag, []).append((kind, values, inline))
 
     def get(self, tag: int, default: tuple[int, ...] = (), *, most: int = _MAX_VALUES) -> tuple[int, ...]:
@@ -113,13 +149,13 @@ class _Tags:
         return self.get(tag, (default,))[0]
 
 
-def layout_of(path: Path, file: IO[bytes]) -> Layout:
-    """Return the layout of a TIFF's first image.
+def layout_of(path: Path, file: IO[bytes], frame: int = 0) -> Layout:
+    """Return the layout of an image in a TIFF, counted from 0.
 
     Raises:
         ImageError: If its compression is not read, or its tags promise more than its size does.
     """
-    tags = _Tags(path, file)
+    tags = _Tags(path, file, frame)
     height, width = tags.first(257, 0), tags.first(256, 0)
     compression, planar = tags.first(259, 1), tags.first(284, 1)
     channels = tags.first(277, 1)
@@ -167,20 +203,20 @@ def _holds_more(path: Path, layout: Layout) -> ImageError:
     return ImageError(problem, setting=path, allowed="an image file")
 
 
-def check_segments(path: Path, file: IO[bytes]) -> None:
+def check_segments(path: Path, file: IO[bytes], frame: int = 0) -> None:
     """Check that strips and tiles, deflated or packed, hold no more than the size in the header promises.
 
     Raises:
         ImageError: If one holds more.
     """
-    layout = layout_of(path, file)
+    layout = layout_of(path, file, frame)
     if layout.compression in (_PACKBITS, *_DEFLATE):
         for _ in _segments(path, file, layout):
             pass
 
 
-def read_deep(path: Path) -> tuple[NDArray[np.uint16], Layout]:
-    """Read a TIFF of 16 bits per channel, grey or RGB, with or without transparency.
+def read_deep(path: Path, frame: int = 0) -> tuple[NDArray[Any], Layout]:
+    """Read an image of 16 bits per channel or of floats, grey, RGB or CMYK, with or without transparency.
 
     Returns:
         ``(H, W, C)`` as it is in the file: not turned, and with zero as white where it is so; and its layout.
@@ -189,24 +225,26 @@ def read_deep(path: Path) -> tuple[NDArray[np.uint16], Layout]:
         ImageError: If it is of another kind, truncated, or holds more than its header promises.
     """
     with path.open("rb") as file:
-        layout = layout_of(path, file)
-        channels = (3 if layout.photometric == 2 else 1) + len(layout.extras)
+        layout = layout_of(path, file, frame)
+        channels = {2: 3, 5: 4}.get(layout.photometric, 1) + len(layout.extras)
         if (
-            layout.photometric not in (0, 1, 2)
-            or layout.bits != (16,) * channels
-            or set(layout.sample_format) != {1}
+            layout.photometric not in (0, 1, 2, 5)
+            or layout.deep is None
+            or len(layout.bits) != channels
             or layout.fill_order != 1
             or not set(layout.extras) <= {1, 2}
         ):
-            raise ImageError("such a TIFF is not supported", setting=path, allowed="8 or 16 unsigned bits, grey or RGB")
-        if layout.compression not in (1, _PACKBITS, *_DEFLATE) or layout.predictor not in (1, 2):
-            problem = "such a compression of a TIFF of 16 bits is not supported"
+            allowed = "8 or 16 unsigned bits or floats, grey, RGB or CMYK"
+            raise ImageError("such a TIFF is not supported", setting=path, allowed=allowed)
+        predictors = (1, 2) if layout.deep == "u2" else (1,)
+        if layout.compression not in (1, _PACKBITS, *_DEFLATE) or layout.predictor not in predictors:
+            problem = "such a compression of a TIFF of more than 8 bits is not supported"
             raise ImageError(problem, setting=path, allowed="uncompressed, PackBits or deflated")
         return _pixels(path, file, layout, channels), layout
 
 
-def _pixels(path: Path, file: IO[bytes], layout: Layout, channels: int) -> NDArray[np.uint16]:
-    pixels = np.empty((layout.height, layout.width, channels), np.uint16)
+def _pixels(path: Path, file: IO[bytes], layout: Layout, channels: int) -> NDArray[Any]:
+    pixels = np.empty((layout.height, layout.width, channels), layout.deep)
     rows, columns = layout.segment
     down, across = layout.grid
     for index, data in enumerate(_segments(path, file, layout)):
@@ -214,7 +252,7 @@ def _pixels(path: Path, file: IO[bytes], layout: Layout, channels: int) -> NDArr
         top, left = place // across * rows, place % across * columns
         part = pixels[top : top + rows, left : left + columns, plane : plane + channels // layout.planes]
         stored = part.shape[0] if layout.segment[1] == layout.width else rows
-        values = np.frombuffer(data, layout.order + "u2", count=stored * columns * part.shape[2])
+        values = np.frombuffer(data, f"{layout.order}{layout.deep}", count=stored * columns * part.shape[2])
         values = values.reshape(stored, columns, part.shape[2])[: part.shape[0]]
         if layout.predictor == 2 and layout.compression in _DEFLATE:
             values = np.cumsum(values, axis=1, dtype=np.uint16)

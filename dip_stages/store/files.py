@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["make_folder", "replacing", "set_aside", "write_text"]
+__all__ = ["make_folder", "replacing", "set_aside", "temporary_beside", "write_text"]
 
 
 @contextmanager
@@ -25,11 +25,7 @@ def replacing(path: Path) -> Iterator[Path]:
     It is flushed to disk before that: even after a power cut there is the old file or the new one. A folder in the
     file's place is set aside.
     """
-    shortened = os.fsdecode(os.fsencode(path.name)[:200])  # of the 255 bytes that a name may have
-    temporary = path.with_name(f".{shortened}.{os.getpid()}.{threading.get_ident()}")
-    remove = functools.partial(temporary.unlink, missing_ok=True)
-    before_exit.append(remove)
-    try:
+    with temporary_beside(path) as temporary:
         yield temporary
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
@@ -38,6 +34,17 @@ def replacing(path: Path) -> Iterator[Path]:
         except IsADirectoryError:
             set_aside(path)
             temporary.replace(path)
+
+
+@contextmanager
+def temporary_beside(path: Path) -> Iterator[Path]:
+    """Yield a temporary path in the folder of ``path``; what is there in the end is removed."""
+    shortened = os.fsdecode(os.fsencode(path.name)[:200])  # of the 255 bytes that a name may have
+    temporary = path.with_name(f".{shortened}.{os.getpid()}.{threading.get_ident()}")
+    remove = functools.partial(temporary.unlink, missing_ok=True)
+    before_exit.append(remove)
+    try:
+        yield temporary
     finally:
         remove()
         before_exit.remove(remove)

@@ -21,6 +21,7 @@ _COMPUTES = (
     "images/decoding.py",
     "images/folders.py",
     "images/hub.py",
+    "images/netpbm.py",
     "images/opening.py",
     "images/reading.py",
     "images/signatures.py",

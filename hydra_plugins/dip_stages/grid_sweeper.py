@@ -76,8 +76,9 @@ class GridSweeper(Sweeper):
         except (DipStagesError, HydraException) as error:
             sys.stderr.write(printable(f"{error}\n", keep="\n"))
             sys.exit(2)
+        folders = (folder for planned in plan.cells for folder in planned.cell.config.folders)
         unmet = dict.fromkeys(message for planned in plan.cells for message in planned.cell.config.unmet)
-        sys.stderr.writelines(f"{message}\n" for message in (*notes(), *unmet))
+        sys.stderr.writelines(f"{message}\n" for message in (*notes(folders), *unmet))
         if bool(self.config.sweep.plan_only):
             _list(plan)
             return

@@ -10,7 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from dip_stages.images.reading import bundled_path
@@ -179,6 +181,9 @@ def test_every_command_runs_when_made_small(started: CommandLine, tmp_path: Path
     for file, image in files.items():
         with Image.open(bundled_path(image)) as whole:
             whole.resize((180, 150)).save(tmp_path / f"{file}.png")
+    noisy = np.random.default_rng(0).normal(127, 25, (3, 150, 180)).astype(np.float32)
+    tifffile.imwrite(tmp_path / "values.tif", noisy[0])
+    tifffile.imwrite(tmp_path / "stack.tif", noisy.astype(np.uint8), photometric="minisblack")
     script, *arguments = shlex.split(command)
     if script == "dip-stages-train":
         arguments += SMALL_TRAINING

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import shlex
 import signal
 import subprocess
@@ -14,7 +15,8 @@ import pytest
 
 from dip_stages.store.records import read_record
 from tests.faults.campaign import campaign
-from tests.faults.sweeps import INJECTED, ROOT
+from tests.faults.denoising import killed_denoising
+from tests.faults.sweeps import INJECTED, ROOT, Bench
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -77,6 +79,16 @@ def test_a_short_campaign_shows_no_wrong_number() -> None:
 @pytest.mark.slow(first=True)
 def test_a_short_campaign_loses_and_doubles_nothing() -> None:
     short_campaign(KINDS)
+
+
+@pytest.mark.slow
+def test_an_image_whose_denoising_is_killed_three_times_is_that_of_an_undisturbed_one(tmp_path: Path) -> None:
+    seed, struck = int(time.time()), 0
+    bench = Bench(random.Random(seed), in_a_row=3)
+    while struck < 3:
+        folder = tmp_path / str(struck)
+        folder.mkdir()
+        struck += killed_denoising(bench, folder)
 
 
 @pytest.mark.slow

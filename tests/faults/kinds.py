@@ -9,6 +9,7 @@ import time
 from typing import TYPE_CHECKING
 
 from tests.faults.checks import CHECKS
+from tests.faults.denoising import killed_denoising
 from tests.faults.processes import kill, servers_of, wait, workers_of
 from tests.faults.small_disk import fill, small_disk
 from tests.faults.sweeps import INJECTED, ROOT, Bench, ensure, finished
@@ -158,6 +159,7 @@ KINDS: dict[str, Callable[[Bench, Path], int]] = {
     "full disk": full_disk,
     "two drivers": two_drivers,
     **CHECKS,
+    "kill -9 of denoise": killed_denoising,
 }
 
 

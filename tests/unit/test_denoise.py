@@ -1,17 +1,20 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+import tifffile
+from PIL import Image, ImageCms
 
 from dip_stages import denoise as module
 from dip_stages.config import file_of
 from dip_stages.denoise import compose_config
-from dip_stages.images.encoding import depth_of_file, write_image
+from dip_stages.images.original import read_original
 from dip_stages.images.reading import bundled_path, fit_to, read_image
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from tests.conftest import CommandLine
@@ -27,40 +30,120 @@ def test_the_command_line_makes_the_configuration(tmp_path: Path) -> None:
     assert file_of(config.data) == path
     assert compose_config(path, ["beta_max=0.02"])[0].noise.beta_max == 0.02
     assert compose_config(path, ["noise.beta_max=0.03"])[1]
+    with_sigma, given = compose_config(path, ["sigma=25/255"])
+    assert given
+    assert with_sigma.noise.beta_max == pytest.approx((25 / 255) ** 2)
     assert compose_config(path, ["method=baseline"])[0].method.name == "baseline"
     assert compose_config(path, ["protocol=observed"])[0].protocol.name == "observed"
 
 
+def noisy(path: Path, mode: str, depth: int = 8, **settings: Any) -> None:
+    """Write an image with noise, 36×40."""
+    clean = fit_to(read_image(bundled_path("coffee")), 40)[:, :36]
+    image = np.clip(clean + np.random.default_rng(1).normal(0, 0.1, clean.shape), 0, 1)
+    values = np.round(image * (2**depth - 1))
+    if depth == 16:
+        pixels = values.astype(np.uint16)
+        tifffile.imwrite(path, pixels if mode == "RGB" else pixels[..., 0], metadata=None)
+    else:
+        Image.fromarray(values.astype(np.uint8)).convert(mode).save(path, **settings)
+
+
+@pytest.fixture
+def denoised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """Run the command in the test's folder, with a tiny network, and return what it prints."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str) -> str:
+        module.main([*arguments, *TINY])
+        return capsys.readouterr().err
+
+    return run
+
+
 @pytest.mark.parametrize(
-    ("name", "grey", "depth"), [("a (1) = ö.png", False, 8), ("grey.tif", True, 16), ("deep.png", False, 16)]
+    ("name", "mode", "depth"),
+    [
+        ("a (1) = ö.png", "RGB", 8),
+        ("grey.tif", "L", 16),
+        ("deep.tif", "RGB", 16),
+        ("inks.tif", "CMYK", 8),
+        ("part.png", "RGBA", 8),
+    ],
 )
 def test_a_file_keeps_its_size_depth_and_colours(
-    run: CommandLine,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-    name: str,
-    depth: int,
-    *,
-    grey: bool,
+    denoised: Callable[..., str], run: CommandLine, tmp_path: Path, name: str, mode: str, depth: int
 ) -> None:
     """The first in a process of its own, which takes seconds to begin."""
-    clean = fit_to(read_image(bundled_path("coffee")), 40)
-    image = clean + np.random.default_rng(1).normal(0, 0.1, clean.shape).astype(np.float32)
-    image = np.ascontiguousarray(image[:, :36, :1] if grey else image[:, :36])
-    write_image(tmp_path / name, image, depth)
+    noisy(tmp_path / name, mode, depth)
     result = "result" + (tmp_path / name).suffix
-    command = (name, result, TINY[0], "--tile", "64", *TINY[1:])
     if name.startswith("a"):
-        done = run(*command, module="dip_stages.denoise")
+        done = run(name, result, *TINY, module="dip_stages.denoise")
         assert done.returncode == 0, done.stderr
         messages = done.stderr
     else:
-        monkeypatch.chdir(tmp_path)
-        module.main(command)
-        messages = capsys.readouterr().err
+        messages = denoised(name, result)
     assert f"36×40, {depth} bits, sigma" in messages
     assert "estimated; 1 tile of at most 4 iterations" in messages
-    assert depth_of_file(tmp_path / result) == depth
-    assert read_image(tmp_path / result).shape == image.shape
+    before, after = read_original(tmp_path / name), read_original(tmp_path / result)
+    assert (after.mode, after.kind, after.pixels.shape) == (before.mode, before.kind, before.pixels.shape)
+    assert (after.pixels != before.pixels).any()
     assert {path.name for path in tmp_path.iterdir()} == {name, result}
+
+
+def test_transparency_and_profile_come_back_as_they_were(denoised: Callable[..., str], tmp_path: Path) -> None:
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    with_alpha = Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 36, 4), dtype=np.uint8))
+    with_alpha.save(tmp_path / "a.png", icc_profile=profile, dpi=(300, 300))
+    denoised("a.png", "b.webp")
+    with Image.open(tmp_path / "b.webp") as image:
+        assert image.info["icc_profile"] == profile
+        np.testing.assert_array_equal(np.asarray(image)[..., 3], np.asarray(with_alpha)[..., 3])
+
+
+def test_what_the_output_does_not_hold_is_said_beforehand(denoised: Callable[..., str], tmp_path: Path) -> None:
+    noisy(tmp_path / "a.png", "RGB", dpi=(300, 300))
+    messages = denoised("a.png", "b.ppm").splitlines()
+    assert messages[0] == "b.ppm: left out, since .ppm does not hold it: resolution"
+
+
+def test_floats_keep_their_range(denoised: Callable[..., str], tmp_path: Path) -> None:
+    clean = fit_to(read_image(bundled_path("coffee")), 40)
+    image = clean + np.random.default_rng(1).normal(0, 0.1, clean.shape)
+    tifffile.imwrite(tmp_path / "a.tif", (image * 255).astype(np.float32), photometric="rgb")
+    with pytest.raises(SystemExit):
+        denoised("a.tif", "b.tif")
+    denoised("a.tif", "b.tif", "--range", "0", "255")
+    result = tifffile.imread(tmp_path / "b.tif")
+    assert result.dtype == np.float32
+    assert 50 < result.mean() < 200
+
+
+def test_a_frame_of_several_is_chosen(denoised: Callable[..., str], tmp_path: Path) -> None:
+    frames = np.random.default_rng(0).integers(0, 255, (3, 40, 36), dtype=np.uint8)
+    tifffile.imwrite(tmp_path / "a.tif", frames, photometric="minisblack")
+    assert denoised("a.tif", "b.png").startswith(
+        "a.tif: has 3 frames; the first is denoised; for another: --frame 1 to 2\n"
+    )
+    assert "frames" not in denoised("a.tif", "c.png", "--frame", "2")
+
+
+def test_an_output_is_replaced_only_if_asked_for(denoised: Callable[..., str], tmp_path: Path) -> None:
+    noisy(tmp_path / "a.png", "L")
+    (tmp_path / "b.png").write_text("of another job")
+    with pytest.raises(SystemExit):
+        denoised("a.png", "b.png")
+    assert (tmp_path / "b.png").read_text() == "of another job"
+    denoised("a.png", "b.png", "--force")
+    assert read_image(tmp_path / "b.png").shape == (40, 36, 1)
+    with pytest.raises(SystemExit):
+        denoised("a.png", "a.png", "--force")
+
+
+def test_inks_are_refused_where_colours_are_meant(
+    denoised: Callable[..., str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    noisy(tmp_path / "a.tif", "CMYK")
+    with pytest.raises(SystemExit):
+        denoised("a.tif", "b.tif", "method=baseline", "loss=perceptual")
+    assert capsys.readouterr().err == "a.tif: loss and method are of grey or RGB images; allowed: loss=mse of CMYK\n"

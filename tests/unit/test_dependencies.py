@@ -72,7 +72,7 @@ def test_what_a_module_imports_is_declared(path: str) -> None:
 
 def test_what_is_declared_is_imported_or_has_another_reason() -> None:
     imported = set().union(*IMPORTS.values())
-    assert imported >= {"torch", "scikit-image", "pillow", "pypng"}, "names of modules become those of distributions"
+    assert imported >= {"torch", "scikit-image", "pillow"}, "names of modules become those of distributions"
     assert DEPENDENCIES.union(*EXTRAS.values()) - imported == NOT_IMPORTED.keys()
     for path, extra in ALLOWED.items():
         assert IMPORTS[path] & EXTRAS[extra], f"{path} imports nothing of the extra {extra}"

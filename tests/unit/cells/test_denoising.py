@@ -88,7 +88,7 @@ def test_a_competitor_denoises_too_at_the_level_that_it_is_given(make_cell: Make
 
 def test_what_needs_the_clean_image_or_finds_no_noise_is_refused(make_cell: MakeCell) -> None:
     flat = np.full((32, 32, 1), 0.5, np.float32)
-    with refused(ImageError, names=("noise.beta_max=…",)):
+    with refused(ImageError, names=("sigma=…",)):
         denoise(flat, make_cell("protocol=recorrupted").config)
     for needs in ("protocol=clean", "stopping=oracle"):
         with refused(ConfigError, problem="the clean image", allowed="blind ones"):

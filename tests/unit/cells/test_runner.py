@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from PIL import Image
 from dip_stages.cells import build, runner
 from dip_stages.cells.runner import run_cell
 from dip_stages.dip.module import DIPModule
+from dip_stages.errors import LeaseError
 from dip_stages.store.records import read_record
 
 if TYPE_CHECKING:
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from tests.conftest import MakeCell
 
 SMALL = ("trainer.iterations=24", "runtime.threads=1")
+TWO_CHUNKS = ("method=baseline", "trainer.iterations=8", "trainer.chunk=4", "runtime.checkpoint_every=0")
 
 
 @pytest.mark.usefixtures("drawn")
@@ -205,3 +208,51 @@ def test_a_gpu_whose_memory_is_full_loses_a_cell_and_fails_none(
     record = run_cell(make_cell(*SMALL), tmp_path, threads=1, together=together)
     assert record.status == "failed"
     assert record.lost
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    paths = (path for path in folder.rglob("*") if path.is_file() and path.name != "dip_stages.log")
+    return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
+
+
+def test_every_write_of_a_cell_is_checked_beforehand(make_cell: MakeCell, tmp_path: Path) -> None:
+    """So a process that was frozen, and has lost the cell, spoils one file at most: the one that it was writing."""
+    seen: list[dict[str, bytes]] = []
+    run_cell(make_cell(*TWO_CHUNKS), tmp_path, threads=1, check=lambda: seen.append(contents(tmp_path)))
+    changes = [
+        {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)}
+        for before, after in itertools.pairwise([*seen, contents(tmp_path)])
+    ]
+    assert not seen[0]
+    written = [{name.replace("hparams.yaml", "metrics.csv") for name in names} for names in changes if names]
+    assert all(len(names) == 1 or names == {"record.json", "checkpoint.pt"} for names in written), written
+    assert {"logs/metrics.csv"} in written
+
+
+@pytest.mark.parametrize(
+    "settings", [(), ("ensemble.members=2",), ("ensemble.members=2", "runtime.members_together=2")]
+)
+def test_nothing_is_written_once_the_cell_is_taken_over(
+    make_cell: MakeCell, tmp_path: Path, settings: tuple[str, ...]
+) -> None:
+    cell, checks = make_cell(*TWO_CHUNKS, *settings), 0
+
+    def count() -> None:
+        nonlocal checks
+        checks += 1
+
+    run_cell(cell, tmp_path / "whole", threads=1, check=count)
+    for last in range(0, checks, 1 if not settings else 5):
+        folder = tmp_path / str(last)
+        left, found = last, dict[str, bytes]()
+
+        def lost(folder: Path = folder) -> None:
+            nonlocal left, found
+            if left == 0:
+                found = found or contents(folder)
+                raise LeaseError("taken over", setting=folder.name)
+            left -= 1
+
+        with pytest.raises(LeaseError):
+            run_cell(cell, folder, threads=1, check=lost)
+        assert contents(folder) == found

@@ -124,11 +124,6 @@ def test_exif_orientation_is_applied(tmp_path: Path) -> None:
     assert read_image(tmp_path / "turned.jpg").shape == (24, 20, 3)
 
 
-def test_a_float_tiff_is_clipped_to_the_scale(tmp_path: Path) -> None:
-    tifffile.imwrite(tmp_path / "x.tif", (RAMP[..., 0] * 3 - 1).astype(np.float32))
-    np.testing.assert_allclose(read_image(tmp_path / "x.tif")[..., 0], np.clip(RAMP[..., 0] * 3 - 1, 0, 1), atol=1e-6)
-
-
 def nan_tiff(path: Path) -> None:
     tifffile.imwrite(path, np.full((20, 20), np.nan, np.float32))
 

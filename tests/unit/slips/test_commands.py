@@ -41,7 +41,10 @@ COMMANDS = [
     ),
     (
         "dip_stages data=file data.path=text.png",
-        ("text.png: not an image of a format that is read; allowed: PNG, JPEG, TIFF, WebP, BMP, GIF or binary Netpbm"),
+        (
+            "text.png: not an image of a format that is read; allowed: PNG, JPEG, TIFF, WebP, BMP, GIF, PFM or binary "
+            "Netpbm"
+        ),
     ),
     (
         "dip_stages -m sweep=custom data=file data.path=cut.png",
@@ -127,15 +130,80 @@ COMMANDS = [
             "dip_stages.train method.training.pictures=[coffee,rocket]",
         )
     ),
-    ("dip_stages.denoise missing.png b.png", "missing.png: no such file; allowed: an image file"),
+    (
+        "dip_stages.denoise missing.jpg b.png sigma=0.1",
+        "missing.jpg: no such file; to type: python -m dip_stages.denoise IMAGE b.png sigma=0.1",
+    ),
+    (
+        "dip_stages.denoise falt.png b.png",
+        "falt.png: no such file; to type: python -m dip_stages.denoise flat.png b.png",
+    ),
+    (
+        "dip_stages.denoise",
+        (
+            "python -m dip_stages.denoise: the input and the output are missing; to type: python -m dip_stages.denoise "
+            "noisy.png noisy-denoised.png"
+        ),
+    ),
+    (
+        "dip_stages.denoise a.png sigma=0.1 --tile 64",
+        (
+            "python -m dip_stages.denoise: the output is missing; to type: python -m dip_stages.denoise a.png "
+            "a-denoised.png sigma=0.1"
+        ),
+    ),
+    (
+        "dip_stages.denoise sigma=0.1 a.png b.png",
+        (
+            "python -m dip_stages.denoise: settings come behind input and output; to type: python -m "
+            "dip_stages.denoise a.png b.png sigma=0.1"
+        ),
+    ),
+    (
+        "dip_stages.denoise a.png b.png c.png",
+        (
+            "python -m dip_stages.denoise: takes one input and one output; to type: python -m dip_stages.denoise a.png "
+            "b.png"
+        ),
+    ),
+    (
+        "dip_stages.denoise a.png b.png sigma=25",
+        "sigma: got '25'; allowed: a standard deviation > 0 and < 1, white being 1, as in sigma=25/255",
+    ),
+    (
+        "dip_stages sigma=1/0",
+        "sigma: got '1/0'; allowed: a standard deviation > 0 and < 1, white being 1, as in sigma=25/255",
+    ),
+    ("dip_stages.denoise a.png b.png --frame 1", "--frame: got 1; allowed: 0 to 0, of the frames in a.png"),
+    ("dip_stages.denoise a.png b.png --frame -1", "--frame: got -1; allowed: a number >= 0"),
+    ("dip_stages.denoise a.png b.png --quality 0", "--quality: got 0; allowed: a number >= 1 and <= 100"),
+    (
+        "dip_stages.denoise a.png b.png --range 9 0",
+        "--range: got '9 0'; allowed: black, then white, which is more",
+    ),
+    (
+        "dip_stages.denoise a.png b.png --range 0",
+        "python -m dip_stages.denoise: argument --range: expected 2 arguments",
+    ),
+    (
+        "dip_stages.denoise a.png flat.png",
+        "flat.png: is there already; allowed: another name, or --force to replace it",
+    ),
+    (
+        "dip_stages.denoise a.png one",
+        "one: is a folder; allowed: a file's name in it",
+    ),
     ("dip_stages.denoise a.png a.png", "a.png: is the noisy image itself; allowed: another file"),
     (
         "dip_stages.denoise a.png b.gone",
-        "b.gone: got '.gone' as ending; allowed: an image's, such as .png, .tif or .jpg",
+        (
+            "b.gone: got '.gone' as ending; allowed: .png, .tif, .tiff, .jpg, .jpeg, .webp, .avif, .bmp, .ppm, .pnm, "
+            ".pfm"
+        ),
     ),
     (
         "dip_stages.denoise deep.png b.jpg",
-        "b.jpg: got 16 bits a channel, which .jpg does not hold; allowed: .png, .tif, .tiff",
+        "b.jpg: JPEG does not hold 16 bits a channel; allowed: .png, .tif, .tiff, .pgm, .pnm, .pfm",
     ),
     ("dip_stages.denoise a.png nowhere/b.png", "nowhere/b.png: nowhere is no folder; allowed: one that is there"),
     (
@@ -152,17 +220,11 @@ COMMANDS = [
     ),
     (
         "dip_stages.denoise a.png b.png beta_max=0.01 protocol=clean",
-        (
-            "a.png: 40×40, 8 bits, sigma 25.5/255 given; 1 tile of at most 1500 iterations\n"
-            "the fit or its rule needs the clean image, which there is not; allowed: blind ones"
-        ),
+        ("the fit or its rule needs the clean image, which there is not; allowed: blind ones"),
     ),
     (
         "dip_stages.denoise a.png b.png beta_max=0.01 stopping=oracle",
-        (
-            "a.png: 40×40, 8 bits, sigma 25.5/255 given; 1 tile of at most 1500 iterations\n"
-            "the fit or its rule needs the clean image, which there is not; allowed: blind ones"
-        ),
+        ("the fit or its rule needs the clean image, which there is not; allowed: blind ones"),
     ),
     ("dip_stages.denoise a.png b.png beta_max=0.01 --tile 3", "tile: got 3; allowed: a number >= 64"),
     (
@@ -171,7 +233,7 @@ COMMANDS = [
     ),
     (
         "dip_stages.denoise flat.png b.png",
-        "no noise is found in the image; allowed: noise.beta_max=…, its variance on [0, 1]",
+        "flat.png: no noise is found in the image; allowed: sigma=…, the noise's standard deviation, white being 1",
     ),
     ("dip_stages.train method=nlm", "method: got 'nlm'; allowed: ddpm, which alone is trained"),
     ("dip_stages.train method.training.crop=7", "method.training.crop: got 7; allowed: a multiple of 4, 16 or more"),

@@ -1,0 +1,195 @@
+"""Values, frames and kinds of an image that is to be denoised."""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+from dip_stages.errors import ConfigError, ImageError
+from dip_stages.images.original import read_original
+from dip_stages.images.reading import read_image
+from tests.raising import refused
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+RAMP = np.linspace(0, 1, 20 * 24 * 3).reshape(20, 24, 3)
+
+
+def eight(pixels: NDArray[Any]) -> NDArray[np.uint8]:
+    return np.round(pixels * 255).astype(np.uint8)
+
+
+def test_noisy_floats_near_0_to_1_keep_their_values(tmp_path: Path) -> None:
+    pixels = (RAMP * 2 - 0.5).astype(np.float32)
+    tifffile.imwrite(tmp_path / "a.tif", pixels, photometric="rgb")
+    np.testing.assert_array_equal(read_original(tmp_path / "a.tif").pixels, pixels)
+
+
+@pytest.mark.parametrize(
+    ("scale", "suggestion"), [(255, "0 255"), (4000, "0 4095"), (60_000, "0 65535"), (1e6, "0 1e+06")]
+)
+def test_floats_of_another_scale_are_refused_with_both_ways_out(tmp_path: Path, scale: float, suggestion: str) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", (RAMP[..., 0] / RAMP[..., 0].max() * scale).astype(np.float32))
+    ways = (f"--range {suggestion} if these are black and white", "--range 0 1 for strong noise")
+    with refused(ImageError, tmp_path / "a.tif", problem=f"its values are 0 to {scale:g}", names=ways):
+        read_original(tmp_path / "a.tif")
+
+
+def test_a_clean_image_of_another_scale_is_refused_and_an_overshoot_clipped(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", (RAMP[..., 0] * 255).astype(np.float32))
+    with refused(ImageError, tmp_path / "a.tif", problem="0 to 254.646", allowed="0 to 1, 1.0 being white"):
+        read_image(tmp_path / "a.tif")
+    tifffile.imwrite(tmp_path / "b.tif", (RAMP[..., 0] * 1.08 - 0.04).astype(np.float32))
+    read = read_image(tmp_path / "b.tif")
+    assert (read.min(), read.max()) == (0, 1)
+
+
+def test_strong_noise_is_allowed_when_the_range_is_given(tmp_path: Path) -> None:
+    noisy = (RAMP[..., 0] + np.random.default_rng(0).normal(0, 0.9, RAMP.shape[:2])).astype(np.float32)
+    tifffile.imwrite(tmp_path / "a.tif", noisy)
+    with refused(ImageError, tmp_path / "a.tif", problem="far outside", names=("--range 0 1",)):
+        read_original(tmp_path / "a.tif")
+    np.testing.assert_array_equal(read_original(tmp_path / "a.tif", limits=(0, 1)).pixels[..., 0], noisy)
+
+
+def test_a_range_that_the_values_are_not_in_is_refused(tmp_path: Path) -> None:
+    Image.fromarray(eight(RAMP)).save(tmp_path / "a.png")
+    with refused(ImageError, "--range", got="0 1", names=("whose values are 0 to 255",)):
+        read_original(tmp_path / "a.png", limits=(0, 1))
+    for limits in ((1.0, 0.0), (0.0, 0.0), (0.0, float("nan")), (0.0, float("inf"))):
+        with pytest.raises(ConfigError):
+            read_original(tmp_path / "a.png", limits=limits)
+
+
+@pytest.mark.parametrize("kind", ["f2", "f4", "f8"])
+@pytest.mark.parametrize("compression", [None, "zlib"])
+@pytest.mark.parametrize("byteorder", ["<", ">"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_float_tiffs_are_read(tmp_path: Path, kind: str, compression: Any, byteorder: Any, channels: int) -> None:
+    pixels = RAMP[..., :channels].astype(kind)
+    tifffile.imwrite(
+        tmp_path / "a.tif",
+        pixels if channels == 3 else pixels[..., 0],
+        compression=compression,
+        byteorder=byteorder,
+        photometric="rgb" if channels == 3 else "minisblack",
+    )
+    read = read_original(tmp_path / "a.tif")
+    assert read.kind == np.dtype(kind)
+    np.testing.assert_array_equal(read.pixels, pixels.astype(np.float32))
+    np.testing.assert_array_equal(read_image(tmp_path / "a.tif"), pixels.astype(np.float32))
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_colour_pfm_is_read_upright(tmp_path: Path, order: str) -> None:
+    head = b"PF\n24 20\n%s\n" % (b"-1.0" if order == "<" else b"1.0")
+    (tmp_path / "a.pfm").write_bytes(head + RAMP[::-1].astype(f"{order}f4").tobytes())
+    np.testing.assert_array_equal(read_image(tmp_path / "a.pfm"), RAMP.astype(np.float32))
+
+
+@pytest.mark.parametrize(
+    "head", [b"PF", b"PF\n24 20\n", b"PF\n24 20\n0\n", b"PF\n24 20\n-1.0\n", b"PF\n24 99999999\n1\n"]
+)
+def test_a_broken_pfm_is_refused(tmp_path: Path, head: bytes) -> None:
+    (tmp_path / "a.pfm").write_bytes(head + bytes(100))
+    with pytest.raises(ImageError):
+        read_image(tmp_path / "a.pfm")
+
+
+def test_colour_netpbm_of_16_bits_is_read(tmp_path: Path) -> None:
+    pixels = np.round(RAMP * 65535)
+    (tmp_path / "a.ppm").write_bytes(b"P6 24 20 65535\n" + pixels.astype(">u2").tobytes())
+    read = read_original(tmp_path / "a.ppm")
+    assert read.kind == np.dtype("u2")
+    np.testing.assert_array_equal(read.pixels, (pixels / 65535).astype(np.float32))
+
+
+def test_cmyk_of_16_bits_is_kept_for_denoising_and_converted_elsewhere(tmp_path: Path) -> None:
+    inks = np.concatenate([1 - RAMP, np.full((20, 24, 1), 0.25)], axis=-1)
+    tifffile.imwrite(tmp_path / "a.tif", np.round(inks * 65535).astype(np.uint16), photometric="separated")
+    read = read_original(tmp_path / "a.tif")
+    assert read.mode == "CMYK"
+    np.testing.assert_allclose(read.pixels, inks, atol=1e-5)
+    np.testing.assert_allclose(read_image(tmp_path / "a.tif"), RAMP * 0.75, atol=1e-5)
+
+
+def test_premultiplied_colours_are_divided_by_their_transparency(tmp_path: Path) -> None:
+    alpha = np.full((20, 24, 1), 0.5)
+    pixels = np.round(np.concatenate([RAMP * 0.5, alpha], axis=-1) * 65535).astype(np.uint16)
+    tifffile.imwrite(tmp_path / "a.tif", pixels, photometric="rgb", extrasamples=["assocalpha"])
+    read = read_original(tmp_path / "a.tif")
+    assert read.mode == "RGBA"
+    np.testing.assert_allclose(read.pixels, RAMP, atol=1e-4)
+
+
+def frames(path: Path) -> list[NDArray[np.uint8]]:
+    """Write three frames in the format of the ending, and return them; a TIFF's differ in size."""
+    images = [np.full((20, 24, 3), 80 * number, np.uint8) for number in range(3)]
+    if path.suffix == ".tif":
+        images[2] = np.full((30, 40, 3), 7, np.uint8)
+        with tifffile.TiffWriter(path) as writer:
+            for image in images:
+                writer.write(image, photometric="rgb")
+        return images
+    first, *others = (Image.fromarray(image) for image in images)
+    first.save(path, save_all=True, append_images=others, lossless=path.suffix == ".webp")
+    return images
+
+
+@pytest.mark.parametrize("ending", [".tif", ".gif", ".png", ".webp"])
+def test_each_frame_of_several_can_be_read(tmp_path: Path, ending: str) -> None:
+    images = frames(tmp_path / f"a{ending}")
+    for number, image in enumerate(images):
+        read = read_original(tmp_path / f"a{ending}", frame=number)
+        assert (read.frame, read.frames) == (number, 3)
+        np.testing.assert_array_equal(np.round(read.pixels * 255), image)
+    with refused(ImageError, "--frame", got=3, names=("0 to 2", f"a{ending}")):
+        read_original(tmp_path / f"a{ending}", frame=3)
+
+
+def test_frames_of_16_bit_tiffs_and_floats_are_read(tmp_path: Path) -> None:
+    for kind in ("u2", "f4"):
+        stack = (RAMP[None] * np.array([0.25, 0.5, 1])[:, None, None, None] * (65535 if kind == "u2" else 1)).astype(
+            kind
+        )
+        tifffile.imwrite(tmp_path / "a.tif", stack, photometric="rgb", compression="zlib")
+        for number in range(3):
+            read = read_original(tmp_path / "a.tif", frame=number)
+            np.testing.assert_array_equal(read.pixels * np.float32(read.limits[1]), stack[number].astype(np.float32))
+
+
+def test_a_frame_of_a_16_bit_animation_is_refused(tmp_path: Path) -> None:
+    first = Image.fromarray(np.full((20, 24), 999, np.uint16))
+    first.save(tmp_path / "a.png", save_all=True, append_images=[Image.fromarray(np.zeros((20, 24), np.uint16))])
+    read_original(tmp_path / "a.png")
+    with refused(ImageError, tmp_path / "a.png", problem="only the first frame"):
+        read_original(tmp_path / "a.png", frame=1)
+
+
+def test_directories_in_a_circle_end(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", eight(RAMP), photometric="rgb", metadata=None)
+    data = bytearray((tmp_path / "a.tif").read_bytes())
+    (start,) = struct.unpack_from("<I", data, 4)
+    (entries,) = struct.unpack_from("<H", data, start)
+    struct.pack_into("<I", data, start + 2 + 12 * entries, start)
+    (tmp_path / "a.tif").write_bytes(data)
+    assert read_original(tmp_path / "a.tif").frames == 1
+
+
+def test_a_frame_larger_than_its_canvas_is_refused(tmp_path: Path) -> None:
+    frames(tmp_path / "a.gif")
+    data = bytearray((tmp_path / "a.gif").read_bytes())
+    last = data.rindex(b"\x2c\0\0\0\0")  # the last frame's place
+    struct.pack_into("<HH", data, last + 5, 5_000, 5_000)
+    (tmp_path / "a.gif").write_bytes(data)
+    with pytest.raises(ImageError) as refusal:
+        read_original(tmp_path / "a.gif", frame=2)
+    assert "larger than its canvas" in str(refusal.value)
