@@ -18,6 +18,7 @@ _COMPUTES = (
     "dip",
     "images/bounds.py",
     "images/decoding.py",
+    "images/netpbm.py",
     "images/opening.py",
     "images/reading.py",
     "images/size.py",
