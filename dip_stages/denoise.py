@@ -19,6 +19,7 @@ import dataclasses
 import difflib
 import re
 import sys
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -33,11 +34,14 @@ from dip_stages.images.encoding import QUALITY, check_output, left_out, write_im
 from dip_stages.images.opening import FORMAT_NAMES
 from dip_stages.images.original import Original, depth_name, read_original
 from dip_stages.names import printable
-from dip_stages.store.text import plural
+from dip_stages.store.text import os_reason, plural
 from dip_stages.sweep.tile_progress import TileProgress
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
 
     from dip_stages.config import Config
 
@@ -78,8 +82,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _denoise_file(given)
     except Interrupted as error:  # a KeyboardInterrupt that Lightning took
         raise KeyboardInterrupt from error
-    except (DipStagesError, OSError) as error:
+    except DipStagesError as error:
         sys.stderr.write(f"{error}\n")
+        sys.exit(2)
+    except OSError as error:
+        sys.stderr.write(f"{printable(error.filename or given.output)}: {os_reason(error)}\n")
         sys.exit(2)
 
 
@@ -155,9 +162,21 @@ def _denoise_file(given: argparse.Namespace) -> None:
         WorkFolder(given.output, job, force=given.force, note=progress.note) as work,
     ):
         result = denoise(original.pixels, config, sigma=sigma, **tiling, progress=progress, work=work)
-        write_image(work.draft, result, original, given.quality)
-        work.finish()
+        try:
+            write_image(work.draft, result, original, given.quality)
+            work.finish()
+        except OSError as error:  # a long job is not lost
+            raise _saved_elsewhere(given, result, original, error) from error
     sys.stderr.write(f"{printable(given.output)}\n")
+
+
+def _saved_elsewhere(
+    given: argparse.Namespace, result: NDArray[np.float32], original: Original, error: OSError
+) -> ImageError:
+    """Write a result that its folder does not take into the temporary folder, and return an error that says so."""
+    path = Path(tempfile.mkdtemp(prefix="dip-stages-")) / given.output.name
+    write_image(path, result, original, given.quality)
+    return ImageError(f"cannot be written: {os_reason(error)}; the result is {path}", setting=given.output)
 
 
 def _read(given: argparse.Namespace) -> Original:

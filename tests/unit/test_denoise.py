@@ -140,6 +140,30 @@ def test_an_output_is_replaced_only_if_asked_for(denoised: Callable[..., str], t
         denoised("a.png", "a.png", "--force")
 
 
+def test_a_result_that_its_folder_does_not_take_is_kept_elsewhere(
+    denoised: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    noisy(tmp_path / "a.png", "L")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "elsewhere"))
+    write = module.write_image
+    paths: list[Path] = []
+
+    def full(path: Path, *arguments: Any) -> None:
+        paths.append(path)
+        if len(paths) == 1:
+            raise OSError(28, "No space left on device")
+        write(path, *arguments)
+
+    monkeypatch.setattr(module, "write_image", full)
+    with pytest.raises(SystemExit) as left:
+        denoised("a.png", "b.png")
+    assert left.value.code == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said == f"b.png: cannot be written: No space left on device; the result is {paths[1]}"
+    assert read_image(paths[1]).shape == (40, 36, 1)
+
+
 def test_inks_are_refused_where_colours_are_meant(
     denoised: Callable[..., str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
