@@ -140,6 +140,27 @@ def test_an_output_is_replaced_only_if_asked_for(denoised: Callable[..., str], t
         denoised("a.png", "a.png", "--force")
 
 
+def test_the_same_command_resumes_and_another_one_is_refused(
+    denoised: Callable[..., str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    noisy(tmp_path / "a.png", "L")
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "write_image", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            denoised("a.png", "b.png")
+    assert sorted(path.name for path in (tmp_path / "b.png.work").iterdir()) == ["job.json", "tile-1.pt"]
+    capsys.readouterr()
+    with pytest.raises(SystemExit):
+        denoised("a.png", "b.png", "seed=3")
+    (refusal,) = capsys.readouterr().err.splitlines()[1:]
+    assert refusal.startswith("b.png.work: holds another job: seed=0 there, 3 here; allowed: the same settings again")
+    assert denoised("a.png", "b.png").splitlines()[1:] == ["resumed: 1 of 1 tile done", "b.png"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", "b.png"]
+
+
 def test_inks_are_refused_where_colours_are_meant(
     denoised: Callable[..., str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
