@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 import shlex
@@ -83,12 +84,13 @@ def test_a_short_campaign_loses_and_doubles_nothing() -> None:
 
 @pytest.mark.slow
 def test_an_image_whose_denoising_is_killed_three_times_is_that_of_an_undisturbed_one(tmp_path: Path) -> None:
-    seed, struck = int(time.time()), 0
-    bench = Bench(random.Random(seed), in_a_row=3)
-    while struck < 3:
-        folder = tmp_path / str(struck)
+    bench, struck = Bench(random.Random(int(time.time())), in_a_row=3), 0
+    for number in itertools.count():
+        folder = tmp_path / str(number)
         folder.mkdir()
         struck += killed_denoising(bench, folder)
+        if struck >= 3:
+            break
 
 
 @pytest.mark.slow

@@ -164,6 +164,27 @@ def test_a_result_that_its_folder_does_not_take_is_kept_elsewhere(
     assert read_image(paths[1]).shape == (40, 36, 1)
 
 
+def test_the_same_command_resumes_and_another_one_is_refused(
+    denoised: Callable[..., str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    noisy(tmp_path / "a.png", "L")
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "write_image", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            denoised("a.png", "b.png")
+    assert sorted(path.name for path in (tmp_path / "b.png.work").iterdir()) == ["job.json", "tile-1.pt"]
+    capsys.readouterr()
+    with pytest.raises(SystemExit):
+        denoised("a.png", "b.png", "seed=3")
+    (refusal,) = capsys.readouterr().err.splitlines()[1:]
+    assert refusal.startswith("b.png.work: holds another job: seed=0 there, 3 here; allowed: the same settings again")
+    assert denoised("a.png", "b.png").splitlines()[1:] == ["resumed: 1 of 1 tile done", "b.png"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", "b.png"]
+
+
 def test_inks_are_refused_where_colours_are_meant(
     denoised: Callable[..., str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
