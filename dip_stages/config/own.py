@@ -1,0 +1,247 @@
+"""Options that are written outside of this package: ``_target_`` names what to call, as in Hydra. Torch-free by itself.
+
+What is named is imported only where it is asked for: at planning, to check it, and where a cell is computed.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from dip_stages.config.targets import code_of, loaded, parameters_of, takes
+from dip_stages.errors import ConfigError, check_choice
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+__all__ = [
+    "OwnArch",
+    "OwnAverage",
+    "OwnBudget",
+    "OwnLoss",
+    "OwnOption",
+    "OwnRule",
+    "OwnScheduler",
+    "code_of",
+    "own_option",
+    "own_options",
+]
+
+TARGET = "_target_"
+
+
+@dataclass(frozen=True)
+class OwnOption:
+    """An option of a group that names what to call.
+
+    Attributes:
+        name: Under which it is compared and reported: that of its file, or of what it names.
+        target: What to call: ``package.module.name``.
+        text: Its settings, as JSON.
+    """
+
+    section: ClassVar[str]
+    given: ClassVar[tuple[str, ...]] = ()
+    """Arguments that it is called with besides its settings; those that it does not take are left out."""
+    needed: ClassVar[tuple[str, ...]] = ()
+    """Those of them that it must take."""
+    members: ClassVar[tuple[str, ...]] = ()
+    """What a class must have that it names."""
+    base: ClassVar[str] = ""
+    """The class that such a class may be derived from, for people."""
+    own: ClassVar[tuple[str, ...]] = ()
+    """Settings that are this package's and are not passed on."""
+
+    name: str
+    target: str
+    text: str = "{}"
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What it is called with, by name."""
+        settings: dict[str, Any] = json.loads(self.text)
+        return settings
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """The section as it is written in YAML."""
+        return {"name": self.name, TARGET: self.target, **self._own, **self.settings}
+
+    @property
+    def counted(self) -> dict[str, Any]:
+        """What identifies it: target, settings and code."""
+        return {TARGET: self.target, **self._own, **self.settings, "code": code_of(self.target)}
+
+    @property
+    def _own(self) -> dict[str, Any]:
+        return {name: value for name in self.own if (value := getattr(self, name)) is not None}
+
+    @property
+    def key(self) -> str:
+        """The setting of the target."""
+        return f"{self.section}.{TARGET}"
+
+    def load(self) -> Any:
+        """Return what it names.
+
+        Raises:
+            ConfigError: If it cannot be imported, or cannot be called.
+        """
+        return loaded(self.key, self.target)
+
+    def call(self, **given: Any) -> Any:
+        """Call what it names with its settings, and with what it takes of the arguments given."""
+        target = self.load()
+        taken = {name: value for name, value in given.items() if takes(target, name)}
+        return target(**taken, **self.settings)
+
+    def check(self) -> None:
+        """Import what it names, and check that it takes the settings and is of the group's kind.
+
+        Raises:
+            ConfigError: If not.
+        """
+        target = self.load()
+        if inspect.isclass(target) and (missing := [name for name in self.members if not hasattr(target, name)]):
+            problem = f", which has no {' and no '.join(missing)}"
+            raise ConfigError(problem, setting=self.key, got=self.target, allowed=f"a {self.base}, or a function")
+        if not_taken := [name for name in self.needed if not takes(target, name)]:
+            problem = f", which does not take {', '.join(not_taken)}"
+            raise ConfigError(problem, setting=self.key, got=self.target, allowed=f"one that takes {self._arguments}")
+        self._check_settings(target)
+
+    @property
+    def _arguments(self) -> str:
+        return ", ".join((*self.needed, "settings"))
+
+    def _check_settings(self, target: Any) -> None:
+        parameters = parameters_of(target)
+        names = [name for name in parameters if name not in self.given]
+        if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+            return
+        for name in self.settings:
+            if name not in names:
+                raise ConfigError(
+                    "no such setting", setting=f"{self.section}.{name}", allowed=", ".join(names) or "none"
+                )
+        for name in names:
+            parameter = parameters[name]
+            by_name = parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
+            if by_name and parameter.default is parameter.empty and name not in self.settings:
+                raise ConfigError(
+                    f"{self.target} needs it", setting=f"{self.section}.{name}", allowed=f"+{self.section}.{name}=…"
+                )
+
+
+@dataclass(frozen=True)
+class OwnArch(OwnOption):
+    """A network, from ``(1, in_channels, H, W)`` to an image ``(1, out_channels, H, W)`` in [0, 1]."""
+
+    section = "arch"
+    given = ("in_channels", "out_channels", "size")
+    needed = ("in_channels", "out_channels")
+    members = ("forward", "parameters")
+    base = "torch.nn.Module"
+
+
+@dataclass(frozen=True)
+class OwnLoss(OwnOption):
+    """A :class:`dip_stages.dip.losses.Loss`, or a module that compares an output with a target."""
+
+    section = "loss"
+    members = ("forward",)
+    base = "torch.nn.Module"
+
+
+@dataclass(frozen=True)
+class OwnAverage(OwnOption):
+    """A :class:`dip_stages.dip.averages.Average`."""
+
+    section = "average"
+    members = ("begin", "update", "age", "state", "restore")
+    base = "dip_stages.dip.averages.Average"
+
+
+@dataclass(frozen=True)
+class OwnRule(OwnOption):
+    """A :class:`dip_stages.dip.stopping.base.Rule`; ``sigma`` is where its noise level is from, if it takes one."""
+
+    section = "stopping"
+    given = ("observed", "sigma", "held_out", "seed", "clean", "lag")
+    members = ("begin", "begin_stage", "update", "choice", "state", "restore")
+    base = "dip_stages.dip.stopping.base.Rule"
+    own = ("sigma",)
+
+    sigma: str | None = None
+
+    def takes(self, name: str) -> bool:
+        """Return whether it is given something that is not a setting, such as ``clean``."""
+        return takes(self.load(), name)
+
+
+@dataclass(frozen=True)
+class OwnScheduler(OwnOption):
+    """A function of ``beta_max`` and ``stages`` that returns the stages' variances, ascending."""
+
+    section = "scheduler"
+    given = ("beta_max", "stages")
+    needed = ("beta_max", "stages")
+    own = ("stages",)
+
+    stages: int = 10
+
+
+@dataclass(frozen=True)
+class OwnBudget(OwnOption):
+    """A function of a stage's ``beta`` that returns its number of iterations."""
+
+    section = "budget"
+    given = ("beta",)
+    needed = ("beta",)
+    own = ("rescale",)
+
+    rescale: bool = True
+
+
+def own_option(schema: type[OwnOption], values: Mapping[str, Any], section: str) -> OwnOption:
+    """Return an option from its section of a configuration.
+
+    Args:
+        schema: Of its group.
+        values: The section, with ``_target_`` in it.
+        section: Its name, for messages.
+
+    Raises:
+        ConfigError: If target, name or a setting of this package is of the wrong type.
+    """
+    target = values[TARGET]
+    if not isinstance(target, str) or not re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)+", target):
+        allowed = f"what to call, as in {section}.{TARGET}=my_lab.networks.MyNet"
+        raise ConfigError(setting=f"{section}.{TARGET}", got=target, allowed=allowed)
+    own = {name: values[name] for name in schema.own if values.get(name) is not None}
+    for name, value in own.items():
+        check_own(f"{section}.{name}", name, value)
+    passed = {name: value for name, value in values.items() if name not in ("name", TARGET, *schema.own)}
+    name = values.get("name") or target.rpartition(".")[2]
+    return schema(name=str(name), target=target, text=json.dumps(passed), **own)
+
+
+def check_own(key: str, name: str, value: Any) -> None:
+    """Check a setting of an option that is this package's."""
+    if name == "sigma":
+        check_choice(key, value, ("known", "estimate"))
+    elif name == "rescale" and not isinstance(value, bool):
+        raise ConfigError(setting=key, got=value, allowed="true or false")
+    elif name == "stages" and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+        raise ConfigError(setting=key, got=value, allowed="a whole number >= 1")
+
+
+def own_options(config: Any) -> Iterator[OwnOption]:
+    """Yield the options of a configuration that are written outside of this package."""
+    for section in vars(config).values():
+        if isinstance(section, OwnOption):
+            yield section
+        yield from (rule for rule in getattr(section, "rules", {}).values() if isinstance(rule, OwnOption))
