@@ -19,6 +19,7 @@ from dip_stages.config import CONF_DIR, parse
 from dip_stages.config.overrides import check_keys, register_sweeps, value_override
 from dip_stages.console import program
 from dip_stages.errors import ConfigError, DipStagesError, LaunchError
+from dip_stages.images.folders import notes
 from dip_stages.names import printable
 from dip_stages.store.records import RECORD, digest, read_record
 from dip_stages.store.states import recorded
@@ -126,7 +127,7 @@ def _is_left(cell: Cell, folder: Path) -> bool:
 def _run_single(cell: Cell, folder: Path) -> None:
     from dip_stages.report import describe
 
-    sys.stderr.writelines(f"{message}\n" for message in cell.config.unmet)
+    sys.stderr.writelines(f"{message}\n" for message in (*notes(cell.config.folders), *cell.config.unmet))
     if _is_left(cell, folder):
         from dip_stages.sweep.foreground import run_single
 

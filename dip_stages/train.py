@@ -23,6 +23,7 @@ from dip_stages.cells.allocator import keep_freed_memory
 from dip_stages.clock import Every
 from dip_stages.console import program
 from dip_stages.errors import ConfigError, DipStagesError, Interrupted
+from dip_stages.images.folders import notes
 from dip_stages.names import printable
 from dip_stages.sweep.interrupts import Interrupts
 
@@ -72,6 +73,7 @@ def _checked(overrides: Sequence[str]) -> tuple[DDPMConfig, RuntimeConfig, int, 
     check_extras(config)
     channels = image_shape(config.data)[2]
     check_training(config.method.training)
+    sys.stderr.writelines(f"{note}\n" for note in notes(config.folders))
     if config.method.model is not None:
         check_model(Path(config.method.model).expanduser(), training_settings(config.method.training, channels))
     check_machine(config.runtime.accelerator)

@@ -200,7 +200,9 @@ def _log_settings(logger: logging.Logger) -> tuple[list[logging.Handler], int, b
 @pytest.fixture(scope="session")
 def butterflies(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data set of the course report's columns, as parquet files."""
-    return write_butterflies(tmp_path_factory.mktemp("butterflies"))
+    folder = tmp_path_factory.mktemp("hub") / "smithsonian_butterflies_subset"
+    folder.mkdir()
+    return write_butterflies(folder)
 
 
 @pytest.fixture

@@ -63,12 +63,14 @@ class BM3DConfig(_Competitor):
 class TrainingConfig(Section, section="method.training"):
     """What a DDPM is trained on, and how; see :class:`dip_stages.denoisers.ddpm.DDPM`."""
 
-    source: str = choice("bundled", ("bundled", "folder", "butterflies"))
+    source: str = choice("bundled", ("bundled", "folder", "hub"))
     pictures: list[str] = choice(["astronaut", "chelsea", "coffee"], BUNDLED)  # noqa: RUF009 - a field with a factory
     path: str | None = None
     dataset: str = COURSE_IMAGE["dataset"]
+    config: str | None = None
     split: str = COURSE_IMAGE["split"]
     column: str = COURSE_IMAGE["column"]
+    streaming: bool = True
     rows: int = bounded(200, at_least=MIN_IMAGES)
     sizes: list[int] = field(default_factory=lambda: [64, 128, 256])
     crop: int = 32

@@ -12,7 +12,7 @@ from dip_stages.config.arch import ArchConfig
 from dip_stages.config.assumptions import unmet_assumptions
 from dip_stages.config.competitors import CompetitorConfig, DDPMConfig
 from dip_stages.config.conflicts import check_conflicts, rule_conflict
-from dip_stages.config.data import DataConfig, NoiseConfig
+from dip_stages.config.data import DataConfig, FolderData, NoiseConfig
 from dip_stages.config.loss import LossConfig
 from dip_stages.config.method import MethodConfig
 from dip_stages.config.runtime import LoggerConfig, RuntimeConfig
@@ -119,6 +119,13 @@ class Config:
     def unmet(self) -> tuple[str, ...]:
         """What parts of this cell assume of the noise that does not hold of it, a sentence each, for people."""
         return unmet_assumptions(self)
+
+    @property
+    def folders(self) -> tuple[str, ...]:
+        """The folders that images are counted in: of the image, and of those that a model is trained on."""
+        data = (self.data.path,) if isinstance(self.data, FolderData) else ()
+        training = self.method.training if isinstance(self.method, DDPMConfig) else None
+        return (*data, str(training.path)) if training is not None and training.source == "folder" else data
 
     @property
     def stages_alike(self) -> bool:

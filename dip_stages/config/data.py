@@ -6,16 +6,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dip_stages.config.fields import Section, bounded, choice
+from dip_stages.images.folders import image_in_folder
 from dip_stages.images.reading import BUNDLED, FITS, MIN_SIDE, bundled_path
-from dip_stages.images.sources import COURSE_IMAGE, image_in_folder, image_of_dataset
+from dip_stages.images.sources import image_of_dataset
 
 __all__ = [
     "SIGMAS",
     "BundledData",
-    "ButterfliesData",
     "DataConfig",
     "FileData",
     "FolderData",
+    "HubData",
     "NoiseConfig",
     "file_of",
     "name_of",
@@ -57,7 +58,7 @@ class FileData(_SizedData):
 
 @dataclass(frozen=True)
 class FolderData(_SizedData):
-    """A clean image of a folder; see :func:`dip_stages.images.sources.image_in_folder`."""
+    """A clean image of a folder; see :func:`dip_stages.images.folders.image_in_folder`."""
 
     index: int = bounded(0, at_least=0)
     source: str = "folder"
@@ -65,18 +66,19 @@ class FolderData(_SizedData):
 
 
 @dataclass(frozen=True)
-class ButterfliesData(_SizedData):
-    """An image of the course report's data set or another (:func:`~dip_stages.images.sources.image_of_dataset`)."""
+class HubData(_SizedData):
+    """An image of a data set of the Hugging Face hub; see :class:`dip_stages.images.column.Column`."""
 
     index: int = bounded(0, at_least=0)
-    source: str = "butterflies"
-    dataset: str = COURSE_IMAGE["dataset"]
-    split: str = COURSE_IMAGE["split"]
-    column: str = COURSE_IMAGE["column"]
+    source: str = "hub"
+    dataset: str = "???"
+    config: str | None = None
+    split: str = "train"
+    column: str = "image"
     streaming: bool = True
 
 
-DataConfig = BundledData | FileData | FolderData | ButterfliesData
+DataConfig = BundledData | FileData | FolderData | HubData
 
 
 def file_of(data: DataConfig) -> Path:
@@ -93,12 +95,16 @@ def file_of(data: DataConfig) -> Path:
             return Path(data.path).expanduser()
         case FolderData():
             return image_in_folder(data.path, data.index)
-        case ButterfliesData():
-            return image_of_dataset(data.dataset, data.split, data.column, data.index, streaming=data.streaming)
+        case HubData():
+            return image_of_dataset(
+                data.dataset, data.split, data.column, data.index, config=data.config, streaming=data.streaming
+            )
 
 
 def name_of(data: DataConfig) -> str:
     """Return the image's name for people: a file's without its ending, a data set's with the row.
+
+    The name of a data set has its configuration, split and column too, unless they are none, ``train`` and ``image``.
 
     Raises:
         ConfigError: As :func:`file_of`.
@@ -107,7 +113,9 @@ def name_of(data: DataConfig) -> str:
     match data:
         case BundledData():
             return data.name
-        case ButterfliesData():
-            return f"{Path(data.dataset).name}-{data.index}"
+        case HubData():
+            parts = [data.config, data.split if data.split != "train" else None]
+            parts.append(data.column if data.column != "image" else None)
+            return "-".join([Path(data.dataset).name, *filter(None, parts), str(data.index)]).replace("/", "-")
         case _:
             return file_of(data).stem

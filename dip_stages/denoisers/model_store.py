@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING, Any
 from dip_stages.config.competitors import MIN_IMAGES
 from dip_stages.config.paths import MODELS
 from dip_stages.errors import ConfigError, ModelError
+from dip_stages.images.column import Column
+from dip_stages.images.folders import images_in_folder
 from dip_stages.images.reading import bundled_path, read_image, sha256
-from dip_stages.images.sources import images_in_folder, images_of_dataset
+from dip_stages.images.sources import images_of_dataset
 from dip_stages.store.hashing import settings_id
 
 if TYPE_CHECKING:
@@ -43,7 +45,7 @@ TRAINED = "model.pt"
 _NUMERICS = 1
 """Version of the training: raised when the same settings would give another model than before."""
 
-_NAMES = ("source", "pictures", "path", "dataset", "split", "column", "rows")
+_NAMES = ("source", "pictures", "path", "dataset", "config", "split", "column", "streaming", "rows")
 """The settings that name images; a model is identified by the images' content instead."""
 
 
@@ -56,9 +58,10 @@ def training_images(training: TrainingConfig) -> list[Path]:
     """
     if training.source == "bundled":
         return [bundled_path(name) for name in dict.fromkeys(training.pictures)]
-    if training.source == "butterflies":  # the first row is the course report's image, which is to be denoised
-        rows = range(1, training.rows + 1)
-        return images_of_dataset(training.dataset, training.split, training.column, rows, key="method.training")
+    if training.source == "hub":  # the first row is the course report's image, which is to be denoised
+        section, config, streaming = training.section, training.config, training.streaming
+        column = Column(training.dataset, training.split, training.column, config, streaming, section)
+        return images_of_dataset(column, range(1, training.rows + 1))
     found = images_in_folder(str(training.path))[: training.rows]
     if len({sha256(path) for path in found}) < MIN_IMAGES:
         raise ConfigError(

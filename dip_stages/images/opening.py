@@ -12,6 +12,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 
 from dip_stages.errors import ImageError
 from dip_stages.images.bounds import check_content, check_header
+from dip_stages.images.netpbm import PFMImageFile
 from dip_stages.images.size import MAX_PIXELS
 from dip_stages.images.tiff import count_images, layout_of
 from dip_stages.store.text import first_line
@@ -28,11 +29,15 @@ __all__ = ["FORMATS", "FORMAT_NAMES", "endings", "frames_of", "opened"]
 # JPEG 2000 and AVIF, whose decoders take sizes from the compressed data and allocate what the header does not bound;
 # TGA, which has no signature, so that any file may be taken for one; EPS, which starts Ghostscript; and PDF, PSD, WMF,
 # FITS, HDF5, GRIB, ICNS and others, whose decoders nobody here needs.
-FORMATS = ("PNG", "JPEG", "TIFF", "WEBP", "BMP", "GIF", "PPM", "PFM", "DEEP TIFF")
+FORMATS = ("PNG", "JPEG", "TIFF", "WEBP", "BMP", "GIF", "PPM", PFMImageFile.format, "DEEP TIFF")
 """Pillow's names of the formats that are read. JPEG includes MPO, which phones write; PPM, all binary Netpbm."""
 
 FORMAT_NAMES = "PNG, JPEG, TIFF, WebP, BMP, GIF, PFM or binary Netpbm"
 """The same for people."""
+
+
+_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+"""How a TIFF begins, and a BigTIFF."""
 
 
 class _DeepTiffFile(TiffImageFile):
@@ -43,7 +48,7 @@ class _DeepTiffFile(TiffImageFile):
         self._tile_size, self.tile = self._size, []
 
 
-Image.register_open("DEEP TIFF", _DeepTiffFile, lambda prefix: prefix[:2] in (b"II", b"MM"))
+Image.register_open("DEEP TIFF", _DeepTiffFile, lambda prefix: prefix[:4] in _TIFF)
 
 
 def endings() -> set[str]:

@@ -53,6 +53,7 @@ class GridSweeper(Sweeper):
     def sweep(self, arguments: list[str]) -> None:
         """Plan, run what is left, report; exits with 1 if a cell failed and 2 if the plan is invalid."""
         from dip_stages.errors import DipStagesError, LaunchError
+        from dip_stages.images.folders import notes
         from dip_stages.names import printable
         from dip_stages.store.text import os_reason
         from dip_stages.sweep.drive import check_devices, run_cached, run_plan
@@ -75,8 +76,9 @@ class GridSweeper(Sweeper):
         except (DipStagesError, HydraException) as error:
             sys.stderr.write(printable(f"{error}\n", keep="\n"))
             sys.exit(2)
+        folders = (folder for planned in plan.cells for folder in planned.cell.config.folders)
         unmet = dict.fromkeys(message for planned in plan.cells for message in planned.cell.config.unmet)
-        sys.stderr.writelines(f"{message}\n" for message in unmet)
+        sys.stderr.writelines(f"{message}\n" for message in (*notes(folders), *unmet))
         if bool(self.config.sweep.plan_only):
             _list(plan)
             return

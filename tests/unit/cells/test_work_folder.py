@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     Report = tuple[int, int, int]
 
-TILES = {"sigma": 0.1, "tile": 64, "overlap": 16}
+TILES: dict[str, Any] = {"sigma": 0.1, "tile": 64, "overlap": 16}
 IMAGE = np.random.default_rng(0).normal(0.5, 0.1, (80, 80, 3)).astype(np.float32)
 PLANNED = 16
 """Iterations of a tile: two members of eight, in chunks of four."""

@@ -20,6 +20,7 @@ def test_every_option_file_parses(composing: Compose, group: str) -> None:
     needs = {
         "data=file": ["data.path=x.png"],
         "data=folder": ["data.path=x"],
+        "data=hub": ["data.dataset=a/b"],
         "stopping=sure": ["method.input=observed"],
         "stopping=residual": ["protocol=recorrupted"],
         "stopping=held_out": ["trainer.held_out=0.1"],

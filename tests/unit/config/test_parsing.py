@@ -6,10 +6,10 @@ import pytest
 from hydra import compose
 from omegaconf import OmegaConf
 
-from dip_stages.config import extras, parse
-from dip_stages.config.data import name_of
+from dip_stages.config import data, extras, parse
+from dip_stages.config.data import HubData, name_of
 from dip_stages.errors import ConfigError
-from dip_stages.images import sources
+from dip_stages.images.sources import COURSE_IMAGE, is_course_image
 from tests.raising import refused
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def test_a_bad_monitor_is_named(composing: Compose, rule: str, name: str, got: o
         ("data.name=lena", "data.name", "lena"),
         ("data.size=8", "data.size", 8),
         ("data.fit=stretch", "data.fit", "stretch"),
-        ("data.source=hub", "data.source", "hub"),
+        ("data.source=web", "data.source", "web"),
         ("runtime.accelerator=tpu", "runtime.accelerator", "tpu"),
         ("runtime.threads=0", "runtime.threads", 0),
         ("seed=-1", "seed", -1),
@@ -174,5 +174,18 @@ def test_parsing_does_not_depend_on_the_machine(composing: Compose, monkeypatch:
     monkeypatch.setattr(extras, "find_spec", lambda _: None)
     parse(composing("logger=wandb", "method=bm3d"))
     parse(composing("logger=mlflow", "data=folder", "data.path=nowhere"))
-    monkeypatch.setattr(sources, "image_of_dataset", lambda *_: pytest.fail("it is fetched"))
+    monkeypatch.setattr(data, "image_of_dataset", lambda *_, **__: pytest.fail("it is fetched"))
     parse(composing("data=butterflies"))
+
+
+def test_the_course_image_is_a_row_of_a_data_set_of_the_hub(composing: Compose) -> None:
+    config = parse(composing("data=butterflies")).data
+    assert config == HubData(dataset=COURSE_IMAGE["dataset"])
+    assert is_course_image(config)
+    assert name_of(config) == "smithsonian_butterflies_subset-0"
+    other = parse(
+        composing("data=hub", "data.dataset=a/b", "data.config=c", "data.split='train[1:3]'", "data.column=d/e")
+    )
+    assert name_of(other.data) == "b-c-train[1:3]-d-e-0"
+    with refused(ConfigError, "data.dataset", problem="data.dataset=…"):
+        parse(composing("data=hub"))

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.usefixtures("cache")
 
 
 def test_a_model_learns_from_all_rows_but_the_reports(butterflies: Path) -> None:
-    training = TrainingConfig(source="butterflies", dataset=str(butterflies), rows=ROWS - 1)
+    training = TrainingConfig(source="hub", dataset=str(butterflies), rows=ROWS - 1)
     found = [path.read_bytes() for path in training_images(training)]
     assert found == [encoded(row) for row in range(1, ROWS)]
     with refused(ConfigError, "method.training.rows", got=ROWS, names=(str(butterflies),)):
@@ -47,7 +47,7 @@ def test_a_folder_with_too_few_or_broken_images_is_refused(make_cell: MakeCell, 
     (tmp_path / "few" / "copy.png").write_bytes((tmp_path / "few" / "a.png").read_bytes())
     with refused(ConfigError, "method.training.path", got=str(tmp_path / "few"), problem="fewer than 2 "):
         make_cell(*training, f"method.training.path={tmp_path / 'few'}")
-    (tmp_path / "broken" / "b.png").write_bytes(b"no image")
+    (tmp_path / "broken" / "b.png").write_bytes((tmp_path / "broken" / "a.png").read_bytes()[:40])
     with refused(ImageError, tmp_path / "broken" / "b.png"):
         check_inputs(make_cell(*training, f"method.training.path={tmp_path / 'broken'}"))
 

@@ -18,9 +18,9 @@ from PIL import Image, UnidentifiedImageError
 
 from dip_stages.errors import ImageError
 from dip_stages.images import reading
+from dip_stages.images.folders import images_in_folder
 from dip_stages.images.original import read_original
 from dip_stages.images.reading import read_image
-from dip_stages.images.sources import images_in_folder
 from dip_stages.report.page import _webp
 from tests.raising import refused
 from tests.unit.images.bombs import BOMBS, chunk, encoded, gif, jpeg_of_scans, png, tiff

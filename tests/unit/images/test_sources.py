@@ -9,15 +9,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from dip_stages.errors import ConfigError, ImageError
+from dip_stages.images import sources
+from dip_stages.images.column import Column
+from dip_stages.images.hub import fetch
 from dip_stages.images.reading import read_image
 from dip_stages.images.sources import (
     COURSE_IMAGE,
     cache_folder,
-    image_in_folder,
     image_of_dataset,
+    images_of_dataset,
     is_course_image,
 )
 from tests.hub import ROWS, a_hub, encoded, pixels
@@ -43,17 +45,41 @@ def test_a_row_comes_as_it_is_and_is_kept(
         np.testing.assert_array_equal(np.round(read_image(path) * 255).astype(np.uint8), pixels(row))
     with refused(ConfigError, "data.index", got=ROWS, names=(str(butterflies), "split train")):
         image_of_dataset(str(butterflies), "train", "image", ROWS, streaming=streaming)
-    monkeypatch.setattr("dip_stages.images.sources._fetched", None)
+    monkeypatch.setattr("dip_stages.images.sources.fetch", None)
     assert image_of_dataset(str(butterflies), "train", "image", 0, streaming=streaming).read_bytes() == encoded(0)
 
 
-def test_a_column_or_split_that_is_not_there_is_named_with_those_that_are(butterflies: Path) -> None:
-    with refused(ConfigError, "data.column", got="name", names=("has image",)) as caught:
-        image_of_dataset(str(butterflies), "train", "name", 0)
-    assert str(caught.value).endswith("has image")
-    with refused(ImageError, "data.dataset", got=str(butterflies), problem="Available splits: ['train']") as failed:
-        image_of_dataset(str(butterflies), "test", "image", 0)
-    assert "data.split=test" in failed.value.problem
+def test_rows_are_fetched_in_one_pass_and_only_those_that_are_missing(
+    butterflies: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    column = Column(str(butterflies), "train", "image")
+    images_of_dataset(column, range(1, 2))
+    asked = []
+
+    def noted(column: Column, rows: list[int]) -> list[bytes]:
+        asked.append(rows)
+        return fetch(column, rows)
+
+    monkeypatch.setattr(sources, "fetch", noted)
+    found = images_of_dataset(column, range(3))
+    assert [path.read_bytes() for path in found] == [encoded(row) for row in range(3)]
+    assert asked == [[0, 2]]
+
+
+def test_no_two_images_are_kept_under_one_name() -> None:
+    parts = ("a", "b", "a-b", "a/b", "a%2Fb", "A/../b", "train[1:3]", "é" * 100, "é" * 101, ".", "")
+    columns = [Column("x/y", split, name, config) for config in (None, *parts) for split in parts for name in parts]
+    names = [sources._file_name(column, row) for column in columns for row in (0, 10)]
+    assert len(set(names)) == len(names)
+    assert all(len(name) < 250 and "/" not in name for name in names)
+    plain = sources._file_name(Column("x/y", "train", "image"), 7)
+    assert plain == "train-image-7", "as before there were configurations"
+
+
+def test_a_cache_that_cannot_be_written_to_is_an_error(butterflies: Path, cache: Path) -> None:
+    cache.write_text("a file")
+    with pytest.raises(ImageError, match="cannot be kept: Not a directory; allowed: XDG_CACHE_HOME"):
+        image_of_dataset(str(butterflies), "train", "image", 0)
 
 
 def test_a_copy_that_has_changed_is_read_again(butterflies: Path) -> None:
@@ -75,7 +101,7 @@ def fetched(endpoint: str, **environment: str) -> subprocess.CompletedProcess[st
 
 
 def test_the_hub_is_asked_once(butterflies: Path, tmp_path: Path) -> None:
-    with a_hub(NAME, butterflies) as (endpoint, asked):
+    with a_hub({NAME: butterflies}) as (endpoint, asked):
         first = fetched(endpoint)
         assert first.returncode == 0, first.stderr
         path = tmp_path / first.stdout.strip()
@@ -101,7 +127,8 @@ def test_the_course_image_is_told_from_others(butterflies: Path) -> None:
     course = {**COURSE_IMAGE}
     assert is_course_image(SimpleNamespace(**course))
     assert is_course_image(SimpleNamespace(**course | {"dataset": str(butterflies)}))
-    for other in ({"index": 1}, {"dataset": "someone/else"}, {"split": "test"}, {"column": "mask"}):
+    others = ({"index": 1}, {"dataset": "someone/else"}, {"split": "test"}, {"column": "mask"}, {"config": "x"})
+    for other in (*others, {"dataset": str(butterflies.parent)}):
         assert not is_course_image(SimpleNamespace(**course | other))
     assert not is_course_image(SimpleNamespace(name="rocket"))
 
@@ -119,48 +146,10 @@ def test_the_course_image_is_fetched_by_a_command_of_its_own(butterflies: Path) 
     offline = command(HF_ENDPOINT="http://127.0.0.1:9", HF_HUB_OFFLINE="1")
     assert (offline.returncode, offline.stdout) == (2, "")
     assert "HF_HOME" in offline.stderr.splitlines()[-1]
-    with a_hub(NAME, butterflies) as (endpoint, _):
+    with a_hub({NAME: butterflies}) as (endpoint, _):
         found = command(HF_ENDPOINT=endpoint)
     assert found.returncode == 0, found.stderr
     assert Path(found.stdout.strip()).read_bytes() == encoded(0)
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    root = tmp_path / "images"
-    (root / "b").mkdir(parents=True)
-    (root / ".hidden").mkdir()
-    for seed, name in enumerate(("c.png", "a.JPG", "b/a.png", ".hidden/x.png", ".y.png", "b/z.tiff")):
-        Image.fromarray(pixels(seed)).save(root / name)
-    (root / "notes.txt").write_text("no image")
-    return root
-
-
-def test_images_of_a_folder_are_counted_by_their_paths(folder: Path) -> None:
-    found = [image_in_folder(str(folder), index).relative_to(folder).as_posix() for index in range(4)]
-    assert found == ["a.JPG", "b/a.png", "b/z.tiff", "c.png"]
-    with refused(ConfigError, "data.index", got=4, names=("0 to 3", str(folder))):
-        image_in_folder(str(folder), 4)
-
-
-def test_a_folder_without_images_or_that_is_none_is_refused(tmp_path: Path) -> None:
-    with refused(ConfigError, "data.path", got=str(tmp_path)):
-        image_in_folder(str(tmp_path), 0)
-    with refused(ImageError, tmp_path / "missing"):
-        image_in_folder(str(tmp_path / "missing"), 0)
-
-
-@pytest.mark.slow
-def test_a_sweep_over_a_folder_has_an_observation_a_image(run: CommandLine, folder: Path) -> None:
-    few = ("preset=smoke", "trainer.iterations=2", "method=baseline", "logger=none")
-    done = run("-m", "sweep=custom", *few, "data=folder", f"data.path={folder}", "data.index=0,1,3")
-    assert done.returncode == 0, done.stderr
-    assert "3 done of 3 cells, on a, c" in done.stdout
-    (folder / "a.JPG").write_bytes(b"broken")
-    broken = run("-m", "sweep=custom", *few, "data=folder", f"data.path={folder}", "data.index=0,1")
-    assert broken.returncode == 2
-    assert "a.JPG: not an image" in broken.stderr
-    assert "Traceback" not in broken.stderr
 
 
 @pytest.mark.slow

@@ -12,7 +12,8 @@ import tifffile
 
 from dip_stages.denoisers.model_store import MODEL, check_model
 from dip_stages.dip.vgg16_weights import published_vgg16
-from dip_stages.images import sources
+from dip_stages.images.column import Column
+from dip_stages.images.hub import fetch
 from dip_stages.images.reading import fit_to, read_image
 from tests.unit.slips.calling import written
 
@@ -42,17 +43,22 @@ def downloaded(patch: pytest.MonkeyPatch, folder: Path, url: str) -> Path:
     return published_vgg16(url=url)
 
 
-def a_dataset(key: str, column: str | None = None) -> Call:
-    """Return the call that asks a data set of one row for three; of None, a hub that does not answer."""
-
-    def rows(*_: object, **__: object) -> tuple[list[str], list[bytes]]:
-        if column is None:
-            raise ConnectionError("the hub does not answer\nand more of it")
-        return [column], [b""]
+def a_dataset(section: str = "data", name: str = "image", *, split: str = "train", error: bool = False) -> Call:
+    """Return the call that asks a data set of one row for three; or a hub that does not answer."""
 
     def call(_: Path, patch: pytest.MonkeyPatch) -> object:
-        patch.setattr(sources, "_rows", rows)
-        return sources._fetched("user/set", "train", "image", range(3), streaming=True, key=key)
+        import datasets
+
+        def load_dataset(*_: object, **__: object) -> object:
+            if error:
+                raise ConnectionError("the hub does not answer\nand more of it")
+            row = {"image": {"bytes": b"GIF89a", "path": None}, "name": "a", "none": None}
+            features = {"image": datasets.Image(), "name": datasets.Value("string"), "none": datasets.Image()}
+            table = datasets.Dataset.from_list([row], features=datasets.Features(features))
+            return {"train": table.to_iterable_dataset()}
+
+        patch.setattr(datasets, "load_dataset", load_dataset)
+        return fetch(Column("user/set", split, name, section=section), [0, 1, 2])
 
     return call
 
@@ -66,7 +72,7 @@ def a_model(folder: Path, width: int) -> Path:
 CALLS: list[tuple[str, Call, str]] = [
     (
         "data=butterflies",
-        a_dataset("data"),
+        a_dataset(error=True),
         (
             "data.dataset: got 'user/set' with data.split=train, which cannot be had: ConnectionError: the hub does "
             "not answer; allowed: a machine that reaches the hub, once, since what it has fetched is kept; HF_HOME, a"
@@ -75,28 +81,52 @@ CALLS: list[tuple[str, Call, str]] = [
         ),
     ),
     (
-        "method.training.source=butterflies",
-        a_dataset("method.training"),
+        "method.training.source=hub",
+        a_dataset("method.training", error=True),
         (
             "method.training.dataset: got 'user/set' with method.training.split=train, which cannot be had: "
             "ConnectionError: the hub does not answer; allowed: a machine that reaches the hub, once, since what it "
-            "has fetched is kept; method.training.dataset=FOLDER, a copy of it; method.training.source=folder "
+            "has fetched is kept; HF_HOME, a cache that has the data set, with method.training.streaming=false; "
+            "method.training.dataset=FOLDER, a copy of it; method.training.source=folder "
             "method.training.path=FOLDER, others"
         ),
     ),
     (
-        "data.column=image",
-        a_dataset("data", "photo"),
-        "data.column: got 'image'; allowed: a column of images, of which user/set has photo",
+        "data.column=photo",
+        a_dataset(name="photo"),
+        "data.column: got 'photo'; allowed: a column of images, of which user/set has image, none",
+    ),
+    (
+        "data.column=name",
+        a_dataset(name="name"),
+        "data.column: got 'name', which holds texts; allowed: a column of images, of which user/set has image, none",
+    ),
+    (
+        "data.column=none",
+        a_dataset(name="none"),
+        "data.dataset: got 'user/set', whose row 0 has no image in the column none; allowed: another data.index",
+    ),
+    (
+        "data.split=train[1:2]",
+        a_dataset(split="train[1:2]"),
+        (
+            "data.split: got 'train[1:2]' with data.streaming=true; allowed: data.streaming=false, which takes slices; "
+            "or one of train"
+        ),
+    ),
+    (
+        "data.split=test",
+        a_dataset(split="test"),
+        "data.split: got 'test'; allowed: a split of user/set: train",
     ),
     (
         "data.index=2",
-        a_dataset("data", "image"),
+        a_dataset(),
         "data.index: got 2; allowed: a row of user/set, split train, which has fewer",
     ),
     (
         "method.training.rows=2",
-        a_dataset("method.training", "image"),
+        a_dataset("method.training"),
         "method.training.rows: got 2; allowed: a row of user/set, split train, which has fewer",
     ),
     (
