@@ -42,7 +42,8 @@ def cell_folder(*, _root_: DictConfig) -> str:
 
 
 def _checked(composed: Any) -> Cell:
-    cell = cell_of(parse(composed))
+    choices = OmegaConf.select(composed, "hydra.runtime.choices") or HydraConfig.get().runtime.choices
+    cell = cell_of(parse(composed, choices))
     check_inputs(cell)
     return cell
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import shutil
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
@@ -19,11 +19,12 @@ from dip_stages.config import (
     SureConfig,
     file_of,
 )
+from dip_stages.config.own import OwnArch, OwnAverage, OwnLoss, OwnRule
 from dip_stages.dip.archs import registry
 from dip_stages.dip.averages import AVERAGES
 from dip_stages.dip.inputs import input_channels
 from dip_stages.dip.lightning import OwnWorld
-from dip_stages.dip.losses import Loss, MSELoss, PerceptualLoss, VGG16Features, vgg16_state
+from dip_stages.dip.losses import Loss, MSELoss, PerceptualLoss, VGG16Features, as_loss, vgg16_state
 from dip_stages.dip.methods import METHODS
 from dip_stages.dip.noise import FitStream, generator, spawned
 from dip_stages.dip.observation import Observation, build_sigma, observe
@@ -85,6 +86,8 @@ def build_plan(config: Config, observation: Observation) -> StagePlan:
 
 def build_average(config: AverageConfig) -> Average:
     """Return the average of the outputs."""
+    if isinstance(config, OwnAverage):
+        return cast("Average", config.call())
     settings = {key: value for key, value in vars(config).items() if key != "name"}
     average: Average = AVERAGES[config.name](**settings)
     return average
@@ -121,6 +124,8 @@ def build_rule(
     """
     if isinstance(config, NoStoppingConfig):
         return None
+    if isinstance(config, OwnRule):
+        return _own_rule(config, average, observation, seed, held_out)
     settings: dict[str, Any] = {key: value for key, value in vars(config).items() if key != "name"}
     if isinstance(config, OracleConfig):
         settings["clean"] = observation.clean
@@ -137,6 +142,21 @@ def build_rule(
     if isinstance(config, SureConfig):
         settings["seed"] = seed
     return RULES[config.name](**settings)
+
+
+def _own_rule(
+    config: OwnRule, average: AverageConfig, observation: Observation, seed: int, held_out: Tensor | None
+) -> Rule:
+    rule: Rule = config.call(
+        observed=observation.observed,
+        sigma=build_sigma(config.sigma or "known", observation) if config.takes("sigma") else None,
+        held_out=held_out,
+        seed=seed,
+        clean=observation.clean,
+        lag=round(build_average(average).age) if config.takes("lag") else None,
+    )
+    rule.needs_clean = config.takes("clean")
+    return rule
 
 
 def member_seed(config: Config, member: int) -> int:
@@ -172,18 +192,20 @@ def build_module(
 
 def _network(config: Config, plan: StagePlan, draws: torch.Generator) -> torch.nn.Module:
     _, channels, height, width = plan.stages[0].target.shape
+    given: dict[str, Any] = {
+        "in_channels": input_channels(plan.net_input, config.fit.input_channels, channels),
+        "out_channels": channels,
+        "size": (height, width),
+    }
+    if isinstance(config.arch, OwnArch):
+        return registry.seeded(config.arch.call, draws, **given)
     settings: dict[str, Any] = {key: value for key, value in vars(config.arch).items() if key != "name"}
-    return registry.seeded(
-        config.arch.name,
-        draws,
-        in_channels=input_channels(plan.net_input, config.fit.input_channels, channels),
-        out_channels=channels,
-        size=(height, width),
-        **settings,
-    )
+    return registry.seeded(registry.ARCHS[config.arch.name], draws, **given, **settings)
 
 
 def _loss(config: Config) -> Loss:
+    if config.staged and isinstance(config.loss, OwnLoss):
+        return as_loss(config.loss.call())
     if not config.staged or not isinstance(config.loss, PerceptualConfig):
         return MSELoss()
     state = vgg16_state(published_vgg16(config.loss.path)) if config.loss.features == "pretrained" else None

@@ -15,6 +15,7 @@ from dip_stages.config.conflicts import check_conflicts, rule_conflict
 from dip_stages.config.data import DataConfig, FolderData, NoiseConfig
 from dip_stages.config.loss import LossConfig
 from dip_stages.config.method import MethodConfig
+from dip_stages.config.own import OwnBudget, OwnRule, OwnScheduler
 from dip_stages.config.runtime import LoggerConfig, RuntimeConfig
 from dip_stages.config.stages import BudgetConfig, ProtocolConfig, SchedulerConfig, stage_numbers
 from dip_stages.config.stopping import AverageConfig, MonitorsConfig, OracleConfig, StoppingConfig
@@ -30,8 +31,8 @@ class Config:
 
     method: MethodConfig | CompetitorConfig
     arch: ArchConfig
-    scheduler: SchedulerConfig
-    budget: BudgetConfig
+    scheduler: SchedulerConfig | OwnScheduler
+    budget: BudgetConfig | OwnBudget
     protocol: ProtocolConfig
     loss: LossConfig
     noise: NoiseConfig
@@ -81,7 +82,7 @@ class Config:
     @property
     def sees_clean(self) -> bool:
         """Whether fit or stop is guided by the clean image: a reproduction or an analysis, and no denoiser."""
-        ruled = self.competitor is None and isinstance(self.stopping, OracleConfig)
+        ruled = self.competitor is None and sees_clean(self.stopping)
         return ruled or (self.staged and self.protocol.name == "clean")
 
     @property
@@ -157,6 +158,11 @@ class Config:
             return (self.noise.beta_max,), (self.trainer.iterations,)
         total = self.trainer.iterations if self.budget.rescale else None
         return stage_numbers(self.scheduler, self.noise.beta_max, self.budget, total)
+
+
+def sees_clean(rule: StoppingConfig) -> bool:
+    """Whether a stopping rule looks at the clean image."""
+    return rule.takes("clean") if isinstance(rule, OwnRule) else isinstance(rule, OracleConfig)
 
 
 def is_recorrupted(method: MethodConfig | CompetitorConfig, protocol: ProtocolConfig) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from dip_stages.config.loss import PerceptualConfig
+from dip_stages.config.own import OwnRule
 from dip_stages.config.stopping import HeldOutConfig, ResidualConfig, StageGainConfig, SureConfig
 from dip_stages.errors import ConfigError
 
@@ -49,6 +50,8 @@ def rule_conflict(config: Config, rule: StoppingConfig) -> tuple[str, str] | Non
             return f"trainer.held_out={config.trainer.held_out}", "more, as in trainer.held_out=0.1"
         case ResidualConfig() if not config.recorrupted:
             return (protocol, "protocol=recorrupted") if config.staged else (method, "method=staged")
+        case OwnRule() if rule.takes("held_out") and not config.trainer.held_out:
+            return f"trainer.held_out={config.trainer.held_out}", "more, as in trainer.held_out=0.1"
         case StageGainConfig() if config.stages_alike:
             return f"{protocol} with one alpha, which has one stage", "protocol.last_alpha=…"
         case StageGainConfig() if not config.staged:

@@ -84,5 +84,5 @@ def choice(default: str | list[str], allowed: Iterable[str], **metadata: object)
 
 
 def options(schemas: Any, key: str = "name") -> dict[str, Any]:
-    """Return the schemas of a union by the defaults of their field ``key``, which name a group's options."""
-    return {getattr(schema, key): schema for schema in get_args(schemas)}
+    """Return the schemas of a union by the defaults of their field ``key``, which name a group's built-in options."""
+    return {getattr(schema, key): schema for schema in get_args(schemas) if hasattr(schema, key)}

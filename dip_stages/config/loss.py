@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from dip_stages.config.fields import Section, bounded, choice
+from dip_stages.config.own import OwnLoss
 
 __all__ = ["LossConfig", "MSEConfig", "PerceptualConfig"]
 
@@ -28,4 +29,4 @@ class PerceptualConfig(Section, section="loss"):
     seed: int = bounded(0, at_least=0)
 
 
-LossConfig = MSEConfig | PerceptualConfig
+LossConfig = MSEConfig | PerceptualConfig | OwnLoss

@@ -17,7 +17,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
-from dip_stages.config.parsing import SETTINGS
+from dip_stages.config.parsing import OPEN, SETTINGS
 from dip_stages.config.paths import CONF_DIR, SWEEPS_DIR
 from dip_stages.config.renamed import check_renamed, check_renamed_in
 from dip_stages.config.sweep import typed_value
@@ -50,7 +50,10 @@ def check_keys(overrides: Iterable[str]) -> None:
         return
     for folder in _config_folders(overrides):
         check_renamed_in(folder)
-    own_folder = any(argument.startswith(("--config-", "-cd", "-cp", "-cn")) for argument in overrides)
+    own_folder = any(
+        argument.startswith(("--config-", "-cd", "-cp", "-cn", "hydra.searchpath")) for argument in overrides
+    )
+    own = {key for key, _, option in (override.partition("=") for override in overrides) if _is_own(key, option)}
     for override in overrides:
         check_renamed(override.lstrip("+~"))
         key, equals, _ = override.partition("=")
@@ -60,8 +63,15 @@ def check_keys(overrides: Iterable[str]) -> None:
         if not dot:
             if not own_folder and key not in (allowed := _top_level()):
                 raise ConfigError("no such group or setting", setting=key, allowed=", ".join(allowed))
+        elif section in OPEN and (own_folder or section in own):  # its settings are known when it is composed
+            continue
         elif section in SETTINGS and name.partition(".")[0] not in SETTINGS[section]:
             raise ConfigError("no such setting", setting=key, allowed=", ".join(SETTINGS[section]))
+
+
+def _is_own(group: str, options: str) -> bool:
+    """Whether one of the options chosen for a group is not among those of this package."""
+    return group in OPEN and any(not (CONF_DIR / group / f"{option}.yaml").is_file() for option in options.split(","))
 
 
 def _config_folders(arguments: Sequence[str]) -> list[Path]:

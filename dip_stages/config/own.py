@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from dip_stages.config.targets import code_of, loaded, parameters_of, takes
 from dip_stages.errors import ConfigError, check_choice
+from dip_stages.store.text import first_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 __all__ = [
+    "TARGET",
     "OwnArch",
     "OwnAverage",
     "OwnBudget",
@@ -26,6 +28,7 @@ __all__ = [
     "OwnRule",
     "OwnScheduler",
     "code_of",
+    "name_options",
     "own_option",
     "own_options",
 ]
@@ -98,6 +101,22 @@ class OwnOption:
         taken = {name: value for name, value in given.items() if takes(target, name)}
         return target(**taken, **self.settings)
 
+    def call_now(self, **given: Any) -> Any:
+        """Call it while a sweep is planned, where what it raises is an error of the configuration.
+
+        Raises:
+            ConfigError: If it raises anything.
+        """
+        self.check()
+        try:
+            return self.call(**given)
+        except Exception as error:
+            problem = f", which raised {type(error).__name__}: {first_line(error)}"
+            arguments = ", ".join(f"{name}={value}" for name, value in {**given, **self.settings}.items())
+            raise ConfigError(
+                problem, setting=self.key, got=self.target, allowed=f"one that takes {arguments}"
+            ) from error
+
     def check(self) -> None:
         """Import what it names, and check that it takes the settings and is of the group's kind.
 
@@ -145,6 +164,14 @@ class OwnArch(OwnOption):
     needed = ("in_channels", "out_channels")
     members = ("forward", "parameters")
     base = "torch.nn.Module"
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What it is called with; without the width that presets give to every network, if it takes none."""
+        settings = super().settings
+        if "width" in settings and not takes(self.load(), "width"):
+            del settings["width"]
+        return settings
 
 
 @dataclass(frozen=True)
@@ -237,6 +264,14 @@ def check_own(key: str, name: str, value: Any) -> None:
         raise ConfigError(setting=key, got=value, allowed="true or false")
     elif name == "stages" and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
         raise ConfigError(setting=key, got=value, allowed="a whole number >= 1")
+
+
+def name_options(sections: Mapping[str, Any], choices: Mapping[str, Any]) -> None:
+    """Name options that are written outside of this package, and have no name, after the option that was chosen."""
+    for section, option in choices.items():
+        values = sections.get(section)
+        if isinstance(values, dict) and TARGET in values and option not in (None, "custom"):
+            values.setdefault("name", option)
 
 
 def own_options(config: Any) -> Iterator[OwnOption]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import json
 from dataclasses import fields
-from typing import TYPE_CHECKING, Any, get_type_hints
+from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -17,16 +17,30 @@ from dip_stages.config.data import DataConfig
 from dip_stages.config.fields import Section, options
 from dip_stages.config.loss import LossConfig
 from dip_stages.config.method import FITS, MethodConfig
+from dip_stages.config.own import (
+    TARGET,
+    OwnArch,
+    OwnAverage,
+    OwnBudget,
+    OwnLoss,
+    OwnOption,
+    OwnRule,
+    OwnScheduler,
+    name_options,
+    own_option,
+)
 from dip_stages.config.renamed import check_renamed
 from dip_stages.config.stopping import AutoConfig, AverageConfig, MonitorsConfig, StoppingConfig
 from dip_stages.config.sweep import SweepOptions
+from dip_stages.dip.budgets import BUDGETS
+from dip_stages.dip.schedules import SCHEDULES
 from dip_stages.errors import ConfigError, check_choice
 from dip_stages.store.text import first_line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["SETTINGS", "parse"]
+__all__ = ["OPEN", "SETTINGS", "parse"]
 
 _PARTS = get_type_hints(Config)
 _OPTIONS: dict[str, dict[str, type]] = {
@@ -39,12 +53,24 @@ _OPTIONS: dict[str, dict[str, type]] = {
 }
 """Schemas of the sections that have several, by the setting ``name``, or ``source`` of ``data``."""
 
-_SCHEMAS = {key: hint for key, hint in _PARTS.items() if isinstance(hint, type) and issubclass(hint, Section)}
+_OWN = {schema.section: schema for schema in (OwnArch, OwnAverage, OwnBudget, OwnLoss, OwnRule, OwnScheduler)}
+"""Schemas of options that are written outside of this package."""
+
+OPEN = frozenset(_OWN)
+"""Groups that may have such options."""
+
+_SCHEMAS = {
+    key: schema
+    for key, hint in _PARTS.items()
+    if key not in _OPTIONS and issubclass(schema := (get_args(hint) or (hint,))[0], Section)
+}
 """Schemas of the other sections."""
 
 SETTINGS: dict[str, dict[str, None]] = {
     **{
-        section: dict.fromkeys(field.name for schema in schemas.values() for field in fields(schema))
+        section: dict.fromkeys(
+            [field.name for schema in schemas.values() for field in fields(schema)] + [TARGET] * (section in _OWN)
+        )
         for section, schemas in (_OPTIONS | {key: {"": schema} for key, schema in _SCHEMAS.items()}).items()
     },
     "monitors": {"rules": None},
@@ -53,11 +79,12 @@ SETTINGS: dict[str, dict[str, None]] = {
 """Settings of each section of a configuration, and those of the sweep."""
 
 
-def parse(composed: DictConfig | Mapping[str, Any]) -> Config:
+def parse(composed: DictConfig | Mapping[str, Any], choices: Mapping[str, Any] | None = None) -> Config:
     """Check a composed Hydra config and return it typed.
 
     Args:
         composed: The whole config; ``hydra``, ``sweep`` and ``outputs`` in it are ignored.
+        choices: The option of each group, under which one that is written outside of this package is reported.
 
     Raises:
         ConfigError: If anything is missing, unknown, of the wrong type or out of range.
@@ -65,8 +92,9 @@ def parse(composed: DictConfig | Mapping[str, Any]) -> Config:
     for key in composed:
         check_renamed(str(key))
     config = _resolved(composed)
-    sections = {key: _section(config, key, _choose(config, key, schemas)) for key, schemas in _OPTIONS.items()}
-    sections |= {key: _section(config, key, schema) for key, schema in _SCHEMAS.items()}
+    name_options(config, choices or {})
+    sections: dict[str, Any] = {key: _option(config, key, schemas) for key, schemas in _OPTIONS.items()}
+    sections |= {key: _own(config, key) or _section(config, key, schema) for key, schema in _SCHEMAS.items()}
     recorrupted = is_recorrupted(sections["method"], sections["protocol"])
     if recorrupted and getattr(sections["stopping"], "sigma", None) == "estimate" != sections["protocol"].sigma:
         raise ConfigError(
@@ -99,6 +127,34 @@ def _text(values: object) -> str:
     return json.dumps(values, default=str)
 
 
+def _own(config: Mapping[str, Any], section: str, group: str | None = None) -> OwnOption | None:
+    """Return the option of a section if it is written outside of this package."""
+    values = config.get(section)
+    if not isinstance(values, dict) or TARGET not in values:
+        return None
+    group = group or section
+    if group not in _OWN:
+        allowed = f"the options of this package; {', '.join(_OWN)} may be one's own"
+        raise ConfigError(setting=f"{section}.{TARGET}", got=values[TARGET], allowed=allowed)
+    option = own_option(_OWN[group], values, section)
+    if option.name in (built_in := _names_of(group)):
+        problem = f", the name of an option of this package, with {TARGET}={option.target}"
+        raise ConfigError(
+            problem, setting=f"{section}.name", got=option.name, allowed=f"another than {', '.join(built_in)}"
+        )
+    return option
+
+
+def _names_of(group: str) -> tuple[str, ...]:
+    if group in _OPTIONS:
+        return tuple(_OPTIONS[group])
+    return tuple(SCHEDULES) if group == "scheduler" else tuple(BUDGETS)
+
+
+def _option(config: Mapping[str, Any], section: str, schemas: Mapping[str, type]) -> Any:
+    return _own(config, section) or _section(config, section, _choose(config, section, schemas))
+
+
 def _choose(config: Mapping[str, Any], section: str, schemas: Mapping[str, type]) -> type:
     values = config.get(section)
     key = "source" if section == "data" else "name"
@@ -120,9 +176,11 @@ def _monitors(config: Mapping[str, Any], *, recorrupted: bool) -> MonitorsConfig
     typed = {}
     for label in rules:
         key = f"monitors.rules.{label}"
-        schema = _choose({key: rules[label]}, key, _OPTIONS["stopping"])
+        values = {key: rules[label]}
         try:
-            typed[str(label)] = _rule(_section({key: rules[label]}, key, schema), recorrupted=recorrupted)
+            rule: Any = _own(values, key, "stopping")
+            rule = rule or _section(values, key, _choose(values, key, _OPTIONS["stopping"]))
+            typed[str(label)] = _rule(rule, recorrupted=recorrupted)
         except ConfigError as error:  # the rules' own section is stopping
             if error.setting and error.setting.startswith("stopping."):
                 error.setting = key + error.setting.removeprefix("stopping")

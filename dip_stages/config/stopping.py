@@ -7,6 +7,7 @@ from typing import Any
 
 from dip_stages.config.data import SIGMAS
 from dip_stages.config.fields import Section, bounded, choice
+from dip_stages.config.own import OwnAverage, OwnRule
 from dip_stages.errors import ConfigError
 
 __all__ = [
@@ -147,7 +148,7 @@ class OracleConfig(Section, section="stopping"):
     of: str = choice("average", ("output", "average"))
 
 
-AverageConfig = NoAverageConfig | ExponentialConfig | WindowConfig
+AverageConfig = NoAverageConfig | ExponentialConfig | WindowConfig | OwnAverage
 StoppingConfig = (
     NoStoppingConfig
     | DiscrepancyConfig
@@ -158,6 +159,7 @@ StoppingConfig = (
     | SureConfig
     | StageGainConfig
     | OracleConfig
+    | OwnRule
 )
 
 

@@ -23,7 +23,7 @@ from dip_stages.store.text import first_line
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["code_of", "loaded", "parameters_of", "takes"]
+__all__ = ["code_of", "loaded", "look_in", "parameters_of", "takes"]
 
 
 @functools.cache
@@ -34,7 +34,7 @@ def loaded(key: str, target: str) -> Any:
         ConfigError: If it cannot be imported, or cannot be called.
     """
     module, _, name = target.rpartition(".")
-    _append_current_folder()
+    look_in(os.getcwd())  # noqa: PTH109 - as it is in the path
     try:
         found = _imported(module)
         for part in (*found[1], name):
@@ -62,10 +62,10 @@ def _imported(name: str) -> tuple[Any, tuple[str, ...]]:
     raise ModuleNotFoundError(name)
 
 
-def _append_current_folder() -> None:
-    here = os.getcwd()  # noqa: PTH109 - as it is in the path
-    if here not in sys.path and "" not in sys.path:
-        sys.path.append(here)
+def look_in(folder: str) -> None:
+    """Append a folder to the path, as the last: the one in which a command was typed."""
+    if folder not in sys.path:
+        sys.path.append(folder)
 
 
 @functools.cache
@@ -75,7 +75,7 @@ def code_of(target: str) -> str:
     An installed package is identified by its version.
     """
     package = target.partition(".")[0]
-    _append_current_folder()
+    look_in(os.getcwd())  # noqa: PTH109 - as it is in the path
     spec = importlib.util.find_spec(package)
     if spec is None:
         return "missing"

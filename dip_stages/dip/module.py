@@ -226,7 +226,7 @@ class DIPModule(pl.LightningModule):
         if self._alpha is not None:  # y - n / alpha, where the jitter is alpha n
             target = torch.sub(target, self._jitter, alpha=self._alpha**-2)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.bfloat16):
-            output = self.network(self.net_input + self._jitter)
+            output = self.network(self.net_input + self._jitter).float()
             if self._held_out is not None:  # an error of zero without a gradient
                 target = torch.where(self._held_out, output.detach(), target)
             self.loss.target = target
