@@ -125,7 +125,7 @@ def _variance(sigma: str) -> str:
     )
 
 
-_AS_IT_IS = re.compile(r"[\w./:+\-%@?|$*\\, \t]*|[\[{].*", re.ASCII | re.DOTALL)
+_AS_IT_IS = re.compile(r"([\w./:+\-%@?|$*, \t]|\\,)*|[\[{].*", re.ASCII | re.DOTALL)
 """What Hydra's grammar takes without quotes, and lists and mappings."""
 
 
@@ -135,8 +135,10 @@ def _quoted(override: str) -> str:
     if not re.match(r"[A-Za-z+~]", key) or _AS_IT_IS.fullmatch(value) or "${" in value:
         return override
     try:
-        OverridesParser.create().parse_override(override)
+        parsed = OverridesParser.create().parse_override(override).value()
     except HydraException:
+        parsed = None
+    if parsed is None or (isinstance(parsed, str) and parsed != value and "\\" in value and value[0] not in "'\""):
         is_path = os.path.exists(os.path.expanduser(value))  # noqa: PTH110, PTH111 - pathlib's raise errors
         return f"{key}={','.join(map(typed_value, [value] if is_path else value.split(',')))}"
     return override

@@ -229,9 +229,7 @@ def test_every_write_of_a_cell_is_checked_beforehand(make_cell: MakeCell, tmp_pa
     assert {"logs/metrics.csv"} in written
 
 
-@pytest.mark.parametrize(
-    "settings", [(), ("ensemble.members=2",), ("ensemble.members=2", "runtime.members_together=2")]
-)
+@pytest.mark.parametrize("settings", [(), ("ensemble.members=2",)])
 def test_nothing_is_written_once_the_cell_is_taken_over(
     make_cell: MakeCell, tmp_path: Path, settings: tuple[str, ...]
 ) -> None:

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from dip_stages.config.overrides import check_keys, value_override
@@ -77,6 +77,8 @@ def test_everything_else_is_left_alone() -> None:
         assert value_override(override) == override
 
 
+@example(path="/\\=x")
+@example(path="/\\\\x")
 @given(st.text("ab/.é日 \\'\"()=<>;&#!`^~\x1b\n\u202e\udcff", min_size=1).map(lambda name: f"/{name}x"))
 def test_a_file_of_any_name_can_be_typed(path: str) -> None:
     typed = value_override(f"data.path={path}")
