@@ -19,7 +19,8 @@ from dip_stages.config import (
     SureConfig,
     file_of,
 )
-from dip_stages.config.own import OwnArch, OwnAverage, OwnLoss, OwnRule
+from dip_stages.config.method import OwnMethod
+from dip_stages.config.own import OwnArch, OwnAverage, OwnLogger, OwnLoss, OwnNoise, OwnRule
 from dip_stages.dip.archs import registry
 from dip_stages.dip.averages import AVERAGES
 from dip_stages.dip.inputs import input_channels
@@ -35,6 +36,7 @@ from dip_stages.dip.vgg16_weights import published_vgg16
 from dip_stages.images.reading import fit_to, read_image
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from pytorch_lightning.loggers import Logger
@@ -61,7 +63,12 @@ def build_observation(config: Config) -> Observation:
     """Return the clean image and its noisy observation, the same for every method."""
     image = fit_to(read_image(file_of(config.data)), config.data.size, config.data.fit)
     noise = config.noise
-    return observe(image, beta_max=noise.beta_max, noise_seed=config.noise_seed, noise=noise.name)
+    return observe(
+        image,
+        beta_max=noise.beta_max,
+        noise_seed=config.noise_seed,
+        noise=noise.call if isinstance(noise, OwnNoise) else noise.name,
+    )
 
 
 def build_plan(config: Config, observation: Observation) -> StagePlan:
@@ -177,12 +184,14 @@ def build_module(
         return build_rule(of, config.average, observation, seed, held_out)
 
     monitors = {label: rule(monitor) for label, monitor in config.active_monitors.items()}
-    return METHODS[config.fit.name](
-        _network(config, plan, generator(seed, FitStream.NETWORK)),
-        plan,
-        _loss(config),
-        _fit_settings(config, accelerator, size),
-        seed,
+    method = config.method
+    build: Callable[..., DIPModule] = method.call if isinstance(method, OwnMethod) else METHODS[config.fit.name]
+    return build(
+        network=_network(config, plan, generator(seed, FitStream.NETWORK)),
+        plan=plan,
+        loss=_loss(config),
+        settings=_fit_settings(config, accelerator, size),
+        seed=seed,
         average=build_average(config.average),
         rule=rule(config.stopping),
         monitors={label: monitor for label, monitor in monitors.items() if monitor is not None},
@@ -226,16 +235,20 @@ def _fit_settings(config: Config, accelerator: str, size: tuple[int, int]) -> Fi
         cuda_graphs=config.runtime.cuda_graphs,
         jump_db=config.trainer.rollback.jump_db,
         attempts=config.trainer.rollback.attempts,
+        optimizer=config.trainer.optimizer and config.trainer.optimizer.call,
     )
 
 
-def build_logger(config: LoggerConfig, folder: Path, name: str) -> Logger | bool:
+def build_logger(config: LoggerConfig | OwnLogger, folder: Path, name: str) -> Logger | bool:
     """Return Lightning's logger, or ``False`` for none; the logs of an earlier attempt are removed."""
     if config.name == "none":
         return False
     shutil.rmtree(folder / "logs", ignore_errors=True)
     (folder / "logs").unlink(missing_ok=True)  # a file in its place
     OwnWorld()  # before the first trainer: a resumed cell logs the members that are done at once
+    if isinstance(config, OwnLogger):
+        own: Logger = config.call(save_dir=folder, name="", version="logs")
+        return own
     loggers = importlib.import_module("pytorch_lightning.loggers")
     made: Logger = {
         "csv": lambda: loggers.CSVLogger(folder, name="", version="logs"),

@@ -14,8 +14,8 @@ from dip_stages.config.competitors import CompetitorConfig, DDPMConfig
 from dip_stages.config.conflicts import check_conflicts, rule_conflict
 from dip_stages.config.data import DataConfig, FolderData, NoiseConfig
 from dip_stages.config.loss import LossConfig
-from dip_stages.config.method import MethodConfig
-from dip_stages.config.own import OwnBudget, OwnRule, OwnScheduler
+from dip_stages.config.method import MethodConfig, OwnMethod
+from dip_stages.config.own import OwnBudget, OwnLogger, OwnNoise, OwnRule, OwnScheduler
 from dip_stages.config.runtime import LoggerConfig, RuntimeConfig
 from dip_stages.config.stages import BudgetConfig, ProtocolConfig, SchedulerConfig, stage_numbers
 from dip_stages.config.stopping import AverageConfig, MonitorsConfig, OracleConfig, StoppingConfig
@@ -29,20 +29,20 @@ __all__ = ["Config", "is_recorrupted"]
 class Config:
     """A whole configuration. Each section has checked itself; this checks them against each other."""
 
-    method: MethodConfig | CompetitorConfig
+    method: MethodConfig | OwnMethod | CompetitorConfig
     arch: ArchConfig
     scheduler: SchedulerConfig | OwnScheduler
     budget: BudgetConfig | OwnBudget
     protocol: ProtocolConfig
     loss: LossConfig
-    noise: NoiseConfig
+    noise: NoiseConfig | OwnNoise
     data: DataConfig
     trainer: TrainerConfig
     average: AverageConfig
     stopping: StoppingConfig
     monitors: MonitorsConfig
     ensemble: EnsembleConfig
-    logger: LoggerConfig
+    logger: LoggerConfig | OwnLogger
     runtime: RuntimeConfig
     seed: int
     noise_seed: int
@@ -56,13 +56,13 @@ class Config:
     @property
     def fit(self) -> MethodConfig:
         """The method of a fit; not for competitors, which fit no network."""
-        assert isinstance(self.method, MethodConfig)  # noqa: S101 - callers check `competitor` first
-        return self.method
+        assert isinstance(self.method, (MethodConfig, OwnMethod))  # noqa: S101 - callers check `competitor` first
+        return self.method.fit if isinstance(self.method, OwnMethod) else self.method
 
     @property
     def competitor(self) -> CompetitorConfig | None:
         """The method if it is a competitor, to which only image, noise and seeds apply; None for a fit."""
-        return None if isinstance(self.method, MethodConfig) else self.method
+        return None if isinstance(self.method, (MethodConfig, OwnMethod)) else self.method
 
     @property
     def on_device(self) -> bool:
@@ -72,7 +72,7 @@ class Config:
     @property
     def staged(self) -> bool:
         """Whether scheduler, budget, protocol and loss apply; other methods have one stage and MSE."""
-        return self.method.name == "staged"
+        return is_staged(self.method)
 
     @property
     def recorrupted(self) -> bool:
@@ -165,6 +165,11 @@ def sees_clean(rule: StoppingConfig) -> bool:
     return rule.takes("clean") if isinstance(rule, OwnRule) else isinstance(rule, OracleConfig)
 
 
-def is_recorrupted(method: MethodConfig | CompetitorConfig, protocol: ProtocolConfig) -> bool:
+def is_staged(method: MethodConfig | OwnMethod | CompetitorConfig) -> bool:
+    """Whether a method is fitted in stages."""
+    return (method.fit if isinstance(method, OwnMethod) else method).name == "staged"
+
+
+def is_recorrupted(method: MethodConfig | OwnMethod | CompetitorConfig, protocol: ProtocolConfig) -> bool:
     """Whether a method's input and target get new noise at each iteration."""
-    return method.name == "staged" and protocol.name == "recorrupted"
+    return is_staged(method) and protocol.name == "recorrupted"

@@ -17,7 +17,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
-from dip_stages.config.parsing import OPEN, SETTINGS
+from dip_stages.config.parsing import OPEN, OPTIONS, SETTINGS
 from dip_stages.config.paths import CONF_DIR, SWEEPS_DIR
 from dip_stages.config.renamed import check_renamed, check_renamed_in
 from dip_stages.config.sweep import typed_value
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from omegaconf import DictConfig
 
-__all__ = ["ALIASES", "check_keys", "compose_apart", "is_number", "register_sweeps", "value_override"]
+__all__ = ["ALIASES", "check_keys", "compose_apart", "for_some_cells", "is_number", "register_sweeps", "value_override"]
 
 ALIASES = {"noise.beta_max": "beta_max"}
 """Settings that are also set by the option of a group: the setting, and the group."""
@@ -72,6 +72,30 @@ def check_keys(overrides: Iterable[str]) -> None:
 def _is_own(group: str, options: str) -> bool:
     """Whether one of the options chosen for a group is not among those of this package."""
     return group in OPEN and any(not (CONF_DIR / group / f"{option}.yaml").is_file() for option in options.split(","))
+
+
+def for_some_cells(overrides: Sequence[str]) -> list[str]:
+    """Return a sweep's overrides with settings of an option as axes of one value.
+
+    Hydra sets no axis in the configuration of the sweep as a whole, whose options may not have the setting; the cells
+    that have it get it.
+
+    Example:
+        >>> for_some_cells(["loss=mse,perceptual", "loss.weight=1", "trainer.lr=0.1"])
+        ['loss=mse,perceptual', 'loss.weight=choice(1)', 'trainer.lr=0.1']
+    """
+    return [_as_axis(override) for override in overrides]
+
+
+def _as_axis(override: str) -> str:
+    key, _, value = override.partition("=")
+    if key.partition(".")[0] not in OPTIONS or not re.fullmatch(r"[a-z_]+\.[A-Za-z_.]+", key) or "${" in value:
+        return override
+    try:
+        one = not OverridesParser.create().parse_override(override).is_sweep_override()
+    except HydraException:  # Hydra says why
+        return override
+    return f"{key}=choice({value})" if one else override
 
 
 def _config_folders(arguments: Sequence[str]) -> list[Path]:

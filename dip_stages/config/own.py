@@ -9,31 +9,55 @@ import inspect
 import json
 import re
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from dip_stages.config.targets import code_of, loaded, parameters_of, takes
-from dip_stages.errors import ConfigError, check_choice
+from dip_stages.errors import ConfigError, check_choice, check_range
 from dip_stages.store.text import first_line
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
+
+    Check = Callable[[str, Any], None]
 
 __all__ = [
     "TARGET",
     "OwnArch",
     "OwnAverage",
     "OwnBudget",
+    "OwnLogger",
     "OwnLoss",
+    "OwnNoise",
+    "OwnOptimizer",
     "OwnOption",
     "OwnRule",
     "OwnScheduler",
     "code_of",
     "name_options",
+    "optional",
     "own_option",
     "own_options",
 ]
 
 TARGET = "_target_"
+
+
+def optional(check: Check) -> Check:
+    """Return a check that a value of None passes."""
+    return lambda key, value: None if value is None else check(key, value)
+
+
+def check_count(key: str, value: Any) -> None:
+    """Check that a value is a whole number from 1 up."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ConfigError(setting=key, got=value, allowed="a whole number >= 1")
+
+
+def check_flag(key: str, value: Any) -> None:
+    """Check that a value is true or false."""
+    if not isinstance(value, bool):
+        raise ConfigError(setting=key, got=value, allowed="true or false")
 
 
 @dataclass(frozen=True)
@@ -55,8 +79,8 @@ class OwnOption:
     """What a class must have that it names."""
     base: ClassVar[str] = ""
     """The class that such a class may be derived from, for people."""
-    own: ClassVar[tuple[str, ...]] = ()
-    """Settings that are this package's and are not passed on."""
+    own: ClassVar[Mapping[str, Check]] = {}
+    """Settings that are this package's and are not passed on, and their checks."""
 
     name: str
     target: str
@@ -80,7 +104,7 @@ class OwnOption:
 
     @property
     def _own(self) -> dict[str, Any]:
-        return {name: value for name in self.own if (value := getattr(self, name)) is not None}
+        return {name: getattr(self, name) for name in self.own}
 
     @property
     def key(self) -> str:
@@ -200,7 +224,7 @@ class OwnRule(OwnOption):
     given = ("observed", "sigma", "held_out", "seed", "clean", "lag")
     members = ("begin", "begin_stage", "update", "choice", "state", "restore")
     base = "dip_stages.dip.stopping.base.Rule"
-    own = ("sigma",)
+    own = {"sigma": optional(partial(check_choice, allowed=("known", "estimate")))}  # noqa: RUF012 - of the class
 
     sigma: str | None = None
 
@@ -210,13 +234,46 @@ class OwnRule(OwnOption):
 
 
 @dataclass(frozen=True)
+class OwnNoise(OwnOption):
+    """A function of the clean image ``(1, C, H, W)``, a variance and a generator that returns the observed image."""
+
+    section = "noise"
+    given = ("clean", "beta_max", "generator")
+    needed = ("clean", "beta_max", "generator")
+    own = {"beta_max": partial(check_range, above=0, below=1)}  # noqa: RUF012 - of the class
+
+    beta_max: float = 0.01
+
+
+@dataclass(frozen=True)
+class OwnLogger(OwnOption):
+    """A logger of Lightning."""
+
+    section = "logger"
+    given = ("save_dir", "name", "version")
+    members = ("log_metrics", "save", "finalize")
+    base = "pytorch_lightning.loggers.Logger"
+
+
+@dataclass(frozen=True)
+class OwnOptimizer(OwnOption):
+    """An optimiser of torch."""
+
+    section = "trainer.optimizer"
+    given = ("params", "lr", "capturable")
+    needed = ("params",)
+    members = ("step", "zero_grad", "state_dict")
+    base = "torch.optim.Optimizer"
+
+
+@dataclass(frozen=True)
 class OwnScheduler(OwnOption):
     """A function of ``beta_max`` and ``stages`` that returns the stages' variances, ascending."""
 
     section = "scheduler"
     given = ("beta_max", "stages")
     needed = ("beta_max", "stages")
-    own = ("stages",)
+    own = {"stages": check_count}  # noqa: RUF012 - of the class
 
     stages: int = 10
 
@@ -228,7 +285,7 @@ class OwnBudget(OwnOption):
     section = "budget"
     given = ("beta",)
     needed = ("beta",)
-    own = ("rescale",)
+    own = {"rescale": check_flag}  # noqa: RUF012 - of the class
 
     rescale: bool = True
 
@@ -248,22 +305,12 @@ def own_option(schema: type[OwnOption], values: Mapping[str, Any], section: str)
     if not isinstance(target, str) or not re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)+", target):
         allowed = f"what to call, as in {section}.{TARGET}=my_lab.networks.MyNet"
         raise ConfigError(setting=f"{section}.{TARGET}", got=target, allowed=allowed)
-    own = {name: values[name] for name in schema.own if values.get(name) is not None}
+    own = {name: values[name] for name in schema.own if name in values}
     for name, value in own.items():
-        check_own(f"{section}.{name}", name, value)
+        schema.own[name](f"{section}.{name}", value)
     passed = {name: value for name, value in values.items() if name not in ("name", TARGET, *schema.own)}
     name = values.get("name") or target.rpartition(".")[2]
     return schema(name=str(name), target=target, text=json.dumps(passed), **own)
-
-
-def check_own(key: str, name: str, value: Any) -> None:
-    """Check a setting of an option that is this package's."""
-    if name == "sigma":
-        check_choice(key, value, ("known", "estimate"))
-    elif name == "rescale" and not isinstance(value, bool):
-        raise ConfigError(setting=key, got=value, allowed="true or false")
-    elif name == "stages" and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-        raise ConfigError(setting=key, got=value, allowed="a whole number >= 1")
 
 
 def name_options(sections: Mapping[str, Any], choices: Mapping[str, Any]) -> None:
@@ -277,6 +324,7 @@ def name_options(sections: Mapping[str, Any], choices: Mapping[str, Any]) -> Non
 def own_options(config: Any) -> Iterator[OwnOption]:
     """Yield the options of a configuration that are written outside of this package."""
     for section in vars(config).values():
-        if isinstance(section, OwnOption):
-            yield section
+        for part in (section, getattr(section, "optimizer", None)):
+            if isinstance(part, OwnOption):
+                yield part
         yield from (rule for rule in getattr(section, "rules", {}).values() if isinstance(rule, OwnOption))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import json
-from dataclasses import fields
+import re
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
 from omegaconf import DictConfig, OmegaConf
@@ -13,16 +14,19 @@ from omegaconf.errors import OmegaConfBaseException
 from dip_stages.config.arch import ArchConfig
 from dip_stages.config.competitors import CompetitorConfig
 from dip_stages.config.config import Config, is_recorrupted
-from dip_stages.config.data import DataConfig
+from dip_stages.config.data import DataConfig, OwnData
 from dip_stages.config.fields import Section, options
 from dip_stages.config.loss import LossConfig
-from dip_stages.config.method import FITS, MethodConfig
+from dip_stages.config.method import FITS, OWN_FIT, MethodConfig, OwnMethod
 from dip_stages.config.own import (
     TARGET,
     OwnArch,
     OwnAverage,
     OwnBudget,
+    OwnLogger,
     OwnLoss,
+    OwnNoise,
+    OwnOptimizer,
     OwnOption,
     OwnRule,
     OwnScheduler,
@@ -40,7 +44,9 @@ from dip_stages.store.text import first_line
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["OPEN", "SETTINGS", "parse"]
+    from dip_stages.config.trainer import TrainerConfig
+
+__all__ = ["OPEN", "OPTIONS", "SETTINGS", "parse"]
 
 _PARTS = get_type_hints(Config)
 _OPTIONS: dict[str, dict[str, type]] = {
@@ -53,8 +59,16 @@ _OPTIONS: dict[str, dict[str, type]] = {
 }
 """Schemas of the sections that have several, by the setting ``name``, or ``source`` of ``data``."""
 
-_OWN = {schema.section: schema for schema in (OwnArch, OwnAverage, OwnBudget, OwnLoss, OwnRule, OwnScheduler)}
+_OWN: dict[str, type[OwnOption]] = {
+    schema.section: schema
+    for schema in (
+        OwnArch, OwnAverage, OwnBudget, OwnData, OwnLogger, OwnLoss, OwnMethod, OwnNoise, OwnRule, OwnScheduler
+    )
+}  # fmt: skip
 """Schemas of options that are written outside of this package."""
+
+OPTIONS = frozenset(_OPTIONS)
+"""Sections whose options have settings of their own."""
 
 OPEN = frozenset(_OWN)
 """Groups that may have such options."""
@@ -79,6 +93,10 @@ SETTINGS: dict[str, dict[str, None]] = {
 """Settings of each section of a configuration, and those of the sweep."""
 
 
+_OF_HYDRA = ("hydra", "sweep", "outputs")
+"""Sections of a composed config that are not of a cell."""
+
+
 def parse(composed: DictConfig | Mapping[str, Any], choices: Mapping[str, Any] | None = None) -> Config:
     """Check a composed Hydra config and return it typed.
 
@@ -89,12 +107,14 @@ def parse(composed: DictConfig | Mapping[str, Any], choices: Mapping[str, Any] |
     Raises:
         ConfigError: If anything is missing, unknown, of the wrong type or out of range.
     """
-    for key in composed:
-        check_renamed(str(key))
+    _check_keys(composed)
     config = _resolved(composed)
+    if choices is None and isinstance(composed, DictConfig):
+        choices = OmegaConf.select(composed, "hydra.runtime.choices")
     name_options(config, choices or {})
     sections: dict[str, Any] = {key: _option(config, key, schemas) for key, schemas in _OPTIONS.items()}
     sections |= {key: _own(config, key) or _section(config, key, schema) for key, schema in _SCHEMAS.items()}
+    sections["trainer"] = _with_optimizer(sections["trainer"])
     recorrupted = is_recorrupted(sections["method"], sections["protocol"])
     if recorrupted and getattr(sections["stopping"], "sigma", None) == "estimate" != sections["protocol"].sigma:
         raise ConfigError(
@@ -106,6 +126,18 @@ def parse(composed: DictConfig | Mapping[str, Any], choices: Mapping[str, Any] |
         seed=_seed(config, "seed"),
         noise_seed=_seed(config, "noise_seed"),
     )
+
+
+def _check_keys(composed: Mapping[str, Any]) -> None:
+    """Check that each section is one of ours, or is referred to by another one."""
+    unknown = [str(key) for key in composed if key not in _PARTS and key not in _OF_HYDRA]
+    for key in unknown:
+        check_renamed(key)
+    text = OmegaConf.to_yaml(composed) if unknown and isinstance(composed, DictConfig) else ""
+    for key in unknown:
+        if not re.search(rf"\$\{{(\w+:)*{re.escape(key)}\b", text):
+            allowed = ", ".join(sorted({*_PARTS, *_OF_HYDRA} - {"hydra"}))
+            raise ConfigError("no such group or setting, and nothing refers to it", setting=key, allowed=allowed)
 
 
 def _resolved(composed: Mapping[str, Any]) -> dict[str, Any]:
@@ -136,7 +168,7 @@ def _own(config: Mapping[str, Any], section: str, group: str | None = None) -> O
     if group not in _OWN:
         allowed = f"the options of this package; {', '.join(_OWN)} may be one's own"
         raise ConfigError(setting=f"{section}.{TARGET}", got=values[TARGET], allowed=allowed)
-    option = own_option(_OWN[group], values, section)
+    option = _own_method(values) if group == "method" else own_option(_OWN[group], values, section)
     if option.name in (built_in := _names_of(group)):
         problem = f", the name of an option of this package, with {TARGET}={option.target}"
         raise ConfigError(
@@ -145,10 +177,30 @@ def _own(config: Mapping[str, Any], section: str, group: str | None = None) -> O
     return option
 
 
+def _own_method(values: dict[str, Any]) -> OwnMethod:
+    """Return a method of one's own: the settings of a fit apart from those that are passed on to it."""
+    like = values.get("like", "baseline")
+    check_choice("method.like", like, ("baseline", "staged"))
+    fit = {"name": like} | {name: value for name, value in values.items() if name in OWN_FIT}
+    passed = {name: value for name, value in values.items() if name not in (*OWN_FIT, "like")}
+    option = own_option(OwnMethod, passed, "method")
+    return OwnMethod(option.name, option.target, option.text, fit=_typed("method", MethodConfig, _text(fit)))
+
+
+def _with_optimizer(trainer: TrainerConfig) -> TrainerConfig:
+    values = trainer.optimizer
+    if values is None:
+        return trainer
+    if not isinstance(values, dict) or TARGET not in values:
+        allowed = "null, or a mapping such as {_target_: torch.optim.SGD, momentum: 0.9}"
+        raise ConfigError(setting="trainer.optimizer", got=values, allowed=allowed)
+    return replace(trainer, optimizer=own_option(OwnOptimizer, values, "trainer.optimizer"))
+
+
 def _names_of(group: str) -> tuple[str, ...]:
     if group in _OPTIONS:
         return tuple(_OPTIONS[group])
-    return tuple(SCHEDULES) if group == "scheduler" else tuple(BUDGETS)
+    return {"scheduler": tuple(SCHEDULES), "budget": tuple(BUDGETS)}.get(group, ())
 
 
 def _option(config: Mapping[str, Any], section: str, schemas: Mapping[str, type]) -> Any:

@@ -102,9 +102,25 @@ def _version_of(package: str, origin: str | None) -> str:
 def parameters_of(target: Any) -> Mapping[str, inspect.Parameter]:
     """Return the parameters that something is called with; any, if it does not say."""
     try:
-        return inspect.signature(target).parameters
+        if not inspect.isclass(target):
+            return inspect.signature(target).parameters
+        return _of_class(target)
     except (TypeError, ValueError):  # of C, without a signature
         return inspect.signature(lambda **_: None).parameters
+
+
+def _of_class(target: type) -> Mapping[str, inspect.Parameter]:
+    """Return the parameters of a class; what it passes on as keywords, by their names in the classes above."""
+    found: dict[str, inspect.Parameter] = {}
+    for cls in target.__mro__:
+        if "__init__" not in vars(cls) or cls is object:
+            continue
+        own = dict(list(inspect.signature(cls.__init__).parameters.items())[1:])  # type: ignore[misc]  # of a class
+        further = next((name for name, each in own.items() if each.kind is each.VAR_KEYWORD), None)
+        found = {name: each for name, each in own.items() if each.kind is not each.VAR_POSITIONAL} | found
+        if further is None:
+            return {name: each for name, each in found.items() if each.kind is not each.VAR_KEYWORD}
+    return found or inspect.signature(target).parameters
 
 
 def takes(target: Any, name: str) -> bool:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from dip_stages.config.fields import Section, bounded, choice
 
@@ -29,6 +30,7 @@ class TrainerConfig(Section, section="trainer"):
     precision: str = choice("auto", ("auto", "float32", "bfloat16"))
     layout: str = choice("auto", ("auto", "channels_last", "contiguous"))
     held_out: float = bounded(0.0, at_least=0, at_most=0.9)
+    optimizer: Any = field(default=None, metadata={"neutral": None})  # OwnOptimizer; None for Adam
 
 
 @dataclass(frozen=True)

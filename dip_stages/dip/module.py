@@ -165,10 +165,11 @@ class DIPModule(pl.LightningModule):
         self._step.release()
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Return Adam over the network alone."""
-        return torch.optim.Adam(
-            self.network.parameters(), lr=self.settings.lr, fused=True, capturable=self.device.type == "cuda"
-        )
+        """Return the optimiser, Adam by default, over the network alone."""
+        capturable = self.device.type == "cuda"
+        if self.settings.optimizer is not None:
+            return self.settings.optimizer(params=self.network.parameters(), lr=self.settings.lr, capturable=capturable)
+        return torch.optim.Adam(self.network.parameters(), lr=self.settings.lr, fused=True, capturable=capturable)
 
     def on_fit_start(self) -> None:
         """Draw the network's input, and create all state on the device."""
