@@ -13,11 +13,11 @@ import numpy as np
 from dip_stages.config.fields import Section, bounded, choice
 from dip_stages.config.own import OwnOption, optional
 from dip_stages.errors import ConfigError, check_choice, check_range
-from dip_stages.images.encoding import write_image
 from dip_stages.images.folders import image_in_folder
-from dip_stages.images.original import Original
+from dip_stages.images.netpbm import write_pfm
 from dip_stages.images.reading import BUNDLED, FITS, MIN_SIDE, bundled_path
 from dip_stages.images.sources import cache_folder, image_of_dataset
+from dip_stages.store.files import replacing
 from dip_stages.store.hashing import content_sha256
 
 __all__ = [
@@ -157,16 +157,15 @@ def _own_file(data: OwnData) -> Path:
     returned = data.call_now()
     if isinstance(returned, (str, Path)):
         return Path(returned).expanduser()
-    try:
-        pixels = np.asarray(returned, np.float32)
-        pixels = pixels[..., None] if pixels.ndim == 2 else pixels
-        original = Original(pixels, {1: "L", 3: "RGB"}[pixels.shape[2]], np.dtype("f4"), (0.0, 1.0))
-    except (TypeError, ValueError, IndexError, KeyError) as error:
+    shape = getattr(returned, "shape", ())
+    if len(shape) not in (2, 3) or shape[2:] not in ((), (1,), (3,)):
         allowed = "a path, or floats in [0, 1] of (H, W), (H, W, 1) or (H, W, 3)"
-        got = f"{type(returned).__name__} {getattr(returned, 'shape', '')}".strip()
-        raise ConfigError(f", which {data.target} has returned", setting="data", got=got, allowed=allowed) from error
-    path = cache_folder() / "own" / f"{content_sha256(pixels.tobytes())[:16]}-{pixels.shape[1]}x{pixels.shape[0]}.tif"
+        got = f"{type(returned).__name__} {shape or ''}".strip()
+        raise ConfigError(f"{data.target} has returned {got}", setting="data", allowed=allowed)
+    pixels = np.asarray(returned, np.float32).reshape(*shape[:2], -1)
+    path = cache_folder() / "own" / f"{content_sha256(pixels.tobytes())[:16]}-{pixels.shape[1]}x{pixels.shape[0]}.pfm"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_image(path, pixels, original)
+        with replacing(path) as temporary, temporary.open("wb") as file:
+            write_pfm(file, pixels)
     return path

@@ -85,4 +85,9 @@ def choice(default: str | list[str], allowed: Iterable[str], **metadata: object)
 
 def options(schemas: Any, key: str = "name") -> dict[str, Any]:
     """Return the schemas of a union by the defaults of their field ``key``, which name a group's built-in options."""
-    return {getattr(schema, key): schema for schema in get_args(schemas) if hasattr(schema, key)}
+    return {
+        field.default: schema
+        for schema in get_args(schemas)
+        for field in dataclasses.fields(schema)
+        if field.name == key and field.default is not dataclasses.MISSING
+    }

@@ -222,23 +222,33 @@ class DIPModule(pl.LightningModule):
 
     def _descend(self) -> tuple[Tensor, Tensor]:
         """Take one step of the optimiser; return output and loss. Within a stage, all tensors keep their place."""
-        self._jitter.normal_(std=self._jitter_std, generator=self.draws)
+        self.draw_jitter()
         target = self._target
         if self._alpha is not None:  # y - n / alpha, where the jitter is alpha n
             target = torch.sub(target, self._jitter, alpha=self._alpha**-2)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.bfloat16):
-            output = self.network(self.net_input + self._jitter).float()
+            output = self.predict().float()
             if self._held_out is not None:  # an error of zero without a gradient
                 target = torch.where(self._held_out, output.detach(), target)
             self.loss.target = target
-            loss = self._objective(output)
+            loss = self.objective(output)
         optimiser = self.optimiser
         optimiser.zero_grad()
         torch.autograd.backward(loss)
         optimiser.step()
         return output.detach(), loss.detach()
 
-    def _objective(self, output: Tensor) -> Tensor:
+    def draw_jitter(self) -> Tensor:
+        """Return new noise of the input's shape; in a recorrupted stage, the target has it too."""
+        return self._jitter.normal_(std=self._jitter_std, generator=self.draws)
+
+    def predict(self) -> Tensor:
+        """Return the output of an iteration, for the input and the jitter that was drawn for it."""
+        output: Tensor = self.network(self.net_input + self._jitter)
+        return output
+
+    def objective(self, output: Tensor) -> Tensor:
+        """Return what an iteration lowers: the loss of its output against the stage's target."""
         value: Tensor = self.loss(output)
         return value if self._held_out is None else value / self._fitted_fraction  # the mean over the other pixels
 
