@@ -6,7 +6,10 @@ field has ``metadata={"neutral": value}``: with that value it is no part of an i
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 from dataclasses import dataclass
+from typing import Any
 
 from dip_stages.config.arch import ArchConfig
 from dip_stages.config.assumptions import unmet_assumptions
@@ -15,7 +18,7 @@ from dip_stages.config.conflicts import check_conflicts, rule_conflict
 from dip_stages.config.data import DataConfig, FolderData, NoiseConfig
 from dip_stages.config.loss import LossConfig
 from dip_stages.config.method import MethodConfig, OwnMethod
-from dip_stages.config.own import OwnBudget, OwnLogger, OwnNoise, OwnRule, OwnScheduler
+from dip_stages.config.own import OwnBudget, OwnLogger, OwnNoise, OwnOption, OwnRule, OwnScheduler
 from dip_stages.config.runtime import LoggerConfig, RuntimeConfig
 from dip_stages.config.stages import BudgetConfig, ProtocolConfig, SchedulerConfig, stage_numbers
 from dip_stages.config.stopping import AverageConfig, MonitorsConfig, OracleConfig, StoppingConfig
@@ -148,6 +151,10 @@ class Config:
         steps = max(1, self.scheduler.stages - 1)
         return [first * (last / first) ** (stage / steps) for stage in range(self.scheduler.stages)]
 
+    def plain(self) -> dict[str, Any]:
+        """Return the configuration as plain nested values, from which ``parse`` makes the same one."""
+        return {key: _plain(value) for key, value in vars(self).items()}
+
     def stage_numbers(self) -> tuple[tuple[float, ...], tuple[int, ...]]:
         """Return the stages' betas, noisiest first, and their iterations.
 
@@ -158,6 +165,16 @@ class Config:
             return (self.noise.beta_max,), (self.trainer.iterations,)
         total = self.trainer.iterations if self.budget.rescale else None
         return stage_numbers(self.scheduler, self.noise.beta_max, self.budget, total)
+
+
+def _plain(part: Any) -> Any:
+    if isinstance(part, OwnOption):
+        return part.values
+    if dataclasses.is_dataclass(part):
+        return {field.name: _plain(getattr(part, field.name)) for field in dataclasses.fields(part)}
+    if isinstance(part, dict):
+        return {key: _plain(value) for key, value in part.items()}
+    return copy.copy(part) if isinstance(part, list) else part
 
 
 def sees_clean(rule: StoppingConfig) -> bool:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import copy
-import dataclasses
 import os
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dip_stages.cells.identity import Cell, cell_of, check_inputs
 from dip_stages.config import parse
-from dip_stages.config.own import OwnOption, own_options
+from dip_stages.config.own import own_options
 from dip_stages.config.targets import look_in
 from dip_stages.errors import DipStagesError, DriftError
 from dip_stages.store.fingerprint import check_code, fingerprint
@@ -20,10 +18,7 @@ from dip_stages.store.json_files import read_json, with_checksum
 from dip_stages.store.records import Record
 from dip_stages.store.statuses import RecordStatus
 
-if TYPE_CHECKING:
-    from dip_stages.config import Config
-
-__all__ = ["Job", "plain", "read_job"]
+__all__ = ["Job", "read_job"]
 
 
 @dataclass(frozen=True)
@@ -59,7 +54,7 @@ class Job:
             cell.id,
             str(folder),
             cell.axes,
-            plain(cell.config),
+            cell.config.plain(),
             fingerprint(),
             stale,
             str(stop) if stop else None,
@@ -123,18 +118,3 @@ def read_job(path: Path) -> Job:
         RecordError: If it cannot be read or was altered.
     """
     return Job(**read_json(path))
-
-
-def plain(config: Config) -> dict[str, Any]:
-    """Return a configuration as plain nested values, from which ``parse`` makes the same one."""
-    return {key: _plain(value) for key, value in vars(config).items()}
-
-
-def _plain(part: Any) -> Any:
-    if isinstance(part, OwnOption):
-        return part.values
-    if dataclasses.is_dataclass(part):
-        return {field.name: _plain(getattr(part, field.name)) for field in dataclasses.fields(part)}
-    if isinstance(part, dict):
-        return {key: _plain(value) for key, value in part.items()}
-    return copy.copy(part) if isinstance(part, list) else part

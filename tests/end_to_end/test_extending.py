@@ -32,7 +32,8 @@ SLIPS = [
     (
         "arch=custom arch._target_=lab.nets.Deeep",
         (
-            f"arch._target_: got 'lab.nets.Deeep', which cannot be imported: module 'lab.nets' has no attribute 'Deeep'; "
+            f"arch._target_: got 'lab.nets.Deeep', which cannot be imported: module 'lab.nets' has no attribute "
+            f"'Deeep'; "
             f"allowed: {IMPORTED}"
         ),
     ),
@@ -54,7 +55,8 @@ SLIPS = [
     (
         "arch=custom arch._target_=lab.stages.late",
         (
-            "arch._target_: got 'lab.stages.late', which does not take in_channels, out_channels; allowed: one that takes "
+            "arch._target_: got 'lab.stages.late', which does not take in_channels, out_channels; allowed: one "
+            "that takes "
             "in_channels, out_channels, settings"
         ),
     ),
@@ -69,7 +71,8 @@ SLIPS = [
     (
         "arch=deep +arch.name=unet",
         (
-            "arch.name: got 'unet', the name of an option of this package, with _target_=lab.nets.Deep; allowed: another "
+            "arch.name: got 'unet', the name of an option of this package, with _target_=lab.nets.Deep; "
+            "allowed: another "
             "than unet, dncnn, resnet"
         ),
     ),
@@ -95,7 +98,8 @@ SLIPS = [
     (
         "budget=late +budget.rate=x",
         (
-            "budget._target_: got 'lab.stages.late', which raised TypeError: can't multiply sequence by non-int of type "
+            "budget._target_: got 'lab.stages.late', which raised TypeError: can't multiply sequence by "
+            "non-int of type "
             "'float'; allowed: one that takes beta=0.01, most=1000, rate=x"
         ),
     ),
@@ -124,14 +128,16 @@ SLIPS = [
     (
         "'trainer.optimizer={_target_: torch.optim.Adam, momentum: 0.9}'",
         (
-            "trainer.optimizer.momentum: no such setting; allowed: betas, eps, weight_decay, amsgrad, foreach, maximize, "
+            "trainer.optimizer.momentum: no such setting; allowed: betas, eps, weight_decay, amsgrad, foreach, "
+            "maximize, "
             "differentiable, fused, decoupled_weight_decay"
         ),
     ),
     (
         "+preset._target_=a.b",
         (
-            "preset: no such group or setting, and nothing refers to it; allowed: arch, average, budget, data, ensemble, "
+            "preset: no such group or setting, and nothing refers to it; allowed: arch, average, budget, data, "
+            "ensemble, "
             "logger, loss, method, monitors, noise, noise_seed, outputs, protocol, runtime, scheduler, seed, stopping, "
             "sweep, trainer"
         ),
