@@ -14,7 +14,7 @@ from typing import Any
 from dip_stages.config.arch import ArchConfig
 from dip_stages.config.assumptions import unmet_assumptions
 from dip_stages.config.competitors import CompetitorConfig, DDPMConfig
-from dip_stages.config.conflicts import check_conflicts, rule_conflict
+from dip_stages.config.conflicts import check_conflicts
 from dip_stages.config.data import DataConfig, FolderData, NoiseConfig
 from dip_stages.config.loss import LossConfig
 from dip_stages.config.method import MethodConfig, OwnMethod
@@ -105,6 +105,15 @@ class Config:
         return self.fit.input if self.staged or self.fit.input == "observed" else "fixed_noise"
 
     @property
+    def feeds_observed(self) -> str | None:
+        """The setting by which the network is fed the observed image; None if it is not."""
+        if self.recorrupted:
+            return "protocol=recorrupted"
+        if self.fit.name == "aseqdip":
+            return "method=aseqdip"
+        return "method.input=observed" if self.net_input == "observed" else None
+
+    @property
     def lr(self) -> float:
         """The learning rate: the method's own, else the trainer's."""
         return self.trainer.lr if self.fit.lr is None else self.fit.lr
@@ -117,7 +126,7 @@ class Config:
     @property
     def active_monitors(self) -> dict[str, StoppingConfig]:
         """The monitors, without those that cannot be computed for this fit."""
-        return {label: rule for label, rule in self.monitors.rules.items() if not rule_conflict(self, rule)}
+        return {label: rule for label, rule in self.monitors.rules.items() if not rule.conflict(self)}
 
     @property
     def unmet(self) -> tuple[str, ...]:

@@ -12,12 +12,15 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from dip_stages.config.fields import Conflict
 from dip_stages.config.targets import code_of, loaded, parameters_of, takes
 from dip_stages.errors import ConfigError, check_choice, check_range
 from dip_stages.store.text import first_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+
+    from dip_stages.config.config import Config
 
     Check = Callable[[str, Any], None]
 
@@ -118,6 +121,12 @@ class OwnOption:
             ConfigError: If it cannot be imported, or cannot be called.
         """
         return loaded(self.key, self.target)
+
+    def conflict(self, config: Config) -> Conflict | None:
+        """Return what the option says of a configuration: ``refuses(config)`` returns a sentence, or None."""
+        refuses = getattr(self.load(), "refuses", None)
+        sentence = refuses(config) if callable(refuses) else None
+        return None if sentence is None else Conflict(f"these settings: {sentence}", "others, or another option")
 
     def call(self, **given: Any) -> Any:
         """Call what it names with its settings, and with what it takes of the arguments given."""
@@ -227,6 +236,12 @@ class OwnRule(OwnOption):
     own = {"sigma": optional(partial(check_choice, allowed=("known", "estimate")))}  # noqa: RUF012 - of the class
 
     sigma: str | None = None
+
+    def conflict(self, config: Config) -> Conflict | None:
+        """Return why it cannot be computed: it asks for pixels that are not there, or says so."""
+        if self.takes("held_out") and not config.trainer.held_out:
+            return Conflict(f"trainer.held_out={config.trainer.held_out}", "more, as in trainer.held_out=0.1")
+        return super().conflict(config)
 
     def takes(self, name: str) -> bool:
         """Return whether it is given something that is not a setting, such as ``clean``."""

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from dip_stages.config.data import SIGMAS
-from dip_stages.config.fields import Section, bounded, choice
+from dip_stages.config.fields import Conflict, Section, bounded, choice
 from dip_stages.config.own import OwnBudget, OwnScheduler
 from dip_stages.dip.budgets import BUDGETS, allocate, total_of
 from dip_stages.dip.schedules import SCHEDULES, beta_schedule
 from dip_stages.errors import ConfigError
+
+if TYPE_CHECKING:
+    from dip_stages.config.config import Config
 
 __all__ = ["BudgetConfig", "ProtocolConfig", "SchedulerConfig", "stage_numbers"]
 
@@ -43,6 +47,12 @@ class ProtocolConfig(Section, section="protocol"):
     alpha: float = bounded(0.5, at_least=0.001, at_most=1000)
     last_alpha: float | None = bounded(None, at_least=0.001, at_most=1000)
     sigma: str = choice("known", SIGMAS)
+
+    def conflict(self, config: Config) -> Conflict | None:
+        """A single stage has a single alpha."""
+        if config.recorrupted and self.last_alpha is not None and config.scheduler.stages == 1:
+            return Conflict("scheduler.stages=1", "null, or more stages", "last_alpha")
+        return None
 
 
 @functools.cache

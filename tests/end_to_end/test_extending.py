@@ -120,6 +120,10 @@ SLIPS = [
     ),
     ("noise=banded noise.beta_max=2", "noise.beta_max: got 2; allowed: a number > 0 and < 1"),
     ("method=self_guided +method.like=other", "method.like: got 'other'; allowed: baseline, staged"),
+    (
+        "method=self_guided method.input=fixed_noise",
+        "method: got 'self_guided' with these settings: needs method.input=observed; allowed: others, or another option",
+    ),
     ("method=self_guided +method.strenth=2", "method.strenth: no such setting; allowed: strength, draws"),
     (
         "trainer.optimizer=3",
