@@ -42,8 +42,9 @@ def cell_folder(*, _root_: DictConfig) -> str:
 
 
 def _checked(composed: Any) -> Cell:
-    choices = OmegaConf.select(composed, "hydra.runtime.choices") or HydraConfig.get().runtime.choices
-    cell = cell_of(parse(composed, choices))
+    # A task is given its config without `hydra`.
+    of_task = HydraConfig.initialized() and "hydra" not in composed
+    cell = cell_of(parse(composed, HydraConfig.get().runtime.choices if of_task else None))
     check_inputs(cell)
     return cell
 

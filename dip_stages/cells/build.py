@@ -20,7 +20,7 @@ from dip_stages.config import (
     file_of,
 )
 from dip_stages.config.method import OwnMethod
-from dip_stages.config.own import OwnArch, OwnAverage, OwnLogger, OwnLoss, OwnNoise, OwnRule
+from dip_stages.config.own_axes import OwnArch, OwnAverage, OwnLogger, OwnLoss, OwnNoise, OwnRule
 from dip_stages.dip.archs import registry
 from dip_stages.dip.averages import AVERAGES
 from dip_stages.dip.inputs import input_channels

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from dip_stages.config.fields import Section, bounded, choice
-from dip_stages.config.own import OwnArch
+from dip_stages.config.own_axes import OwnArch
 
 __all__ = ["ArchConfig", "DnCNNConfig", "ResNetConfig", "UNetConfig"]
 

@@ -18,7 +18,8 @@ from dip_stages.config.conflicts import check_conflicts
 from dip_stages.config.data import DataConfig, FolderData, NoiseConfig
 from dip_stages.config.loss import LossConfig
 from dip_stages.config.method import MethodConfig, OwnMethod
-from dip_stages.config.own import OwnBudget, OwnLogger, OwnNoise, OwnOption, OwnRule, OwnScheduler
+from dip_stages.config.own import OwnOption
+from dip_stages.config.own_axes import OwnBudget, OwnLogger, OwnNoise, OwnRule, OwnScheduler
 from dip_stages.config.runtime import LoggerConfig, RuntimeConfig
 from dip_stages.config.stages import BudgetConfig, ProtocolConfig, SchedulerConfig, stage_numbers
 from dip_stages.config.stopping import AverageConfig, MonitorsConfig, OracleConfig, StoppingConfig

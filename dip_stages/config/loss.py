@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dip_stages.config.fields import Conflict, Section, bounded, choice
-from dip_stages.config.own import OwnLoss
+from dip_stages.config.own_axes import OwnLoss
 
 if TYPE_CHECKING:
     from dip_stages.config.config import Config

@@ -17,6 +17,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
+from dip_stages.config.own import TARGET
 from dip_stages.config.parsing import OPEN, OPTIONS, SETTINGS
 from dip_stages.config.paths import CONF_DIR, SWEEPS_DIR
 from dip_stages.config.renamed import check_renamed, check_renamed_in
@@ -63,7 +64,7 @@ def check_keys(overrides: Iterable[str]) -> None:
         if not dot:
             if not own_folder and key not in (allowed := _top_level()):
                 raise ConfigError("no such group or setting", setting=key, allowed=", ".join(allowed))
-        elif section in OPEN and (own_folder or section in own):  # its settings are known when it is composed
+        elif section in OPEN and (own_folder or section in own or name == TARGET):  # known when it is composed
             continue
         elif section in SETTINGS and name.partition(".")[0] not in SETTINGS[section]:
             raise ConfigError("no such setting", setting=key, allowed=", ".join(SETTINGS[section]))

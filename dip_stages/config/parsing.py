@@ -18,8 +18,8 @@ from dip_stages.config.data import DataConfig, OwnData
 from dip_stages.config.fields import Section, options
 from dip_stages.config.loss import LossConfig
 from dip_stages.config.method import FITS, OWN_FIT, MethodConfig, OwnMethod
-from dip_stages.config.own import (
-    TARGET,
+from dip_stages.config.own import TARGET, OwnOption, name_options, own_option
+from dip_stages.config.own_axes import (
     OwnArch,
     OwnAverage,
     OwnBudget,
@@ -27,11 +27,8 @@ from dip_stages.config.own import (
     OwnLoss,
     OwnNoise,
     OwnOptimizer,
-    OwnOption,
     OwnRule,
     OwnScheduler,
-    name_options,
-    own_option,
 )
 from dip_stages.config.renamed import check_renamed
 from dip_stages.config.stopping import AutoConfig, AverageConfig, MonitorsConfig, StoppingConfig
@@ -82,9 +79,7 @@ _SCHEMAS = {
 
 SETTINGS: dict[str, dict[str, None]] = {
     **{
-        section: dict.fromkeys(
-            [field.name for schema in schemas.values() for field in fields(schema)] + [TARGET] * (section in _OWN)
-        )
+        section: dict.fromkeys(field.name for schema in schemas.values() for field in fields(schema))
         for section, schemas in (_OPTIONS | {key: {"": schema} for key, schema in _SCHEMAS.items()}).items()
     },
     "monitors": {"rules": None},

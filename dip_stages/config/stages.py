@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from dip_stages.config.data import SIGMAS
 from dip_stages.config.fields import Conflict, Section, bounded, choice
-from dip_stages.config.own import OwnBudget, OwnScheduler
+from dip_stages.config.own_axes import OwnBudget, OwnScheduler
 from dip_stages.dip.budgets import BUDGETS, allocate, total_of
 from dip_stages.dip.schedules import SCHEDULES, beta_schedule
 from dip_stages.errors import ConfigError

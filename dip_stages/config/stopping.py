@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from dip_stages.config.data import SIGMAS
 from dip_stages.config.fields import Conflict, Section, bounded, choice
-from dip_stages.config.own import OwnAverage, OwnRule
+from dip_stages.config.own_axes import OwnAverage, OwnRule
 from dip_stages.errors import ConfigError
 
 if TYPE_CHECKING:

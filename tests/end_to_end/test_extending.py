@@ -122,7 +122,10 @@ SLIPS = [
     ("method=self_guided +method.like=other", "method.like: got 'other'; allowed: baseline, staged"),
     (
         "method=self_guided method.input=fixed_noise",
-        "method: got 'self_guided' with these settings: needs method.input=observed; allowed: others, or another option",
+        (
+            "method: got 'self_guided' with these settings: needs method.input=observed; allowed: others, or another "
+            "option"
+        ),
     ),
     ("method=self_guided +method.strenth=2", "method.strenth: no such setting; allowed: strength, draws"),
     (
