@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from dip_stages.cells.identity import Cell, cell_of, check_inputs
 from dip_stages.cells.machine import check_machine
 from dip_stages.config import CONF_DIR, parse
-from dip_stages.config.overrides import check_keys, register_sweeps, value_override
+from dip_stages.config.overrides import check_keys, for_some_cells, register_sweeps, value_override
 from dip_stages.console import program
 from dip_stages.errors import ConfigError, DipStagesError, LaunchError
 from dip_stages.images.folders import notes
@@ -42,7 +42,9 @@ def cell_folder(*, _root_: DictConfig) -> str:
 
 
 def _checked(composed: Any) -> Cell:
-    cell = cell_of(parse(composed))
+    # A task is given its config without `hydra`.
+    of_task = HydraConfig.initialized() and "hydra" not in composed
+    cell = cell_of(parse(composed, HydraConfig.get().runtime.choices if of_task else None))
     check_inputs(cell)
     return cell
 
@@ -149,8 +151,9 @@ _hydra_main = hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_n
 def main() -> None:
     """Run Hydra on ``sys.argv``, in which a group such as ``beta_max`` also takes a number: ``beta_max=0.05``."""
     try:
-        sys.argv[1:] = [value_override(argument) for argument in sys.argv[1:]]
-        check_keys(sys.argv[1:])
+        typed = [value_override(argument) for argument in sys.argv[1:]]
+        check_keys(typed)
+        sys.argv[1:] = for_some_cells(typed) if {"-m", "--multirun"} & {*typed} else typed
     except ConfigError as error:
         sys.stderr.write(f"{error}\n")
         sys.exit(2)

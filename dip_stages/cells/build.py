@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import shutil
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
@@ -19,11 +19,13 @@ from dip_stages.config import (
     SureConfig,
     file_of,
 )
+from dip_stages.config.method import OwnMethod
+from dip_stages.config.own_axes import OwnArch, OwnAverage, OwnLogger, OwnLoss, OwnNoise, OwnRule
 from dip_stages.dip.archs import registry
 from dip_stages.dip.averages import AVERAGES
 from dip_stages.dip.inputs import input_channels
 from dip_stages.dip.lightning import OwnWorld
-from dip_stages.dip.losses import Loss, MSELoss, PerceptualLoss, VGG16Features, vgg16_state
+from dip_stages.dip.losses import Loss, MSELoss, PerceptualLoss, VGG16Features, as_loss, vgg16_state
 from dip_stages.dip.methods import METHODS
 from dip_stages.dip.noise import FitStream, generator, spawned
 from dip_stages.dip.observation import Observation, build_sigma, observe
@@ -34,6 +36,7 @@ from dip_stages.dip.vgg16_weights import published_vgg16
 from dip_stages.images.reading import fit_to, read_image
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from pytorch_lightning.loggers import Logger
@@ -60,7 +63,12 @@ def build_observation(config: Config) -> Observation:
     """Return the clean image and its noisy observation, the same for every method."""
     image = fit_to(read_image(file_of(config.data)), config.data.size, config.data.fit)
     noise = config.noise
-    return observe(image, beta_max=noise.beta_max, noise_seed=config.noise_seed, noise=noise.name)
+    return observe(
+        image,
+        beta_max=noise.beta_max,
+        noise_seed=config.noise_seed,
+        noise=noise.call if isinstance(noise, OwnNoise) else noise.name,
+    )
 
 
 def build_plan(config: Config, observation: Observation) -> StagePlan:
@@ -85,6 +93,8 @@ def build_plan(config: Config, observation: Observation) -> StagePlan:
 
 def build_average(config: AverageConfig) -> Average:
     """Return the average of the outputs."""
+    if isinstance(config, OwnAverage):
+        return cast("Average", config.call())
     settings = {key: value for key, value in vars(config).items() if key != "name"}
     average: Average = AVERAGES[config.name](**settings)
     return average
@@ -121,6 +131,8 @@ def build_rule(
     """
     if isinstance(config, NoStoppingConfig):
         return None
+    if isinstance(config, OwnRule):
+        return _own_rule(config, average, observation, seed, held_out)
     settings: dict[str, Any] = {key: value for key, value in vars(config).items() if key != "name"}
     if isinstance(config, OracleConfig):
         settings["clean"] = observation.clean
@@ -137,6 +149,21 @@ def build_rule(
     if isinstance(config, SureConfig):
         settings["seed"] = seed
     return RULES[config.name](**settings)
+
+
+def _own_rule(
+    config: OwnRule, average: AverageConfig, observation: Observation, seed: int, held_out: Tensor | None
+) -> Rule:
+    rule: Rule = config.call(
+        observed=observation.observed,
+        sigma=build_sigma(config.sigma or "known", observation) if config.takes("sigma") else None,
+        held_out=held_out,
+        seed=seed,
+        clean=observation.clean,
+        lag=round(build_average(average).age) if config.takes("lag") else None,
+    )
+    rule.needs_clean = config.takes("clean")
+    return rule
 
 
 def member_seed(config: Config, member: int) -> int:
@@ -157,12 +184,14 @@ def build_module(
         return build_rule(of, config.average, observation, seed, held_out)
 
     monitors = {label: rule(monitor) for label, monitor in config.active_monitors.items()}
-    return METHODS[config.fit.name](
-        _network(config, plan, generator(seed, FitStream.NETWORK)),
-        plan,
-        _loss(config),
-        _fit_settings(config, accelerator, size),
-        seed,
+    method = config.method
+    build: Callable[..., DIPModule] = method.call if isinstance(method, OwnMethod) else METHODS[config.fit.name]
+    return build(
+        network=_network(config, plan, generator(seed, FitStream.NETWORK)),
+        plan=plan,
+        loss=_loss(config),
+        settings=_fit_settings(config, accelerator, size),
+        seed=seed,
         average=build_average(config.average),
         rule=rule(config.stopping),
         monitors={label: monitor for label, monitor in monitors.items() if monitor is not None},
@@ -172,18 +201,20 @@ def build_module(
 
 def _network(config: Config, plan: StagePlan, draws: torch.Generator) -> torch.nn.Module:
     _, channels, height, width = plan.stages[0].target.shape
+    given: dict[str, Any] = {
+        "in_channels": input_channels(plan.net_input, config.fit.input_channels, channels),
+        "out_channels": channels,
+        "size": (height, width),
+    }
+    if isinstance(config.arch, OwnArch):
+        return registry.seeded(config.arch.call, draws, **given)
     settings: dict[str, Any] = {key: value for key, value in vars(config.arch).items() if key != "name"}
-    return registry.seeded(
-        config.arch.name,
-        draws,
-        in_channels=input_channels(plan.net_input, config.fit.input_channels, channels),
-        out_channels=channels,
-        size=(height, width),
-        **settings,
-    )
+    return registry.seeded(registry.ARCHS[config.arch.name], draws, **given, **settings)
 
 
 def _loss(config: Config) -> Loss:
+    if config.staged and isinstance(config.loss, OwnLoss):
+        return as_loss(config.loss.call())
     if not config.staged or not isinstance(config.loss, PerceptualConfig):
         return MSELoss()
     state = vgg16_state(published_vgg16(config.loss.path)) if config.loss.features == "pretrained" else None
@@ -204,16 +235,20 @@ def _fit_settings(config: Config, accelerator: str, size: tuple[int, int]) -> Fi
         cuda_graphs=config.runtime.cuda_graphs,
         jump_db=config.trainer.rollback.jump_db,
         attempts=config.trainer.rollback.attempts,
+        optimizer=config.trainer.optimizer and config.trainer.optimizer.call,
     )
 
 
-def build_logger(config: LoggerConfig, folder: Path, name: str) -> Logger | bool:
+def build_logger(config: LoggerConfig | OwnLogger, folder: Path, name: str) -> Logger | bool:
     """Return Lightning's logger, or ``False`` for none; the logs of an earlier attempt are removed."""
     if config.name == "none":
         return False
     shutil.rmtree(folder / "logs", ignore_errors=True)
     (folder / "logs").unlink(missing_ok=True)  # a file in its place
     OwnWorld()  # before the first trainer: a resumed cell logs the members that are done at once
+    if isinstance(config, OwnLogger):
+        own: Logger = config.call(save_dir=folder, name="", version="logs")
+        return own
     loggers = importlib.import_module("pytorch_lightning.loggers")
     made: Logger = {
         "csv": lambda: loggers.CSVLogger(folder, name="", version="logs"),

@@ -11,6 +11,7 @@ from dip_stages.cells.settings import settings_of
 from dip_stages.config import Config, DDPMConfig, PerceptualConfig, check_extras, file_of
 from dip_stages.config.competitors import draws, option_of
 from dip_stages.config.data import name_of
+from dip_stages.config.own import own_options
 from dip_stages.denoisers.model_store import check_ddpm
 from dip_stages.dip.vgg16_weights import published_vgg16
 from dip_stages.images.reading import fit_to, read_image, sha256
@@ -119,6 +120,8 @@ def check_inputs(cell: Cell) -> None:
     """
     config = cell.config
     check_extras(config)
+    for option in own_options(config):
+        option.check()
     shape = image_shape(config.data)
     if isinstance(config.method, DDPMConfig):
         check_ddpm(config.method, file_of(config.data), shape[2], config.noise.beta_max**0.5)

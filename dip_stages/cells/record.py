@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -95,7 +94,7 @@ def record_of(
     return Record(
         status=status,
         cell={"id": cell.id, "folder": cell.folder, "axes": cell.axes},
-        config=dataclasses.asdict(cell.config),
+        config=cell.config.plain(),
         settings=cell.settings,
         sees_clean=cell.config.sees_clean,
         computed=_computed(run),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
 from dip_stages.config import Config, DDPMConfig, PerceptualConfig, file_of
 from dip_stages.config.competitors import draws
+from dip_stages.config.own import OwnOption
 from dip_stages.denoisers.model_store import training_id
 from dip_stages.images.reading import sha256
 
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 __all__ = ["NEUTRAL", "STAGED", "neutral_values", "settings_of"]
+
+ALL: tuple[str, ...] = ("*",)
+"""All settings of a section."""
 
 STAGED = ("scheduler", "budget", "protocol", "loss")
 """Sections that only the staged method uses."""
@@ -57,7 +61,7 @@ def settings_of(config: Config) -> dict[str, Any]:
         del everything[key]
     everything["monitors"] = {label: _counted(rule) for label, rule in config.active_monitors.items()}
     for section, names in _ignored(config).items():
-        for name in names:
+        for name in list(everything[section]) if names is ALL else names:
             everything[section].pop(name, None)
         if not everything[section]:
             del everything[section]
@@ -89,6 +93,8 @@ def _of_image(config: Config) -> dict[str, Any]:
 
 def _counted(part: Any) -> dict[str, Any]:
     """Return a dataclass as nested values, without the fields that have their neutral value."""
+    if isinstance(part, OwnOption):
+        return part.counted
     values = {}
     for field in dataclasses.fields(part):
         value = getattr(part, field.name)
@@ -105,16 +111,16 @@ def _ignored(config: Config) -> dict[str, Iterable[str]]:
         "ensemble": (),
     }
     if not config.staged:
-        return ignored | {section: vars(getattr(config, section)) for section in STAGED}
+        return ignored | dict.fromkeys(STAGED, ALL)
     if isinstance(config.loss, PerceptualConfig):
         # Only weights of one checksum are accepted, so their file does not count.
         ignored["loss"] = ("path", "seed") if config.loss.features == "pretrained" else ("path",)
     if config.budget.name == "constant":
         ignored["budget"] = ("alpha", "k", "max_epochs") if config.budget.rescale else ("alpha", "k")
     if not config.levels_matter:
-        ignored["scheduler"] = ("name", "beta_start")
+        ignored["scheduler"] = [key for key in _counted(config.scheduler) if key != "stages"]
     if config.stages_alike:
-        ignored |= {section: vars(getattr(config, section)) for section in ("scheduler", "budget")}
+        ignored |= dict.fromkeys(("scheduler", "budget"), ALL)
     if not config.recorrupted:
         ignored["protocol"] = ("alpha", "last_alpha", "sigma")
     return ignored

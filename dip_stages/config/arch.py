@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from dip_stages.config.fields import Section, bounded, choice
+from dip_stages.config.own_axes import OwnArch
 
 __all__ = ["ArchConfig", "DnCNNConfig", "ResNetConfig", "UNetConfig"]
 
@@ -39,4 +40,4 @@ class ResNetConfig(Section, section="arch"):
     blocks: int = bounded(8, at_least=1)
 
 
-ArchConfig = UNetConfig | DnCNNConfig | ResNetConfig
+ArchConfig = UNetConfig | DnCNNConfig | ResNetConfig | OwnArch

@@ -6,15 +6,20 @@ field has ``metadata={"neutral": value}``: with that value it is no part of an i
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 from dataclasses import dataclass
+from typing import Any
 
 from dip_stages.config.arch import ArchConfig
 from dip_stages.config.assumptions import unmet_assumptions
 from dip_stages.config.competitors import CompetitorConfig, DDPMConfig
-from dip_stages.config.conflicts import check_conflicts, rule_conflict
+from dip_stages.config.conflicts import check_conflicts
 from dip_stages.config.data import DataConfig, FolderData, NoiseConfig
 from dip_stages.config.loss import LossConfig
-from dip_stages.config.method import MethodConfig
+from dip_stages.config.method import MethodConfig, OwnMethod
+from dip_stages.config.own import OwnOption
+from dip_stages.config.own_axes import OwnBudget, OwnLogger, OwnNoise, OwnRule, OwnScheduler
 from dip_stages.config.runtime import LoggerConfig, RuntimeConfig
 from dip_stages.config.stages import BudgetConfig, ProtocolConfig, SchedulerConfig, stage_numbers
 from dip_stages.config.stopping import AverageConfig, MonitorsConfig, OracleConfig, StoppingConfig
@@ -28,20 +33,20 @@ __all__ = ["Config", "is_recorrupted"]
 class Config:
     """A whole configuration. Each section has checked itself; this checks them against each other."""
 
-    method: MethodConfig | CompetitorConfig
+    method: MethodConfig | OwnMethod | CompetitorConfig
     arch: ArchConfig
-    scheduler: SchedulerConfig
-    budget: BudgetConfig
+    scheduler: SchedulerConfig | OwnScheduler
+    budget: BudgetConfig | OwnBudget
     protocol: ProtocolConfig
     loss: LossConfig
-    noise: NoiseConfig
+    noise: NoiseConfig | OwnNoise
     data: DataConfig
     trainer: TrainerConfig
     average: AverageConfig
     stopping: StoppingConfig
     monitors: MonitorsConfig
     ensemble: EnsembleConfig
-    logger: LoggerConfig
+    logger: LoggerConfig | OwnLogger
     runtime: RuntimeConfig
     seed: int
     noise_seed: int
@@ -55,13 +60,13 @@ class Config:
     @property
     def fit(self) -> MethodConfig:
         """The method of a fit; not for competitors, which fit no network."""
-        assert isinstance(self.method, MethodConfig)  # noqa: S101 - callers check `competitor` first
-        return self.method
+        assert isinstance(self.method, (MethodConfig, OwnMethod))  # noqa: S101 - callers check `competitor` first
+        return self.method.fit if isinstance(self.method, OwnMethod) else self.method
 
     @property
     def competitor(self) -> CompetitorConfig | None:
         """The method if it is a competitor, to which only image, noise and seeds apply; None for a fit."""
-        return None if isinstance(self.method, MethodConfig) else self.method
+        return None if isinstance(self.method, (MethodConfig, OwnMethod)) else self.method
 
     @property
     def on_device(self) -> bool:
@@ -71,7 +76,7 @@ class Config:
     @property
     def staged(self) -> bool:
         """Whether scheduler, budget, protocol and loss apply; other methods have one stage and MSE."""
-        return self.method.name == "staged"
+        return is_staged(self.method)
 
     @property
     def recorrupted(self) -> bool:
@@ -81,7 +86,7 @@ class Config:
     @property
     def sees_clean(self) -> bool:
         """Whether fit or stop is guided by the clean image: a reproduction or an analysis, and no denoiser."""
-        ruled = self.competitor is None and isinstance(self.stopping, OracleConfig)
+        ruled = self.competitor is None and sees_clean(self.stopping)
         return ruled or (self.staged and self.protocol.name == "clean")
 
     @property
@@ -101,6 +106,15 @@ class Config:
         return self.fit.input if self.staged or self.fit.input == "observed" else "fixed_noise"
 
     @property
+    def feeds_observed(self) -> str | None:
+        """The setting by which the network is fed the observed image; None if it is not."""
+        if self.recorrupted:
+            return "protocol=recorrupted"
+        if self.fit.name == "aseqdip":
+            return "method=aseqdip"
+        return "method.input=observed" if self.net_input == "observed" else None
+
+    @property
     def lr(self) -> float:
         """The learning rate: the method's own, else the trainer's."""
         return self.trainer.lr if self.fit.lr is None else self.fit.lr
@@ -113,7 +127,7 @@ class Config:
     @property
     def active_monitors(self) -> dict[str, StoppingConfig]:
         """The monitors, without those that cannot be computed for this fit."""
-        return {label: rule for label, rule in self.monitors.rules.items() if not rule_conflict(self, rule)}
+        return {label: rule for label, rule in self.monitors.rules.items() if not rule.conflict(self)}
 
     @property
     def unmet(self) -> tuple[str, ...]:
@@ -147,6 +161,10 @@ class Config:
         steps = max(1, self.scheduler.stages - 1)
         return [first * (last / first) ** (stage / steps) for stage in range(self.scheduler.stages)]
 
+    def plain(self) -> dict[str, Any]:
+        """Return the configuration as plain nested values, from which ``parse`` makes the same one."""
+        return {key: _plain(value) for key, value in vars(self).items()}
+
     def stage_numbers(self) -> tuple[tuple[float, ...], tuple[int, ...]]:
         """Return the stages' betas, noisiest first, and their iterations.
 
@@ -159,6 +177,26 @@ class Config:
         return stage_numbers(self.scheduler, self.noise.beta_max, self.budget, total)
 
 
-def is_recorrupted(method: MethodConfig | CompetitorConfig, protocol: ProtocolConfig) -> bool:
+def _plain(part: Any) -> Any:
+    if isinstance(part, OwnOption):
+        return part.values
+    if dataclasses.is_dataclass(part):
+        return {field.name: _plain(getattr(part, field.name)) for field in dataclasses.fields(part)}
+    if isinstance(part, dict):
+        return {key: _plain(value) for key, value in part.items()}
+    return copy.copy(part) if isinstance(part, list) else part
+
+
+def sees_clean(rule: StoppingConfig) -> bool:
+    """Whether a stopping rule looks at the clean image."""
+    return rule.takes("clean") if isinstance(rule, OwnRule) else isinstance(rule, OracleConfig)
+
+
+def is_staged(method: MethodConfig | OwnMethod | CompetitorConfig) -> bool:
+    """Whether a method is fitted in stages."""
+    return (method.fit if isinstance(method, OwnMethod) else method).name == "staged"
+
+
+def is_recorrupted(method: MethodConfig | OwnMethod | CompetitorConfig, protocol: ProtocolConfig) -> bool:
     """Whether a method's input and target get new noise at each iteration."""
-    return method.name == "staged" and protocol.name == "recorrupted"
+    return is_staged(method) and protocol.name == "recorrupted"

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
 
 from dip_stages.config.fields import Section, bounded, choice
+from dip_stages.config.own import OwnOption, optional
+from dip_stages.errors import ConfigError, check_choice, check_range
 from dip_stages.images.folders import image_in_folder
+from dip_stages.images.netpbm import write_pfm
 from dip_stages.images.reading import BUNDLED, FITS, MIN_SIDE, bundled_path
-from dip_stages.images.sources import image_of_dataset
+from dip_stages.images.sources import cache_folder, image_of_dataset
+from dip_stages.store.files import replacing
+from dip_stages.store.hashing import content_sha256
 
 __all__ = [
     "SIGMAS",
@@ -18,6 +28,7 @@ __all__ = [
     "FolderData",
     "HubData",
     "NoiseConfig",
+    "OwnData",
     "file_of",
     "name_of",
 ]
@@ -78,7 +89,22 @@ class HubData(_SizedData):
     streaming: bool = True
 
 
-DataConfig = BundledData | FileData | FolderData | HubData
+@dataclass(frozen=True)
+class OwnData(OwnOption):
+    """A function that returns a clean image: its file, or ``(H, W)`` or ``(H, W, C)`` floats in [0, 1]."""
+
+    section = "data"
+    own = {  # noqa: RUF012 - of the class
+        "size": optional(partial(check_range, at_least=MIN_SIDE, at_most=8192)),
+        "fit": partial(check_choice, allowed=FITS),
+    }
+    source: ClassVar[str] = "own"
+
+    size: int | None = 128
+    fit: str = "cover"
+
+
+DataConfig = BundledData | FileData | FolderData | HubData | OwnData
 
 
 def file_of(data: DataConfig) -> Path:
@@ -99,6 +125,8 @@ def file_of(data: DataConfig) -> Path:
             return image_of_dataset(
                 data.dataset, data.split, data.column, data.index, config=data.config, streaming=data.streaming
             )
+        case OwnData():
+            return _own_file(data)
 
 
 def name_of(data: DataConfig) -> str:
@@ -117,5 +145,27 @@ def name_of(data: DataConfig) -> str:
             parts = [data.config, data.split if data.split != "train" else None]
             parts.append(data.column if data.column != "image" else None)
             return "-".join([Path(data.dataset).name, *filter(None, parts), str(data.index)]).replace("/", "-")
+        case OwnData():
+            return "-".join([data.name, *(f"{value}" for value in data.settings.values())])
         case _:
             return file_of(data).stem
+
+
+@functools.cache
+def _own_file(data: OwnData) -> Path:
+    """Return the file of an image of one's own; an array is written to the cache, named after its content."""
+    returned = data.call_now()
+    if isinstance(returned, (str, Path)):
+        return Path(returned).expanduser()
+    shape = getattr(returned, "shape", ())
+    if len(shape) not in (2, 3) or shape[2:] not in ((), (1,), (3,)):
+        allowed = "a path, or floats in [0, 1] of (H, W), (H, W, 1) or (H, W, 3)"
+        got = f"{type(returned).__name__} {shape or ''}".strip()
+        raise ConfigError(f"{data.target} has returned {got}", setting="data", allowed=allowed)
+    pixels = np.asarray(returned, np.float32).reshape(*shape[:2], -1)
+    path = cache_folder() / "own" / f"{content_sha256(pixels.tobytes())[:16]}-{pixels.shape[1]}x{pixels.shape[0]}.pfm"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as temporary, temporary.open("wb") as file:
+            write_pfm(file, pixels)
+    return path

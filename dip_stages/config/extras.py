@@ -6,6 +6,7 @@ import os
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
+from dip_stages.config.runtime import LoggerConfig
 from dip_stages.errors import ConfigError, DipStagesError, LaunchError
 
 if TYPE_CHECKING:
@@ -41,7 +42,11 @@ def check_extras(config: Config) -> None:
     _check_extra("method", config.method.name, config.method.name)
     logger = config.logger
     _check_extra("logger", logger.name, logger.name, otherwise="; or logger=csv, logger=none")
-    if logger.name == "mlflow" and not (logger.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")):
+    if (
+        isinstance(logger, LoggerConfig)
+        and logger.name == "mlflow"
+        and not (logger.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI"))
+    ):
         raise ConfigError(
             setting="logger.tracking_uri",
             got=logger.tracking_uri,

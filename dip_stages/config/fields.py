@@ -15,16 +15,32 @@ from __future__ import annotations
 
 import dataclasses
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, get_args
 
 from dip_stages.errors import check_choice, check_range
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from dip_stages.config.config import Config
+
     Check = Callable[[str, Any], None]
 
-__all__ = ["Section", "bounded", "checked", "choice", "options"]
+__all__ = ["Conflict", "Section", "bounded", "checked", "choice", "options"]
+
+
+class Conflict(NamedTuple):
+    """Why a part of a configuration cannot be used with another part.
+
+    Attributes:
+        other: The setting that excludes it, as it is typed, and why.
+        allowed: What to type instead.
+        name: The setting within the section that is excluded; empty for the whole option.
+    """
+
+    other: str
+    allowed: str
+    name: str = ""
 
 
 class Section:
@@ -39,6 +55,11 @@ class Section:
         super().__init_subclass__(**keywords)
         if section is not None:
             cls.section = section
+
+    def conflict(self, config: Config) -> Conflict | None:
+        """Return why these settings cannot be used in a fit with the others; None if they can."""
+        del config
+        return None
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):  # type: ignore[arg-type]  # every subclass is a dataclass
@@ -84,5 +105,10 @@ def choice(default: str | list[str], allowed: Iterable[str], **metadata: object)
 
 
 def options(schemas: Any, key: str = "name") -> dict[str, Any]:
-    """Return the schemas of a union by the defaults of their field ``key``, which name a group's options."""
-    return {getattr(schema, key): schema for schema in get_args(schemas)}
+    """Return the schemas of a union by the defaults of their field ``key``, which name a group's built-in options."""
+    return {
+        field.default: schema
+        for schema in get_args(schemas)
+        for field in dataclasses.fields(schema)
+        if field.name == key and field.default is not dataclasses.MISSING
+    }

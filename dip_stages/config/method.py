@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from dip_stages.config.fields import Section, bounded, choice
+from dip_stages.config.own import OwnOption
 from dip_stages.dip.inputs import INPUTS
 from dip_stages.errors import check_choice
 
-__all__ = ["FITS", "MethodConfig"]
+__all__ = ["FITS", "OWN_FIT", "MethodConfig", "OwnMethod"]
 
 FITS = ("baseline", "staged", "aseqdip")
 """Names of the methods that fit a network."""
@@ -32,3 +34,27 @@ class MethodConfig(Section, section="method"):
         super().__post_init__()
         allowed = [kind for kind in INPUTS if self.name == "aseqdip" or kind != "own_output"]
         check_choice("method.input", self.input, allowed)
+
+
+@dataclass(frozen=True)
+class OwnMethod(OwnOption):
+    """A :class:`dip_stages.dip.module.DIPModule`, fitted to the stages of ``baseline`` or ``staged``.
+
+    Attributes:
+        fit: The settings that it has in common with these; its name is ``like``.
+    """
+
+    section = "method"
+    given = ("network", "plan", "loss", "settings", "seed", "average", "rule", "monitors", "held_out")
+    members = ("training_step", "configure_optimizers", "saved", "resume")
+    base = "dip_stages.dip.module.DIPModule"
+
+    fit: MethodConfig = MethodConfig(name="baseline")
+
+    @property
+    def _own(self) -> dict[str, Any]:
+        return {"like": self.fit.name} | {name: getattr(self.fit, name) for name in OWN_FIT}
+
+
+OWN_FIT = ("input", "input_channels", "input_scale", "carry", "lr", "jitter")
+"""The settings of a method of one's own that are not passed on to it, besides ``like``."""

@@ -17,7 +17,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
-from dip_stages.config.parsing import SETTINGS
+from dip_stages.config.own import TARGET
+from dip_stages.config.parsing import OPEN, OPTIONS, SETTINGS
 from dip_stages.config.paths import CONF_DIR, SWEEPS_DIR
 from dip_stages.config.renamed import check_renamed, check_renamed_in
 from dip_stages.config.sweep import typed_value
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
     from omegaconf import DictConfig
 
-__all__ = ["ALIASES", "check_keys", "compose_apart", "is_number", "register_sweeps", "value_override"]
+__all__ = ["ALIASES", "check_keys", "compose_apart", "for_some_cells", "is_number", "register_sweeps", "value_override"]
 
 ALIASES = {"noise.beta_max": "beta_max"}
 """Settings that are also set by the option of a group: the setting, and the group."""
@@ -50,7 +51,10 @@ def check_keys(overrides: Iterable[str]) -> None:
         return
     for folder in _config_folders(overrides):
         check_renamed_in(folder)
-    own_folder = any(argument.startswith(("--config-", "-cd", "-cp", "-cn")) for argument in overrides)
+    own_folder = any(
+        argument.startswith(("--config-", "-cd", "-cp", "-cn", "hydra.searchpath")) for argument in overrides
+    )
+    own = {key for key, _, option in (override.partition("=") for override in overrides) if _is_own(key, option)}
     for override in overrides:
         check_renamed(override.lstrip("+~"))
         key, equals, _ = override.partition("=")
@@ -60,8 +64,39 @@ def check_keys(overrides: Iterable[str]) -> None:
         if not dot:
             if not own_folder and key not in (allowed := _top_level()):
                 raise ConfigError("no such group or setting", setting=key, allowed=", ".join(allowed))
+        elif section in OPEN and (own_folder or section in own or name == TARGET):  # known when it is composed
+            continue
         elif section in SETTINGS and name.partition(".")[0] not in SETTINGS[section]:
             raise ConfigError("no such setting", setting=key, allowed=", ".join(SETTINGS[section]))
+
+
+def _is_own(group: str, options: str) -> bool:
+    """Whether one of the options chosen for a group is not among those of this package."""
+    return group in OPEN and any(not (CONF_DIR / group / f"{option}.yaml").is_file() for option in options.split(","))
+
+
+def for_some_cells(overrides: Sequence[str]) -> list[str]:
+    """Return a sweep's overrides with settings of an option as axes of one value.
+
+    Hydra sets no axis in the configuration of the sweep as a whole, whose options may not have the setting; the cells
+    that have it get it.
+
+    Example:
+        >>> for_some_cells(["loss=mse,perceptual", "loss.weight=1", "trainer.lr=0.1"])
+        ['loss=mse,perceptual', 'loss.weight=choice(1)', 'trainer.lr=0.1']
+    """
+    return [_as_axis(override) for override in overrides]
+
+
+def _as_axis(override: str) -> str:
+    key, _, value = override.partition("=")
+    if key.partition(".")[0] not in OPTIONS or not re.fullmatch(r"[a-z_]+\.[A-Za-z_.]+", key) or "${" in value:
+        return override
+    try:
+        one = not OverridesParser.create().parse_override(override).is_sweep_override()
+    except HydraException:  # Hydra says why
+        return override
+    return f"{key}=choice({value})" if one else override
 
 
 def _config_folders(arguments: Sequence[str]) -> list[Path]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import functools
 import json
-from dataclasses import fields
-from typing import TYPE_CHECKING, Any, get_type_hints
+import re
+from dataclasses import fields, replace
+from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -13,20 +14,36 @@ from omegaconf.errors import OmegaConfBaseException
 from dip_stages.config.arch import ArchConfig
 from dip_stages.config.competitors import CompetitorConfig
 from dip_stages.config.config import Config, is_recorrupted
-from dip_stages.config.data import DataConfig
+from dip_stages.config.data import DataConfig, OwnData
 from dip_stages.config.fields import Section, options
 from dip_stages.config.loss import LossConfig
-from dip_stages.config.method import FITS, MethodConfig
+from dip_stages.config.method import FITS, OWN_FIT, MethodConfig, OwnMethod
+from dip_stages.config.own import TARGET, OwnOption, name_options, own_option
+from dip_stages.config.own_axes import (
+    OwnArch,
+    OwnAverage,
+    OwnBudget,
+    OwnLogger,
+    OwnLoss,
+    OwnNoise,
+    OwnOptimizer,
+    OwnRule,
+    OwnScheduler,
+)
 from dip_stages.config.renamed import check_renamed
 from dip_stages.config.stopping import AutoConfig, AverageConfig, MonitorsConfig, StoppingConfig
 from dip_stages.config.sweep import SweepOptions
+from dip_stages.dip.budgets import BUDGETS
+from dip_stages.dip.schedules import SCHEDULES
 from dip_stages.errors import ConfigError, check_choice
 from dip_stages.store.text import first_line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["SETTINGS", "parse"]
+    from dip_stages.config.trainer import TrainerConfig
+
+__all__ = ["OPEN", "OPTIONS", "SETTINGS", "parse"]
 
 _PARTS = get_type_hints(Config)
 _OPTIONS: dict[str, dict[str, type]] = {
@@ -39,7 +56,25 @@ _OPTIONS: dict[str, dict[str, type]] = {
 }
 """Schemas of the sections that have several, by the setting ``name``, or ``source`` of ``data``."""
 
-_SCHEMAS = {key: hint for key, hint in _PARTS.items() if isinstance(hint, type) and issubclass(hint, Section)}
+_OWN: dict[str, type[OwnOption]] = {
+    schema.section: schema
+    for schema in (
+        OwnArch, OwnAverage, OwnBudget, OwnData, OwnLogger, OwnLoss, OwnMethod, OwnNoise, OwnRule, OwnScheduler
+    )
+}  # fmt: skip
+"""Schemas of options that are written outside of this package."""
+
+OPTIONS = frozenset(_OPTIONS)
+"""Sections whose options have settings of their own."""
+
+OPEN = frozenset(_OWN)
+"""Groups that may have such options."""
+
+_SCHEMAS = {
+    key: schema
+    for key, hint in _PARTS.items()
+    if key not in _OPTIONS and issubclass(schema := (get_args(hint) or (hint,))[0], Section)
+}
 """Schemas of the other sections."""
 
 SETTINGS: dict[str, dict[str, None]] = {
@@ -53,20 +88,28 @@ SETTINGS: dict[str, dict[str, None]] = {
 """Settings of each section of a configuration, and those of the sweep."""
 
 
-def parse(composed: DictConfig | Mapping[str, Any]) -> Config:
+_OF_HYDRA = ("hydra", "sweep", "outputs")
+"""Sections of a composed config that are not of a cell."""
+
+
+def parse(composed: DictConfig | Mapping[str, Any], choices: Mapping[str, Any] | None = None) -> Config:
     """Check a composed Hydra config and return it typed.
 
     Args:
         composed: The whole config; ``hydra``, ``sweep`` and ``outputs`` in it are ignored.
+        choices: The option of each group, under which one that is written outside of this package is reported.
 
     Raises:
         ConfigError: If anything is missing, unknown, of the wrong type or out of range.
     """
-    for key in composed:
-        check_renamed(str(key))
+    _check_keys(composed)
     config = _resolved(composed)
-    sections = {key: _section(config, key, _choose(config, key, schemas)) for key, schemas in _OPTIONS.items()}
-    sections |= {key: _section(config, key, schema) for key, schema in _SCHEMAS.items()}
+    if choices is None and isinstance(composed, DictConfig):
+        choices = OmegaConf.select(composed, "hydra.runtime.choices")
+    name_options(config, choices or {})
+    sections: dict[str, Any] = {key: _option(config, key, schemas) for key, schemas in _OPTIONS.items()}
+    sections |= {key: _own(config, key) or _section(config, key, schema) for key, schema in _SCHEMAS.items()}
+    sections["trainer"] = _with_optimizer(sections["trainer"])
     recorrupted = is_recorrupted(sections["method"], sections["protocol"])
     if recorrupted and getattr(sections["stopping"], "sigma", None) == "estimate" != sections["protocol"].sigma:
         raise ConfigError(
@@ -78,6 +121,18 @@ def parse(composed: DictConfig | Mapping[str, Any]) -> Config:
         seed=_seed(config, "seed"),
         noise_seed=_seed(config, "noise_seed"),
     )
+
+
+def _check_keys(composed: Mapping[str, Any]) -> None:
+    """Check that each section is one of ours, or is referred to by another one."""
+    unknown = [str(key) for key in composed if key not in _PARTS and key not in _OF_HYDRA]
+    for key in unknown:
+        check_renamed(key)
+    text = OmegaConf.to_yaml(composed) if unknown and isinstance(composed, DictConfig) else ""
+    for key in unknown:
+        if not re.search(rf"\$\{{(\w+:)*{re.escape(key)}\b", text):
+            allowed = ", ".join(sorted({*_PARTS, *_OF_HYDRA} - {"hydra"}))
+            raise ConfigError("no such group or setting, and nothing refers to it", setting=key, allowed=allowed)
 
 
 def _resolved(composed: Mapping[str, Any]) -> dict[str, Any]:
@@ -97,6 +152,54 @@ def _resolved(composed: Mapping[str, Any]) -> dict[str, Any]:
 
 def _text(values: object) -> str:
     return json.dumps(values, default=str)
+
+
+def _own(config: Mapping[str, Any], section: str, group: str | None = None) -> OwnOption | None:
+    """Return the option of a section if it is written outside of this package."""
+    values = config.get(section)
+    if not isinstance(values, dict) or TARGET not in values:
+        return None
+    group = group or section
+    if group not in _OWN:
+        allowed = f"the options of this package; {', '.join(_OWN)} may be one's own"
+        raise ConfigError(setting=f"{section}.{TARGET}", got=values[TARGET], allowed=allowed)
+    option = _own_method(values) if group == "method" else own_option(_OWN[group], values, section)
+    if option.name in (built_in := _names_of(group)):
+        problem = f", the name of an option of this package, with {TARGET}={option.target}"
+        raise ConfigError(
+            problem, setting=f"{section}.name", got=option.name, allowed=f"another than {', '.join(built_in)}"
+        )
+    return option
+
+
+def _own_method(values: dict[str, Any]) -> OwnMethod:
+    """Return a method of one's own: the settings of a fit apart from those that are passed on to it."""
+    like = values.get("like", "baseline")
+    check_choice("method.like", like, ("baseline", "staged"))
+    fit = {"name": like} | {name: value for name, value in values.items() if name in OWN_FIT}
+    passed = {name: value for name, value in values.items() if name not in (*OWN_FIT, "like")}
+    option = own_option(OwnMethod, passed, "method")
+    return OwnMethod(option.name, option.target, option.text, fit=_typed("method", MethodConfig, _text(fit)))
+
+
+def _with_optimizer(trainer: TrainerConfig) -> TrainerConfig:
+    values = trainer.optimizer
+    if values is None:
+        return trainer
+    if not isinstance(values, dict) or TARGET not in values:
+        allowed = "null, or a mapping such as {_target_: torch.optim.SGD, momentum: 0.9}"
+        raise ConfigError(setting="trainer.optimizer", got=values, allowed=allowed)
+    return replace(trainer, optimizer=own_option(OwnOptimizer, values, "trainer.optimizer"))
+
+
+def _names_of(group: str) -> tuple[str, ...]:
+    if group in _OPTIONS:
+        return tuple(_OPTIONS[group])
+    return {"scheduler": tuple(SCHEDULES), "budget": tuple(BUDGETS)}.get(group, ())
+
+
+def _option(config: Mapping[str, Any], section: str, schemas: Mapping[str, type]) -> Any:
+    return _own(config, section) or _section(config, section, _choose(config, section, schemas))
 
 
 def _choose(config: Mapping[str, Any], section: str, schemas: Mapping[str, type]) -> type:
@@ -120,9 +223,11 @@ def _monitors(config: Mapping[str, Any], *, recorrupted: bool) -> MonitorsConfig
     typed = {}
     for label in rules:
         key = f"monitors.rules.{label}"
-        schema = _choose({key: rules[label]}, key, _OPTIONS["stopping"])
+        values = {key: rules[label]}
         try:
-            typed[str(label)] = _rule(_section({key: rules[label]}, key, schema), recorrupted=recorrupted)
+            rule: Any = _own(values, key, "stopping")
+            rule = rule or _section(values, key, _choose(values, key, _OPTIONS["stopping"]))
+            typed[str(label)] = _rule(rule, recorrupted=recorrupted)
         except ConfigError as error:  # the rules' own section is stopping
             if error.setting and error.setting.startswith("stopping."):
                 error.setting = key + error.setting.removeprefix("stopping")

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from dip_stages.config.data import SIGMAS
-from dip_stages.config.fields import Section, bounded, choice
-from dip_stages.dip.budgets import BUDGETS, allocate
+from dip_stages.config.fields import Conflict, Section, bounded, choice
+from dip_stages.config.own_axes import OwnBudget, OwnScheduler
+from dip_stages.dip.budgets import BUDGETS, allocate, total_of
 from dip_stages.dip.schedules import SCHEDULES, beta_schedule
+from dip_stages.errors import ConfigError
+
+if TYPE_CHECKING:
+    from dip_stages.config.config import Config
 
 __all__ = ["BudgetConfig", "ProtocolConfig", "SchedulerConfig", "stage_numbers"]
 
@@ -42,10 +48,16 @@ class ProtocolConfig(Section, section="protocol"):
     last_alpha: float | None = bounded(None, at_least=0.001, at_most=1000)
     sigma: str = choice("known", SIGMAS)
 
+    def conflict(self, config: Config) -> Conflict | None:
+        """A single stage has a single alpha."""
+        if config.recorrupted and self.last_alpha is not None and config.scheduler.stages == 1:
+            return Conflict("scheduler.stages=1", "null, or more stages", "last_alpha")
+        return None
+
 
 @functools.cache
 def stage_numbers(
-    scheduler: SchedulerConfig, beta_max: float, budget: BudgetConfig, total: int | None
+    scheduler: SchedulerConfig | OwnScheduler, beta_max: float, budget: BudgetConfig | OwnBudget, total: int | None
 ) -> tuple[tuple[float, ...], tuple[int, ...]]:
     """Return the stages' betas, noisiest first, and their iterations.
 
@@ -58,9 +70,34 @@ def stage_numbers(
     Raises:
         ConfigError: If a number is out of range, or no iteration is left.
     """
-    ascending = beta_schedule(
-        scheduler.name, beta_start=scheduler.beta_start, beta_max=beta_max, stages=scheduler.stages
-    )
-    betas = ascending[::-1]
+    betas = _ascending(scheduler, beta_max)[::-1]
+    if isinstance(budget, OwnBudget):
+        return betas, total_of(budget.name, _own_budgets(budget, betas), total)
     budgets = allocate(budget.name, betas, max_epochs=budget.max_epochs, alpha=budget.alpha, k=budget.k, total=total)
     return betas, budgets
+
+
+def _ascending(scheduler: SchedulerConfig | OwnScheduler, beta_max: float) -> tuple[float, ...]:
+    if not isinstance(scheduler, OwnScheduler):
+        return beta_schedule(
+            scheduler.name, beta_start=scheduler.beta_start, beta_max=beta_max, stages=scheduler.stages
+        )
+    returned = scheduler.call_now(beta_max=beta_max, stages=scheduler.stages)
+    try:
+        betas = tuple(float(beta) for beta in returned)
+    except (TypeError, ValueError):
+        betas = ()
+    if len(betas) != scheduler.stages or betas != tuple(sorted(betas)) or not 0 < betas[0] <= betas[-1] < 1:
+        problem = f", which {scheduler.target} has returned"
+        allowed = f"{scheduler.stages} ascending variances, > 0 and < 1"
+        raise ConfigError(problem, setting="scheduler", got=returned, allowed=allowed)
+    return betas
+
+
+def _own_budgets(budget: OwnBudget, betas: tuple[float, ...]) -> tuple[int, ...]:
+    returned = [budget.call_now(beta=beta) for beta in betas]
+    for iterations in returned:
+        if isinstance(iterations, bool) or not isinstance(iterations, int) or iterations < 0:
+            problem = f", which {budget.target} has returned"
+            raise ConfigError(problem, setting="budget", got=iterations, allowed="a whole number of iterations >= 0")
+    return tuple(returned)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dip_stages.config.data import SIGMAS
-from dip_stages.config.fields import Section, bounded, choice
+from dip_stages.config.fields import Conflict, Section, bounded, choice
+from dip_stages.config.own_axes import OwnAverage, OwnRule
 from dip_stages.errors import ConfigError
+
+if TYPE_CHECKING:
+    from dip_stages.config.config import Config
 
 __all__ = [
     "AutoConfig",
@@ -92,6 +96,14 @@ class ResidualConfig(Section, section="stopping"):
     decay: float = bounded(0.992, at_least=0, below=1)
     patience: int = bounded(20, at_least=1)
 
+    def conflict(self, config: Config) -> Conflict | None:
+        """It compares with the noise that recorruption adds."""
+        if config.recorrupted:
+            return None
+        if config.staged:
+            return Conflict(f"protocol={config.protocol.name}", "protocol=recorrupted")
+        return Conflict(f"method={config.method.name}", "method=staged")
+
 
 @dataclass(frozen=True)
 class HeldOutConfig(Section, section="stopping"):
@@ -99,6 +111,15 @@ class HeldOutConfig(Section, section="stopping"):
 
     name: str = "held_out"
     patience: int = bounded(20, at_least=1)
+
+    def conflict(self, config: Config) -> Conflict | None:
+        """It needs pixels that neither the loss nor the network has seen."""
+        if config.trainer.held_out:
+            return None
+        if source := config.feeds_observed:
+            other = f"{source}, by which the network is fed all pixels"
+            return Conflict(other, f"another {source.partition('=')[0]}")
+        return Conflict(f"trainer.held_out={config.trainer.held_out}", "more, as in trainer.held_out=0.1")
 
 
 @dataclass(frozen=True)
@@ -129,6 +150,12 @@ class SureConfig(Section, section="stopping"):
     epsilon: float = bounded(0.001, above=0)
     patience: int = bounded(1000, at_least=1)
 
+    def conflict(self, config: Config) -> Conflict | None:
+        """Its divergence is that of a function of the observed image."""
+        if config.net_input == "observed":
+            return None
+        return Conflict(f"method.input={config.net_input}", "method.input=observed")
+
 
 @dataclass(frozen=True)
 class StageGainConfig(Section, section="stopping"):
@@ -137,6 +164,13 @@ class StageGainConfig(Section, section="stopping"):
     name: str = "stage_gain"
     psnr_gain: float = bounded(0.05)
     ssim_gain: float = bounded(0.001)
+
+    def conflict(self, config: Config) -> Conflict | None:
+        """It compares stages."""
+        if config.stages_alike:
+            other = f"protocol={config.protocol.name} with one alpha, which has one stage"
+            return Conflict(other, "protocol.last_alpha=…")
+        return None if config.staged else Conflict(f"method={config.method.name}", "method=staged")
 
 
 @dataclass(frozen=True)
@@ -147,7 +181,7 @@ class OracleConfig(Section, section="stopping"):
     of: str = choice("average", ("output", "average"))
 
 
-AverageConfig = NoAverageConfig | ExponentialConfig | WindowConfig
+AverageConfig = NoAverageConfig | ExponentialConfig | WindowConfig | OwnAverage
 StoppingConfig = (
     NoStoppingConfig
     | DiscrepancyConfig
@@ -158,6 +192,7 @@ StoppingConfig = (
     | SureConfig
     | StageGainConfig
     | OracleConfig
+    | OwnRule
 )
 
 

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
-from dip_stages.config.fields import Section, bounded, choice
+from dip_stages.config.fields import Conflict, Section, bounded, choice
+from dip_stages.config.loss import PerceptualConfig
+
+if TYPE_CHECKING:
+    from dip_stages.config.config import Config
 
 __all__ = ["EnsembleConfig", "RollbackConfig", "TrainerConfig"]
 
@@ -29,6 +34,19 @@ class TrainerConfig(Section, section="trainer"):
     precision: str = choice("auto", ("auto", "float32", "bfloat16"))
     layout: str = choice("auto", ("auto", "channels_last", "contiguous"))
     held_out: float = bounded(0.0, at_least=0, at_most=0.9)
+    optimizer: Any = field(default=None, metadata={"neutral": None})  # OwnOptimizer; None for Adam
+
+    def conflict(self, config: Config) -> Conflict | None:
+        """Pixels are held out if neither the network nor the loss sees them."""
+        if not self.held_out:
+            return None
+        if source := config.feeds_observed:
+            other = f"{source}, by which the network is fed those pixels"
+            return Conflict(other, f"0, or another {source.partition('=')[0]}", "held_out")
+        if config.staged and isinstance(config.loss, PerceptualConfig):
+            other = f"loss={config.loss.name}, which compares whole neighbourhoods"
+            return Conflict(other, "0, or loss=mse", "held_out")
+        return None
 
 
 @dataclass(frozen=True)

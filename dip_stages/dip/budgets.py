@@ -10,7 +10,7 @@ from dip_stages.errors import ConfigError, check_choice, check_range
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-__all__ = ["BUDGETS", "allocate", "constant", "decaying", "epoch_budget", "rescale", "saturating"]
+__all__ = ["BUDGETS", "allocate", "constant", "decaying", "epoch_budget", "rescale", "saturating", "total_of"]
 
 
 def saturating(beta: float, *, max_epochs: int, alpha: float, k: float) -> int:
@@ -152,14 +152,28 @@ def allocate(
         (154, 128, 18)
     """
     budgets = tuple(epoch_budget(name, beta, max_epochs=max_epochs, alpha=alpha, k=k) for beta in betas)
+    settings = f" with max_epochs={max_epochs}, alpha={alpha:g}, k={k:g}"
+    return total_of(name, budgets, total, settings, " (a smaller alpha, a larger max_epochs)")
+
+
+def total_of(
+    name: str, budgets: tuple[int, ...], total: int | None, settings: str = "", ways: str = ""
+) -> tuple[int, ...]:
+    """Return the stages' iterations, rescaled to a total if there is one.
+
+    Args:
+        name: The budget's.
+        budgets: Iterations of each stage.
+        total: As of :func:`allocate`.
+        settings: For an error: how the budget was called.
+        ways: For an error: what to do.
+
+    Raises:
+        ConfigError: If no stage has an iteration.
+    """
     if sum(budgets) < 1:
-        raise ConfigError(
-            f" with max_epochs={max_epochs}, alpha={alpha:g}, k={k:g}, which leaves no iteration in any of the "
-            f"{len(budgets)} stages",
-            setting="budget",
-            got=name,
-            allowed="settings that leave at least one (a smaller alpha, a larger max_epochs)",
-        )
+        problem = f"{settings}, which leaves no iteration in any of the {len(budgets)} stages"
+        raise ConfigError(problem, setting="budget", got=name, allowed=f"settings that leave at least one{ways}")
     return budgets if total is None else rescale(budgets, total)
 
 

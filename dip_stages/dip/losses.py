@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-__all__ = ["Loss", "MSELoss", "PerceptualLoss", "VGG16Features", "vgg16_state"]
+__all__ = ["Loss", "MSELoss", "PerceptualLoss", "VGG16Features", "as_loss", "vgg16_state"]
 
 _WIDTHS = (64, 64, "pool", 128, 128, "pool", 256, 256, 256, "pool", 512, 512, 512)
 _TAPS = (3, 8, 15, 22)  # relu1_2, relu2_2, relu3_3, relu4_3 in torchvision's numbering
@@ -47,6 +47,24 @@ class MSELoss(Loss):
     def forward(self, output: Tensor) -> Tensor:
         """Return mean (output - target)²."""
         return F.mse_loss(output, self.target)
+
+
+class _Compared(Loss):
+    """A module of torch that compares an output with a target, such as :class:`torch.nn.L1Loss`."""
+
+    def __init__(self, compare: nn.Module) -> None:
+        super().__init__()
+        self.compare = compare
+
+    def forward(self, output: Tensor) -> Tensor:
+        """Return its value."""
+        value: Tensor = self.compare(output, self.target)
+        return value
+
+
+def as_loss(module: nn.Module) -> Loss:
+    """Return a loss as it is, and any other module as the loss ``module(output, target)``."""
+    return module if isinstance(module, Loss) else _Compared(module)
 
 
 class PerceptualLoss(Loss):

@@ -39,7 +39,7 @@ class StagedDIP(DIPModule):
 
 
 class AseqDIP(BaselineDIP):
-    r"""Deep Image Prior that is fed its own output: aSeqDIP (Alkhouri et al., NeurIPS 2024, arXiv 2402.04097).
+    r"""Deep Image Prior that is fed its own output: aSeqDIP (Alkhouri et al., NeurIPS 2024).
 
     .. math:: \min_\theta \|f_\theta(z) - y\|^2 + \lambda \|f_\theta(z) - z\|^2,\quad
               z \leftarrow f_\theta(z)\ \text{every few steps}
@@ -49,8 +49,9 @@ class AseqDIP(BaselineDIP):
     between two inputs. The jitter of the input is not in the paper.
     """
 
-    def _objective(self, output: Tensor) -> Tensor:
-        return super()._objective(output) + self.settings.penalty * F.mse_loss(output, self.net_input)
+    def objective(self, output: Tensor) -> Tensor:
+        """Return the loss, and the distance from the output to the input."""
+        return super().objective(output) + self.settings.penalty * F.mse_loss(output, self.net_input)
 
     def _iterate(self, iteration: int) -> None:
         super()._iterate(iteration)

@@ -48,9 +48,8 @@ class DIPModule(pl.LightningModule):
 
     A training step is one :class:`~dip_stages.dip.stages.Chunk` of iterations, under manual optimisation; no iteration
     waits for a GPU. Weights, optimiser and average continue across stages; input, target and the loss that a rollback
-    compares with are new in each. The clean image is unknown here, except in a plan under the protocol ``clean``.
-
-    The fit ends when its rule decides: on a CPU at that iteration, on other devices at the end of the chunk.
+    compares with are new in each. The clean image is unknown here, except in a plan under the protocol ``clean``. The
+    fit ends when its rule decides: on a CPU at that iteration, on other devices at the end of the chunk.
 
     Args:
         network: f, from the input's shape to the image's.
@@ -60,7 +59,7 @@ class DIPModule(pl.LightningModule):
         seed: Seeds the network's input and the jitter.
         average: Of the outputs; exponential by default.
         rule: Ends the fit and chooses the iteration to keep; None for all iterations.
-        monitors: Stopping rules attached without ending the fit, by name.
+        monitors: Stopping rules attached to the fit, by name.
         held_out: Pixels that the loss leaves out, ``(1, 1, H, W)`` boolean; None for none.
 
     Attributes:
@@ -71,8 +70,7 @@ class DIPModule(pl.LightningModule):
         loss_value: The last iteration's loss, a scalar tensor on the device.
         averaging: The average with its state; :attr:`average` is its value.
         draws: The generator of the jitter.
-        should_stop: Called before each iteration; if it returns true, the fit ends with
-            :class:`~dip_stages.errors.Interrupted`.
+        should_stop: Called before each iteration; if it returns true, the fit ends with ``Interrupted``.
     """
 
     net_input: Tensor
@@ -101,7 +99,7 @@ class DIPModule(pl.LightningModule):
         self.iteration, self.stage = 0, -1
         self.should_stop: Callable[[], bool] = lambda: False
         self._held_out = held_out
-        self._fitted_fraction = 1.0 if held_out is None else 1 - float(held_out.float().mean())
+        self._fitted = 1.0 if held_out is None else 1 - float(held_out.float().mean())  # the share of pixels
         self._step = StagedStep(self._descend)
         self._rollback = Rollback(partial(state_of, self), partial(restore, self), settings.jump_db, settings.attempts)
         self._resumed: dict[str, Any] | None = None
@@ -119,9 +117,8 @@ class DIPModule(pl.LightningModule):
     @property
     def chosen(self) -> Choice:
         """The result of the fit: what its rule chose, or its last iteration."""
-        if self.rule is not None:
-            return self.rule.choice(self._view())
-        return Choice(self.iteration, self.iteration, decided=False, output=self.output, average=self.average)
+        end = Choice(self.iteration, self.iteration, decided=False, output=self.output, average=self.average)
+        return end if self.rule is None else self.rule.choice(self._view())
 
     @property
     def monitored(self) -> dict[str, Choice]:
@@ -165,10 +162,9 @@ class DIPModule(pl.LightningModule):
         self._step.release()
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Return Adam over the network alone."""
-        return torch.optim.Adam(
-            self.network.parameters(), lr=self.settings.lr, fused=True, capturable=self.device.type == "cuda"
-        )
+        """Return the optimiser, Adam by default, over the network alone."""
+        make = self.settings.optimizer or partial(torch.optim.Adam, fused=True)
+        return make(params=self.network.parameters(), lr=self.settings.lr, capturable=self.device.type == "cuda")
 
     def on_fit_start(self) -> None:
         """Draw the network's input, and create all state on the device."""
@@ -193,9 +189,8 @@ class DIPModule(pl.LightningModule):
         del batch_idx
         if chunk.stage != self.stage:
             self._begin_stage(chunk)
-        stop = self._run(chunk)
-        while not self._rollback.accepts(stop, self.loss_value.item()):
-            stop = self._run(chunk)
+        while not self._rollback.accepts(stop := self._run(chunk), self.loss_value.item()):
+            pass
         self.iteration = stop
         if self._decided():
             self.trainer.should_stop = True
@@ -221,25 +216,34 @@ class DIPModule(pl.LightningModule):
 
     def _descend(self) -> tuple[Tensor, Tensor]:
         """Take one step of the optimiser; return output and loss. Within a stage, all tensors keep their place."""
-        self._jitter.normal_(std=self._jitter_std, generator=self.draws)
+        self.draw_jitter()
         target = self._target
         if self._alpha is not None:  # y - n / alpha, where the jitter is alpha n
             target = torch.sub(target, self._jitter, alpha=self._alpha**-2)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.bfloat16):
-            output = self.network(self.net_input + self._jitter)
+            output = self.predict().float()
             if self._held_out is not None:  # an error of zero without a gradient
                 target = torch.where(self._held_out, output.detach(), target)
             self.loss.target = target
-            loss = self._objective(output)
+            loss = self.objective(output)
         optimiser = self.optimiser
         optimiser.zero_grad()
         torch.autograd.backward(loss)
         optimiser.step()
         return output.detach(), loss.detach()
 
-    def _objective(self, output: Tensor) -> Tensor:
+    def draw_jitter(self) -> Tensor:
+        """Return new noise of the input's shape; in a recorrupted stage, the target has it too."""
+        return self._jitter.normal_(std=self._jitter_std, generator=self.draws)
+
+    def predict(self) -> Tensor:
+        """Return the output of an iteration, for the input and the jitter that was drawn for it."""
+        return self.network(self.net_input + self._jitter)  # type: ignore[no-any-return]
+
+    def objective(self, output: Tensor) -> Tensor:
+        """Return what an iteration lowers: the loss of its output against the stage's target."""
         value: Tensor = self.loss(output)
-        return value if self._held_out is None else value / self._fitted_fraction  # the mean over the other pixels
+        return value if self._held_out is None else value / self._fitted  # the mean over the other pixels
 
     def _begin_stage(self, chunk: Chunk) -> None:
         if self.stage >= 0:
@@ -282,8 +286,8 @@ class DIPModule(pl.LightningModule):
         return self._placed(torch.rand((1, channels, *image.shape[2:]), generator=draws) * self.settings.input_scale)
 
     def _placed(self, tensor: Tensor) -> Tensor:
-        layout = torch.channels_last if self.settings.channels_last else torch.contiguous_format
-        return tensor.to(self.device, memory_format=layout)
+        last = self.settings.channels_last
+        return tensor.to(self.device, memory_format=torch.channels_last if last else torch.contiguous_format)
 
     def _decided(self) -> bool:
         return self.rule is not None and bool(self.rule.decided)

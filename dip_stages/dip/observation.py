@@ -10,12 +10,16 @@ from typing import TYPE_CHECKING
 import torch
 
 from dip_stages.dip.noise import ObservationStream, corrupted, estimate_sigma, generator
-from dip_stages.errors import check_range
+from dip_stages.errors import ImageError, check_range
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import numpy as np
     from numpy.typing import NDArray
     from torch import Tensor
+
+    Noise = Callable[..., Tensor]
 
 __all__ = ["Observation", "build_sigma", "observe", "to_array", "to_tensor"]
 
@@ -40,7 +44,9 @@ class Observation:
         return math.sqrt(self.beta_max)
 
 
-def observe(image: NDArray[np.float32], *, beta_max: float, noise_seed: int, noise: str = "gaussian") -> Observation:
+def observe(
+    image: NDArray[np.float32], *, beta_max: float, noise_seed: int, noise: str | Noise = "gaussian"
+) -> Observation:
     """Add seeded noise to an image.
 
     The draws depend on the image and the seed only, not on the method: every method has the same noise, and differences
@@ -50,17 +56,26 @@ def observe(image: NDArray[np.float32], *, beta_max: float, noise_seed: int, noi
         image: ``(H, W, C)`` float32 in [0, 1].
         beta_max: Noise variance, in (0, 1).
         noise_seed: >= 0.
-        noise: One of :data:`dip_stages.dip.noise.NOISES`.
+        noise: One of :data:`dip_stages.dip.noise.NOISES`, or a function of clean image, variance and generator.
 
     Raises:
         ConfigError: If the noise is unknown or its variance out of range.
-        ImageError: If the image is black and the noise is ``poisson`` or ``speckle``.
+        ImageError: If the image is black and the noise is ``poisson`` or ``speckle``, or what a function returns is no
+            such image.
     """
     check_range("noise.beta_max", beta_max, above=0, below=1)
     clean = to_tensor(image)
     fingerprint = int.from_bytes(hashlib.sha256(image.tobytes()).digest()[:8], "big")
     draws = generator(noise_seed, ObservationStream.OBSERVATION, fingerprint)
-    return Observation(clean, corrupted(noise, clean, beta_max, draws), beta_max)
+    if isinstance(noise, str):
+        return Observation(clean, corrupted(noise, clean, beta_max, draws), beta_max)
+    observed = noise(clean=clean, beta_max=beta_max, generator=draws)
+    if not isinstance(observed, torch.Tensor) or observed.shape != clean.shape or not observed.isfinite().all():
+        shape = tuple(getattr(observed, "shape", ()))
+        raise ImageError(
+            f"the noise returned {type(observed).__name__} {shape}", allowed=f"finite {tuple(clean.shape)}"
+        )
+    return Observation(clean, observed.float(), beta_max)
 
 
 def to_tensor(image: NDArray[np.float32]) -> Tensor:

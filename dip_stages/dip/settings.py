@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import torch
 
 __all__ = ["FitSettings"]
 
@@ -24,6 +30,7 @@ class FitSettings:
         cuda_graphs: Whether a GPU's iterations are captured as a CUDA graph; other devices ignore it.
         jump_db: Rise of the loss, in dB, that counts as a jump and is rolled back.
         attempts: Rollbacks in a row before the fit fails.
+        optimizer: Makes the optimiser of ``params``, ``lr`` and ``capturable``, if it takes it; None for Adam.
     """
 
     lr: float = 0.01
@@ -38,3 +45,4 @@ class FitSettings:
     cuda_graphs: bool = True
     jump_db: float = 5.0
     attempts: int = 5
+    optimizer: Callable[..., torch.optim.Optimizer] | None = None

@@ -51,6 +51,9 @@ def _restore_optimiser(optimiser: torch.optim.Optimizer, state: dict[str, Any]) 
     for number, parameter in enumerate(parameters):
         saved = state["state"].get(number)
         for name, value in optimiser.state[parameter].items():
+            if not isinstance(value, Tensor) or value.shape != getattr((saved or {}).get(name, value), "shape", None):
+                optimiser.load_state_dict(state)  # of another optimiser than Adam, whose state is not tensors alone
+                return
             if saved is None:  # the state is from before the first step
                 value.zero_()
             else:

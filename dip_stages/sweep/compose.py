@@ -20,6 +20,7 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 
+from dip_stages.config.own import name_options
 from dip_stages.sweep.config_cache import reading_once
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     Point = tuple[str, ...]
     Sections = dict[str, Any]
 
-__all__ = ["Composer", "Part", "select"]
+__all__ = ["Composer", "Part", "select", "without_settings_of_others"]
 
 log = logging.getLogger(__name__)
 
@@ -212,6 +213,37 @@ class Composer:
         return self._composed[overrides]
 
 
+def without_settings_of_others(points: Sequence[Point], composer: Composer) -> list[Point]:
+    """Return points without settings that their options do not have, but other points' options of the same group do.
+
+    So ``loss=mse,perceptual loss.weight=1`` sets the weight of the perceptual loss. A setting that no option has is
+    left, for Hydra to refuse.
+
+    Raises:
+        HydraException: If Hydra cannot compose a point.
+    """
+    known: dict[tuple[str, Point], bool] = {}
+
+    def has(point: Point, override: str) -> bool:
+        part = composer.part(override)
+        if part.kind != "value" or "." not in part.key:
+            return True
+        choices = tuple(other for other in point if composer.part(other).kind != "value")
+        above, _, last = part.key.rpartition(".")
+        if (override, choices) not in known:
+            node = select(composer(choices), above)
+            known[override, choices] = hasattr(node, "keys") and last in node
+        return known[override, choices]
+
+    kept = [tuple(override for override in point if has(point, override)) for point in points]
+    somewhere = {override for point in kept for override in point}
+    return list(
+        dict.fromkeys(
+            tuple(o for o in whole if o in left or o not in somewhere) for whole, left in zip(points, kept, strict=True)
+        )
+    )
+
+
 def select(config: Mapping[str, Any], path: str) -> Any:
     """Return the value at a dotted path; None if there is none."""
     node: Any = config
@@ -223,7 +255,9 @@ def select(config: Mapping[str, Any], path: str) -> Any:
 def _plain(config: DictConfig) -> Sections:
     values = OmegaConf.to_container(config)
     assert isinstance(values, dict)  # noqa: S101 - of a DictConfig
-    return {str(key): value for key, value in values.items() if key != "hydra"}
+    sections = {str(key): value for key, value in values.items()}
+    name_options(sections, select(sections.pop("hydra", {}), "runtime.choices") or {})
+    return sections
 
 
 def _with_values(sections: Sections, values: Sequence[Part]) -> Sections | None:

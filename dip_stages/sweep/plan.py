@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from dip_stages.cells.identity import Cell, cell_of, check_inputs
 from dip_stages.config import DDPMConfig, file_of, parse
+from dip_stages.config.own import own_options
+from dip_stages.config.targets import code_of
 from dip_stages.errors import ConfigError
 from dip_stages.images.reading import sha256
 from dip_stages.store.json_files import write_json
@@ -79,7 +81,12 @@ class Plan:
         if any(isinstance(config.method, DDPMConfig) for config in configs):  # it depends on training images too
             return {}
         images = {file_of(p.cell.config.data) for p in self.cells}
-        return {"made_from": self.made_from, "images": {str(path): sha256(path) for path in sorted(images)}}
+        own = sorted({option.target for config in configs for option in own_options(config)})
+        return {
+            "made_from": self.made_from,
+            "images": {str(path): sha256(path) for path in sorted(images)},
+            "code": {target: code_of(target) for target in own},
+        }
 
 
 def make_plan(

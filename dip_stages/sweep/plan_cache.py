@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from omegaconf import OmegaConf
 
 from dip_stages.config.paths import SWEEPS_DIR
+from dip_stages.config.targets import code_of
 from dip_stages.errors import RecordError
 from dip_stages.store.hashing import file_sha256
 from dip_stages.store.plans import read_plan
@@ -82,6 +83,8 @@ def cached_plan(root: Path, made: str | None) -> CachedPlan | None:
         if made is None or plan.get("made_from") != made:
             return None
         if any(file_sha256(path) != planned for path, planned in plan["images"].items()):
+            return None
+        if any(code_of(target) != planned for target, planned in plan["code"].items()):
             return None
         return CachedPlan(plan["name"], root, tuple((cell["folder"], cell["id"]) for cell in plan["cells"]))
     except (OSError, RecordError, KeyError):

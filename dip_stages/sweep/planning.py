@@ -12,7 +12,7 @@ from dip_stages.config import parse_exclude, parse_sweep, typed_value
 from dip_stages.config.overrides import ALIASES, value_override
 from dip_stages.config.renamed import check_renamed
 from dip_stages.errors import ConfigError
-from dip_stages.sweep.compose import Composer
+from dip_stages.sweep.compose import Composer, without_settings_of_others
 from dip_stages.sweep.exclude import points_left
 from dip_stages.sweep.grids import expand, with_competitors
 from dip_stages.sweep.plan import make_plan
@@ -58,6 +58,7 @@ def plan_sweep(
     axes = [_axes(_overrides(grid), loader) for grid in grids]
     composer = Composer(loader, config, with_competitors(expand(axes, given), options.competitors))
     points = with_competitors(points_left(axes, given, excludes, composer), options.competitors)
+    points = without_settings_of_others(points, composer)
     composer.verify(points)
     return make_plan(options.name, Path(config.hydra.sweep.dir), points, composer, made_from)
 

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import dataclasses
+import os
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dip_stages.cells.identity import Cell, cell_of, check_inputs
 from dip_stages.config import parse
+from dip_stages.config.own import own_options
+from dip_stages.config.targets import look_in
 from dip_stages.errors import DipStagesError, DriftError
 from dip_stages.store.fingerprint import check_code, fingerprint
 from dip_stages.store.json_files import read_json, with_checksum
 from dip_stages.store.records import Record
 from dip_stages.store.statuses import RecordStatus
 
-if TYPE_CHECKING:
-    from dip_stages.config import Config
-
-__all__ = ["Job", "plain", "read_job"]
+__all__ = ["Job", "read_job"]
 
 
 @dataclass(frozen=True)
@@ -35,6 +34,7 @@ class Job:
         stale: Digest of the record on disk that is to be replaced, or None.
         stop: A file whose appearance asks the fit to stop.
         sees_clean: Whether the fit is guided by the clean image.
+        typed_in: The folder in which the command was typed, for options that are written outside of this package.
     """
 
     id: str
@@ -45,6 +45,7 @@ class Job:
     stale: str | None = None
     stop: str | None = None
     sees_clean: bool = False
+    typed_in: str = ""
 
     @classmethod
     def of(cls, cell: Cell, folder: Path, *, stale: str | None = None, stop: Path | None = None) -> Job:
@@ -53,11 +54,12 @@ class Job:
             cell.id,
             str(folder),
             cell.axes,
-            plain(cell.config),
+            cell.config.plain(),
             fingerprint(),
             stale,
             str(stop) if stop else None,
             cell.config.sees_clean,
+            os.getcwd(),  # noqa: PTH109 - as it is in the path
         )
 
     def write(self, path: Path) -> None:
@@ -72,12 +74,15 @@ class Job:
         """
         check_code(self.code)
         try:
+            if self.typed_in and any("_target_" in str(section) for section in self.config.values()):
+                look_in(self.typed_in)
             cell = cell_of(parse(self.config))
             check_inputs(cell)
         except DipStagesError as error:
             raise DriftError(f"an input, or what is installed, changed since it was planned: {error}") from error
         if cell.id != self.id:
-            raise DriftError(f"the image changed since it was planned: this would be cell {cell.id}, not {self.id}")
+            what = "the image, or code of one's own," if any(own_options(cell.config)) else "the image"
+            raise DriftError(f"{what} changed since it was planned: this would be cell {cell.id}, not {self.id}")
         return cell
 
     def failure(self, kind: str, message: str, *, lost: bool) -> Record:
@@ -113,8 +118,3 @@ def read_job(path: Path) -> Job:
         RecordError: If it cannot be read or was altered.
     """
     return Job(**read_json(path))
-
-
-def plain(config: Config) -> dict[str, Any]:
-    """Return a configuration as plain nested values, from which ``parse`` makes the same one."""
-    return dataclasses.asdict(config)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from dip_stages.dip.archs.registry import seeded
+from dip_stages.dip.archs.registry import ARCHS, seeded
 from dip_stages.dip.noise import FitStream, generator
 from dip_stages.dip.observation import observe
 from dip_stages.images.reading import bundled_path, fit_to, read_image
@@ -38,7 +38,7 @@ def fit(*, size: int, width: int, iterations: int, seed: int, device: str) -> di
     clean, noisy = observation.clean[0].numpy(), observation.observed[0].numpy()
     target = observation.observed.to(device)
     network = seeded(
-        "unet",
+        ARCHS["unet"],
         generator(seed, FitStream.NETWORK),
         in_channels=32,
         out_channels=clean.shape[0],

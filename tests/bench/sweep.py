@@ -23,7 +23,6 @@ import dip_stages.cli  # noqa: F401 - registers the sweeps and the resolver
 from dip_stages.config import CONF_DIR
 from dip_stages.store.records import read_record, write_record
 from dip_stages.sweep.planning import plan_sweep
-from dip_stages.workers.jobs import plain
 
 OVERRIDES = (
     "sweep=custom", "sweep.name=bench", "arch=unet,dncnn", "loss=mse,perceptual",
@@ -72,7 +71,7 @@ def synthetic(folder: Path, cells: int) -> None:
     for planned in plan.cells:
         made = copy.copy(record)
         made.cell = {"id": planned.cell.id, "folder": planned.folder.name, "axes": planned.cell.axes}
-        made.settings, made.config = planned.cell.settings, plain(planned.cell.config)
+        made.settings, made.config = planned.cell.settings, planned.cell.config.plain()
         planned.folder.mkdir()
         for name in record.files:
             os.link(template / name, planned.folder / name)

@@ -15,6 +15,7 @@ from dip_stages.store.leases import holder
 from dip_stages.store.records import read_record
 from dip_stages.workers.slurm_queue import live_slurm_jobs
 from tests.cluster.sweeps import LONG, metrics_in, module, running, start, sweep, until
+from tests.lab import EVERYTHING, write_lab
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -57,6 +58,13 @@ def test_a_sweep_larger_than_an_array_has_the_records_of_the_local_launcher(tmp_
     assert slurm == local
     code, output = sweep(tmp_path / "slurm", *smoke, *SLURM)
     assert (code, "nothing to do: all 8 cells" in output) == (0, True)
+
+
+def test_options_that_are_written_outside_of_the_package_run_on_the_cluster(tmp_path: Path) -> None:
+    write_lab(tmp_path)
+    code, output = sweep(tmp_path, *EVERYTHING, *SLURM, "hydra.launcher.cells_per_job=3")
+    assert code == 0, output
+    assert "own: 6 done of 6 cells" in output
 
 
 def test_a_failure_in_the_first_array_does_not_stop_the_second(tmp_path: Path) -> None:

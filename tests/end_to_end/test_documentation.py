@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 import re
 import shlex
 import shutil
@@ -17,13 +16,13 @@ from PIL import Image
 
 from dip_stages.images.reading import bundled_path
 from tests.conftest import command_line
+from tests.lab import PAGE, write_lab
 
 if TYPE_CHECKING:
     from tests.conftest import CommandLine
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-NEW_AXIS = ROOT / "docs" / "new_axis.md"  # whose commands need the network that it adds
 PYTHON = r"```python\n((?:(?!```).)*)```"
 PRINTING = PYTHON + r"\n\nprints\n\n```text\n(.*?)```"
 
@@ -36,10 +35,9 @@ def commands(document: Path) -> list[str]:
 
 EVERY = [command for document in DOCUMENTS for command in commands(document)]
 ON_CLUSTERS = sorted({command for command in EVERY if re.search(r"hydra/launcher=(submitit_slurm|ray)", command)})
-APART = {*ON_CLUSTERS, *commands(NEW_AXIS)}
-OURS = sorted({command for command in EVERY if command.startswith("dip-stages")} - APART)
+OURS = sorted({command for command in EVERY if command.startswith("dip-stages")} - {*ON_CLUSTERS})
 ON_SWEEPS = [command for command in OURS if re.match(r"dip-stages-(report|status)", command)]
-TEXTS = [document.read_text() for document in DOCUMENTS if document != NEW_AXIS]
+TEXTS = [document.read_text() for document in DOCUMENTS if document != PAGE]
 ON_FOLDERS = [code for text in TEXTS for code in re.findall(PYTHON, re.sub(PRINTING, "", text, flags=re.S), flags=re.S)]
 COLD = {(command.split()[0], " -m" in command): command for command in reversed(OURS)}.values()
 PRINTED = [found for document in DOCUMENTS for found in re.findall(PRINTING, document.read_text(), flags=re.S)]
@@ -127,7 +125,7 @@ def test_images_and_files_that_are_linked_are_there() -> None:
             assert (document.parent / target).exists(), f"{document.name}: {target}"
 
 
-@pytest.mark.parametrize("document", [d for d in DOCUMENTS if d != NEW_AXIS], ids=lambda document: document.name)
+@pytest.mark.parametrize("document", [d for d in DOCUMENTS if d != PAGE], ids=lambda document: document.name)
 def test_files_of_the_project_that_are_named_are_there(document: Path) -> None:
     for name in re.findall(r"`((?:conf|dip_stages|docs|hydra_plugins|sweeps|tests)/[\w./]*)`", document.read_text()):
         assert (ROOT / name).exists(), f"{document.name}: {name}"
@@ -184,6 +182,7 @@ def test_every_command_runs_when_made_small(started: CommandLine, tmp_path: Path
     noisy = np.random.default_rng(0).normal(127, 25, (3, 150, 180)).astype(np.float32)
     tifffile.imwrite(tmp_path / "values.tif", noisy[0])
     tifffile.imwrite(tmp_path / "stack.tif", noisy.astype(np.uint8), photometric="minisblack")
+    write_lab(tmp_path)
     script, *arguments = shlex.split(command)
     if script == "dip-stages-train":
         arguments += SMALL_TRAINING
@@ -211,50 +210,6 @@ def python(code: str, folder: Path) -> str:
     done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
-
-
-@pytest.mark.slow
-def test_the_new_axis_is_there_once_its_files_are(tmp_path: Path) -> None:
-    """In a copy of the project: what the page says to write is written, and what it says to run is run."""
-    for folder in ("conf", "dip_stages", "hydra_plugins", "sweeps", "tests"):
-        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(ROOT / "pyproject.toml", tmp_path)
-    page = NEW_AXIS.read_text()
-    for name, code in re.findall(r"`([\w/.]+)`, new.*?```\w+\n(.*?)```", page, flags=re.S):
-        (tmp_path / name).write_text(code)
-    for changes in re.findall(r"```diff\n(.*?)```", page, flags=re.S):
-        apply_changes(changes, tmp_path)
-    environment = {**os.environ, "PYTHONPATH": str(tmp_path), "OMP_NUM_THREADS": "1"}
-    (sweep,) = (command for command in commands(NEW_AXIS) if command.startswith("dip-stages"))
-    (make,) = (command for command in commands(NEW_AXIS) if command.startswith("make test"))
-    tested = shlex.split(make)[2].removeprefix("ARGS=").split()
-    for arguments in (
-        ["-m", "dip_stages", *made_small(shlex.split(sweep)[1:])],
-        ["-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "deep_decoder", *tested],  # the others' are run anyway
-        ["-m", "dip_stages", "arch=deep_decoder", "arch.scales=9"],
-    ):
-        done = subprocess.run(
-            [sys.executable, *arguments], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
-        )
-        if "arch.scales=9" in arguments:
-            assert done.returncode == 2
-            assert "arch.scales: got 9; allowed: a number >= 1 and <= 8" in done.stderr
-        else:
-            assert done.returncode == 0, done.stdout + done.stderr
-    assert len(list((tmp_path / "outputs").glob("custom/*deep_decoder*/record.json"))) == 1
-
-
-def apply_changes(changes: str, root: Path) -> None:
-    """Apply a diff whose hunks are each in the file once."""
-    path = root / next(line[6:] for line in changes.splitlines() if line.startswith("+++ b/"))
-    text = path.read_text()
-    for hunk in re.split(r"^@@.*@@\n", changes, flags=re.M)[1:]:
-        lines = hunk.splitlines()
-        before = "\n".join(line[1:] for line in lines if line[:1] != "+")
-        after = "\n".join(line[1:] for line in lines if line[:1] != "-")
-        assert text.count(before) == 1, before
-        text = text.replace(before, after)
-    path.write_text(text)
 
 
 def test_the_readmes_table_is_the_one_that_make_report_wrote() -> None:

@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
+from tests.lab import EVERYTHING, write_lab
+
 SHARED = pytest.mark.xdist_group("installation")  # what is built
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -106,6 +108,9 @@ def test_the_wheel_works_in_an_empty_folder_and_an_environment(built: Path, tmp_
     for name in ("denoise", "train"):
         assert f"bin/dip-stages-{name}" in call(python.with_name(f"dip-stages-{name}"), "--help", cwd=work)
     assert "outputs/single/" in call(python, "-m", "dip_stages", "preset=smoke", "trainer.iterations=4", cwd=work)
+    write_lab(work)
+    own = call(python.with_name("dip-stages"), "-m", *EVERYTHING, cwd=work)
+    assert "own: 6 done of 6 cells" in own
     for launcher, extra in (("ray", "ray"), ("submitit_slurm", "slurm"), ("joblib", "joblib")):
         command = (python, "-m", "dip_stages", "-m", "sweep=smoke", f"hydra/launcher={launcher}")
         output = call(*command, cwd=work, code=2)

@@ -16,7 +16,7 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from dip_stages.dip.archs.registry import seeded
+from dip_stages.dip.archs.registry import ARCHS, seeded
 from dip_stages.dip.budgets import BUDGETS, allocate, epoch_budget, rescale
 from dip_stages.dip.metrics import psnr, quality
 from dip_stages.dip.noise import generator, standard_normal
@@ -261,7 +261,7 @@ def test_psnr_is_that_of_the_mean_squared_error_and_both_metrics_are_symmetric(
 @few
 @given(arch=our.archs, height=our.sides, width=our.sides, outputs=our.channels)
 def test_every_network_gives_an_image_of_its_inputs_size(arch: str, height: int, width: int, outputs: int) -> None:
-    network = seeded(arch, generator(0), in_channels=2, out_channels=outputs, size=(height, width), width=2)
+    network = seeded(ARCHS[arch], generator(0), in_channels=2, out_channels=outputs, size=(height, width), width=2)
     image = network(torch.rand(1, 2, height, width))
     assert image.shape == (1, outputs, height, width)
     assert 0 < image.min() <= image.max() < 1

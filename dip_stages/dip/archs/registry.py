@@ -6,6 +6,8 @@ Any height and width from 16 up. To add one: write its module here, name it in :
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 
 from dip_stages.dip.archs.dncnn import DnCNN
@@ -13,19 +15,22 @@ from dip_stages.dip.archs.resnet import ResNet
 from dip_stages.dip.archs.unet import UNet
 from dip_stages.dip.noise import DrawingFrom
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 __all__ = ["ARCHS", "seeded"]
 
 ARCHS: dict[str, type[torch.nn.Module]] = {"unet": UNet, "dncnn": DnCNN, "resnet": ResNet}
 
 
-def seeded(name: str, generator: torch.Generator, **settings: object) -> torch.nn.Module:
+def seeded(network: Callable[..., torch.nn.Module], generator: torch.Generator, **settings: object) -> torch.nn.Module:
     """Build a network whose initial weights depend on ``generator`` alone; global random state is not used.
 
     Args:
-        name: A key of :data:`ARCHS`.
+        network: Its class.
         generator: Drawn from once, for the seed of PyTorch's own initialisation.
         settings: Constructor arguments of the network.
     """
     seed = int(torch.randint(2**62, (1,), generator=generator))
     with DrawingFrom(torch.Generator().manual_seed(seed)):
-        return ARCHS[name](**settings)
+        return network(**settings)

@@ -24,7 +24,11 @@ def test_every_option_file_parses(composing: Compose, group: str) -> None:
         "stopping=sure": ["method.input=observed"],
         "stopping=residual": ["protocol=recorrupted"],
         "stopping=held_out": ["trainer.held_out=0.1"],
+        "scheduler=custom": ["scheduler._target_=tests.lab.even"],
+        "budget=custom": ["budget._target_=tests.lab.always"],
     }
+    if group.endswith("=custom"):
+        needs.setdefault(group, [f"{group.partition('=')[0]}._target_=builtins.object"])
     config = parse(composing(group, *needs.get(group, [])))
     assert config.trainer.iterations > 0
 

@@ -121,7 +121,7 @@ def test_a_missing_value_is_asked_for(composing: Compose) -> None:
 
 
 def test_interpolations_are_resolved(composing: Compose) -> None:
-    assert parse(composing("arch.width=${trainer.chunk}")).arch.width == 20
+    assert vars(parse(composing("arch.width=${trainer.chunk}")).arch)["width"] == 20
 
 
 def as_plain(composing: Compose, *overrides: str) -> dict[str, Any]:

@@ -138,7 +138,9 @@ def test_bfloat16_leaves_a_float32_image_of_more_than_8_bits() -> None:
     from dip_stages.dip.archs import registry
     from dip_stages.dip.noise import generator
 
-    network = registry.seeded("unet", generator(0), in_channels=8, out_channels=3, size=(16, 16), width=8)
+    network = registry.seeded(
+        registry.ARCHS["unet"], generator(0), in_channels=8, out_channels=3, size=(16, 16), width=8
+    )
     module = BaselineDIP(
         network, baseline_plan(an_image(), 4), MSELoss(), FitSettings(input_channels=8, bfloat16=True), 0
     )

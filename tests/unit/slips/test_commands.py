@@ -104,7 +104,7 @@ COMMANDS = [
     ),
     (
         "dip_stages -m sweep=custom 'sweep.exclude=[{arch: dncn}]'",
-        "sweep.exclude: arch: got 'dncn'; allowed: dncnn, resnet, unet, unet_published",
+        "sweep.exclude: arch: got 'dncn'; allowed: custom, dncnn, resnet, unet, unet_published",
     ),
     (
         "dip_stages -m sweep=custom 'sweep.exclude=[{arch.widht: 3}]'",
@@ -210,7 +210,7 @@ COMMANDS = [
         "dip_stages.denoise a.png b.png trainer.iteratoins=3",
         (
             "trainer.iteratoins: no such setting; allowed: rollback, iterations, lr, jitter, chunk, precision, "
-            "layout, held_out"
+            "layout, held_out, optimizer"
         ),
     ),
     ("dip_stages.denoise a.png b.png trainer.iterations=0", "trainer.iterations: got 0; allowed: a number >= 1"),

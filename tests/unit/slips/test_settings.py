@@ -26,7 +26,7 @@ SETTINGS = [
         "+trainer.momentum=0.9",
         (
             "trainer.momentum: no such setting; allowed: rollback, iterations, lr, jitter, chunk, precision, layout, "
-            "held_out"
+            "held_out, optimizer"
         ),
     ),
     ("arch.width=wide", "arch.width: Value 'wide' of type 'str' could not be converted to Integer"),

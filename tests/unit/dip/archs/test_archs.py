@@ -16,7 +16,7 @@ SIZES = [(16, 16), (17, 23), (16, 64), (33, 47), (128, 128)]
 
 
 def a_network(arch: str, inputs: int, outputs: int, size: tuple[int, int], **settings: Any) -> torch.nn.Module:
-    return seeded(arch, generator(0), in_channels=inputs, out_channels=outputs, size=size, width=8, **settings)
+    return seeded(ARCHS[arch], generator(0), in_channels=inputs, out_channels=outputs, size=size, width=8, **settings)
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_weights_are_the_generators_and_global_state_is_left_alone(arch: str) ->
     torch.manual_seed(0)
     before = torch.get_rng_state()
     states = [
-        seeded(arch, generator(seed), in_channels=3, out_channels=3, size=(16, 16), width=4).state_dict()
+        seeded(ARCHS[arch], generator(seed), in_channels=3, out_channels=3, size=(16, 16), width=4).state_dict()
         for seed in (0, 0, 1)
     ]
     assert torch.equal(torch.get_rng_state(), before)

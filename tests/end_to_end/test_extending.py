@@ -1,0 +1,219 @@
+"""Options that are written outside of the package, by docs/extending.md, in a folder of their own."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from dip_stages.config import targets
+from dip_stages.store.records import read_record
+from tests.lab import EVERYTHING, PAGE, write_lab
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.conftest import CommandLine
+
+IMPORTED = "what can be imported here, in FOLDER or an installed package"
+SLIPS = [
+    ("arch=custom", "arch._target_: got '???'; allowed: what to call, as in arch._target_=my_lab.networks.MyNet"),
+    (
+        "arch=custom arch._target_=Deep",
+        "arch._target_: got 'Deep'; allowed: what to call, as in arch._target_=my_lab.networks.MyNet",
+    ),
+    (
+        "arch=custom arch._target_=lab.nets.Deeep",
+        (
+            f"arch._target_: got 'lab.nets.Deeep', which cannot be imported: module 'lab.nets' has no attribute "
+            f"'Deeep'; "
+            f"allowed: {IMPORTED}"
+        ),
+    ),
+    (
+        "arch=custom arch._target_=lob.nets.Deep",
+        f"arch._target_: got 'lob.nets.Deep', which cannot be imported: No module named 'lob'; allowed: {IMPORTED}",
+    ),
+    (
+        "arch=custom arch._target_=lab.broken.Net",
+        (
+            "arch._target_: got 'lab.broken.Net', which cannot be imported: ZeroDivisionError: division by zero; "
+            f"allowed: {IMPORTED}"
+        ),
+    ),
+    (
+        "arch=custom arch._target_=math.pi",
+        "arch._target_: got 'math.pi', which cannot be called; allowed: a class or a function",
+    ),
+    (
+        "arch=custom arch._target_=lab.stages.late",
+        (
+            "arch._target_: got 'lab.stages.late', which does not take in_channels, out_channels; allowed: one "
+            "that takes "
+            "in_channels, out_channels, settings"
+        ),
+    ),
+    (
+        "arch=custom arch._target_=lab.averages.Halves",
+        (
+            "arch._target_: got 'lab.averages.Halves', which has no forward and no parameters; allowed: a "
+            "torch.nn.Module, or a function"
+        ),
+    ),
+    ("arch=deep +arch.widht=3", "arch.widht: no such setting; allowed: width, depth"),
+    (
+        "arch=deep +arch.name=unet",
+        (
+            "arch.name: got 'unet', the name of an option of this package, with _target_=lab.nets.Deep; "
+            "allowed: another "
+            "than unet, dncnn, resnet"
+        ),
+    ),
+    (
+        "arch=custom arch._target_=lab.needy.Net",
+        "arch.gain: lab.needy.Net needs it; allowed: +arch.gain=…",
+    ),
+    (
+        "scheduler=custom scheduler._target_=lab.stages.late",
+        (
+            "scheduler._target_: got 'lab.stages.late', which does not take beta_max, stages; allowed: one that takes "
+            "beta_max, stages, settings"
+        ),
+    ),
+    ("scheduler=power scheduler.stages=0", "scheduler.stages: got 0; allowed: a whole number >= 1"),
+    (
+        "scheduler=power scheduler.exponent=-1",
+        (
+            "scheduler: got [0.05       0.025      0.01666667 0.0125     0.01      ], which lab.stages.power has "
+            "returned; allowed: 5 ascending variances, > 0 and < 1"
+        ),
+    ),
+    (
+        "budget=late +budget.rate=x",
+        (
+            "budget._target_: got 'lab.stages.late', which raised TypeError: can't multiply sequence by "
+            "non-int of type "
+            "'float'; allowed: one that takes beta=0.01, most=1000, rate=x"
+        ),
+    ),
+    (
+        "budget=late budget.most=0",
+        (
+            "budget: got 'late', which leaves no iteration in any of the 10 stages; allowed: "
+            "settings that leave at least one"
+        ),
+    ),
+    ("stopping=plateau +stopping.sigma=guess", "stopping.sigma: got 'guess'; allowed: known, estimate"),
+    (
+        "data=custom data._target_=lab.stages.late +data.beta=1",
+        (
+            "data: lab.stages.late has returned int; allowed: a path, or floats in [0, 1] of (H, W), (H, W, 1) "
+            "or (H, W, 3)"
+        ),
+    ),
+    ("noise=banded noise.beta_max=2", "noise.beta_max: got 2; allowed: a number > 0 and < 1"),
+    ("method=self_guided +method.like=other", "method.like: got 'other'; allowed: baseline, staged"),
+    (
+        "method=self_guided method.input=fixed_noise",
+        (
+            "method: got 'self_guided' with these settings: needs method.input=observed; allowed: others, or another "
+            "option"
+        ),
+    ),
+    ("method=self_guided +method.strenth=2", "method.strenth: no such setting; allowed: strength, draws"),
+    (
+        "trainer.optimizer=3",
+        "trainer.optimizer: got 3; allowed: null, or a mapping such as {_target_: torch.optim.SGD, momentum: 0.9}",
+    ),
+    (
+        "'trainer.optimizer={_target_: torch.optim.Adam, momentum: 0.9}'",
+        (
+            "trainer.optimizer.momentum: no such setting; allowed: betas, eps, weight_decay, amsgrad, foreach, "
+            "maximize, "
+            "differentiable, fused, decoupled_weight_decay"
+        ),
+    ),
+    (
+        "+preset._target_=a.b",
+        (
+            "preset: no such group or setting, and nothing refers to it; allowed: arch, average, budget, data, "
+            "ensemble, "
+            "logger, loss, method, monitors, noise, noise_seed, outputs, protocol, runtime, scheduler, seed, stopping, "
+            "sweep, trainer"
+        ),
+    ),
+]
+
+
+@pytest.fixture
+def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder with the page's files and two more, in which a command is typed."""
+    write_lab(tmp_path)
+    (tmp_path / "lab" / "broken.py").write_text("1 / 0\n")
+    (tmp_path / "lab" / "needy.py").write_text(
+        "class Net:\n    parameters = forward = None\n    def __init__(self, in_channels, out_channels, gain): ...\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)  # and the modules imported from other folders of that name are forgotten
+    _forget()
+    yield tmp_path
+    _forget()
+
+
+def _forget() -> None:
+    for name in [name for name in sys.modules if name.partition(".")[0] == "lab"]:
+        del sys.modules[name]
+    targets.loaded.cache_clear()
+    targets.code_of.cache_clear()
+
+
+@pytest.mark.parametrize(("typed", "sentence"), [pytest.param(*row, id=row[0]) for row in SLIPS])
+def test_a_slip_is_a_sentence(command_in_process: CommandLine, lab: Path, typed: str, sentence: str) -> None:
+    arguments = ["--config-dir", "conf", "trainer.iterations=4", "data.size=32", *shlex.split(typed)]
+    done = command_in_process(*arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.splitlines()[0] == sentence.replace("FOLDER", str(lab))
+
+
+@pytest.mark.slow
+def test_a_sweep_of_everything_on_the_page_survives_a_kill_and_follows_its_files(
+    run: CommandLine, tmp_path: Path
+) -> None:
+    write_lab(tmp_path)
+    command = [sys.executable, "-P", "-m", "dip_stages", "-m", *EVERYTHING, "hydra.launcher.workers=1"]
+    process = subprocess.Popen(
+        command, cwd=tmp_path, env=os.environ | {"OMP_NUM_THREADS": "1"}, start_new_session=True,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    end = time.monotonic() + 120
+    while not list(tmp_path.glob("outputs/own/*/record.json")) and time.monotonic() < end:
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert len(list(tmp_path.glob("outputs/own/*/record.json"))) < 6
+    done = run("-m", *EVERYTHING)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "own: 6 done of 6 cells" in done.stdout
+    assert "nothing to do" in run("-m", *EVERYTHING).stderr
+    report = (tmp_path / "outputs" / "own" / "report" / "report.md").read_text()
+    assert all(name in report for name in ("deep", "charbonnier", "self_guided"))
+    records = [read_record(path.parent) for path in tmp_path.glob("outputs/own/*/record.json")]
+    own = next(record for record in records if record.cell["axes"]["arch"] == "deep")
+    assert own.config["arch"] == {"name": "deep", "_target_": "lab.nets.Deep", "width": 8}
+    (tmp_path / "lab" / "layers.py").write_text((tmp_path / "lab" / "layers.py").read_text() + "# changed\n")
+    again = run("-m", *EVERYTHING)
+    assert again.returncode == 0, again.stderr
+    assert "6 cells to run" in again.stdout + again.stderr
+    assert len(list(tmp_path.glob("outputs/own/*/record.json"))) == 12
+
+
+def test_the_method_of_the_page_is_short() -> None:
+    code = PAGE.read_text().partition("`lab/methods.py`:")[2].partition("```python\n")[2].partition("```")[0]
+    assert "class SelfGuided" in code
+    assert len(code.splitlines()) < 80

@@ -1,0 +1,37 @@
+"""The files that docs/extending.md says to write: options that are written outside of the package."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+__all__ = ["EVERYTHING", "PAGE", "always", "even", "write_lab"]
+
+PAGE = Path(__file__).parents[1] / "docs" / "extending.md"
+
+EVERYTHING = (
+    "--config-dir", "conf", "sweep=custom", "sweep.name=own", "preset=smoke", "arch=deep,unet", "loss=l1,charbonnier",
+    "scheduler=power", "budget=late", "stopping=plateau", "average=halves", "data=disks", "noise=banded",
+    "method=self_guided,staged", "trainer.iterations=40", "trainer.chunk=10",
+    "sweep.exclude=[{method:self_guided,loss:charbonnier}]",
+)  # fmt: skip
+"""A sweep of all of them."""
+
+
+def even(beta_max: float, stages: int) -> list[float]:
+    """Return a schedule."""
+    return [beta_max * (stage + 1) / stages for stage in range(stages)]
+
+
+def always(beta: float) -> int:
+    """Return a budget."""
+    del beta
+    return 100
+
+
+def write_lab(folder: Path) -> None:
+    """Write the page's files into a folder."""
+    for name, code in re.findall(r"`([\w/]+\.(?:py|yaml))`:\n\n```\w+\n(.*?)```", PAGE.read_text(), flags=re.S):
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(code)
