@@ -10,6 +10,7 @@ from PIL import Image, ImageCms
 from dip_stages import denoise as module
 from dip_stages.config import file_of
 from dip_stages.denoise import compose_config
+from dip_stages.images import encoding
 from dip_stages.images.original import read_original
 from dip_stages.images.reading import bundled_path, fit_to, read_image
 
@@ -146,7 +147,7 @@ def test_a_result_that_its_folder_does_not_take_is_kept_elsewhere(
     noisy(tmp_path / "a.png", "L")
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "elsewhere"))
-    write = module.write_image
+    write = encoding.write_image
     paths: list[Path] = []
 
     def full(path: Path, *arguments: Any) -> None:
