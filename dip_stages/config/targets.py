@@ -83,7 +83,8 @@ def code_of(target: str) -> str:
     home = places[0] if places else Path(spec.origin or ".").parent
     if any(home.is_relative_to(sysconfig.get_path(kind)) for kind in ("purelib", "platlib", "stdlib")):
         return _version_of(package, spec.origin)
-    files = sorted(file for place in places for file in place.rglob("*.py")) if places else sorted(home.glob("*.py"))
+    found = (file for place in places for file in place.rglob("*.py")) if places else home.glob("*.py")
+    files = sorted(file for file in found if "/." not in file.as_posix().removeprefix(home.as_posix()))
     sha = hashlib.sha256()
     for file in files:
         sha.update(str(file.relative_to(home)).encode(errors="surrogateescape") + b"\0" + file.read_bytes() + b"\0")

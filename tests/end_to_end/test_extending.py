@@ -11,16 +11,20 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
+from omegaconf import OmegaConf
 
-from dip_stages.config import targets
+from dip_stages.cells.identity import cell_of
+from dip_stages.config import parse, targets
+from dip_stages.errors import DriftError
 from dip_stages.store.records import read_record
+from dip_stages.workers.jobs import Job
 from tests.lab import EVERYTHING, PAGE, write_lab
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.conftest import CommandLine
+    from tests.conftest import CommandLine, Compose
 
 IMPORTED = "what can be imported here, in FOLDER or an installed package"
 SLIPS = [
@@ -179,6 +183,21 @@ def test_a_slip_is_a_sentence(command_in_process: CommandLine, lab: Path, typed:
     done = command_in_process(*arguments)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.splitlines()[0] == sentence.replace("FOLDER", str(lab))
+
+
+def test_a_worker_with_other_code_than_the_plan_leaves_its_cell(lab: Path, composing: Compose) -> None:
+    arch = {"name": "deep", "_target_": "lab.nets.Deep", "width": 4}
+    config = parse({**OmegaConf.to_container(composing("preset=smoke")), "arch": arch})  # type: ignore[dict-item]
+    job = Job.of(cell_of(config), lab)
+    assert job.cell().axes["arch"] == "deep"
+    (lab / "lab" / ".venv").mkdir()
+    (lab / "lab" / ".venv" / "other.py").write_text("")
+    targets.code_of.cache_clear()
+    assert job.cell().id == job.id
+    (lab / "lab" / "layers.py").write_text((lab / "lab" / "layers.py").read_text() + "# changed\n")
+    targets.code_of.cache_clear()
+    with pytest.raises(DriftError, match="code of one's own, changed since it was planned"):
+        job.cell()
 
 
 @pytest.mark.slow
