@@ -93,7 +93,9 @@ class OwnOption:
     @property
     def counted(self) -> dict[str, Any]:
         """What identifies it: target, settings and code."""
-        return {TARGET: self.target, **self._own, **self.settings, "code": code_of(self.target)}
+        packages = {target.partition(".")[0]: target for target in (self.target, *_targets_in(self.settings))}
+        code = " ".join(code_of(target) for target in packages.values())
+        return {TARGET: self.target, **self._own, **self.settings, "code": code}
 
     @property
     def _own(self) -> dict[str, Any]:
@@ -115,14 +117,27 @@ class OwnOption:
     def conflict(self, config: Config) -> Conflict | None:
         """Return what the option says of a configuration: ``refuses(config)`` returns a sentence, or None."""
         refuses = getattr(self.load(), "refuses", None)
-        sentence = refuses(config) if callable(refuses) else None
+        try:
+            sentence = refuses(config) if callable(refuses) else None
+        except Exception as error:  # of the stranger's code
+            problem = f", whose `refuses` raised {type(error).__name__}: {first_line(error)}"
+            raise ConfigError(problem, setting=self.key, got=self.target, allowed="a sentence, or None") from error
         return None if sentence is None else Conflict(f"these settings: {sentence}", "others, or another option")
 
     def call(self, **given: Any) -> Any:
         """Call what it names with its settings, and with what it takes of the arguments given."""
         target = self.load()
         taken = {name: value for name, value in given.items() if takes(target, name)}
-        return target(**taken, **self.settings)
+        return target(**taken, **{name: self._made(value) for name, value in self.settings.items()})
+
+    def _made(self, value: Any) -> Any:
+        """Return a setting's value; a mapping with a ``_target_`` is called, as Hydra does."""
+        if isinstance(value, list):
+            return [self._made(item) for item in value]
+        if not isinstance(value, dict):
+            return value
+        made = {name: self._made(item) for name, item in value.items() if name != TARGET}
+        return loaded(self.key, value[TARGET])(**made) if TARGET in value else made
 
     def call_now(self, **given: Any) -> Any:
         """Call it while a sweep is planned, where what it raises is an error of the configuration.
@@ -176,6 +191,13 @@ class OwnOption:
                 raise ConfigError(
                     f"{self.target} needs it", setting=f"{self.section}.{name}", allowed=f"+{self.section}.{name}=…"
                 )
+
+
+def _targets_in(value: Any) -> Iterator[str]:
+    if isinstance(value, dict):
+        yield from [value[TARGET]] if TARGET in value else []
+    for item in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from _targets_in(item)
 
 
 def own_option(schema: type[OwnOption], values: Mapping[str, Any], section: str) -> OwnOption:

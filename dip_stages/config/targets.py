@@ -39,7 +39,7 @@ def loaded(key: str, target: str) -> Any:
         found = _imported(module)
         for part in (*found[1], name):
             found = (getattr(found[0], part), ())
-    except Exception as error:  # of the stranger's module, whose import runs its code
+    except (Exception, SystemExit) as error:  # of the stranger's module, whose import runs its code
         missing = isinstance(error, (ModuleNotFoundError, AttributeError))
         reason = first_line(error) if missing else f"{type(error).__name__}: {first_line(error)}"
         allowed = f"what can be imported here, in {Path.cwd()} or an installed package"

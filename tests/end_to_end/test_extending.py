@@ -15,10 +15,11 @@ from omegaconf import OmegaConf
 
 from dip_stages.cells.identity import cell_of
 from dip_stages.config import parse, targets
-from dip_stages.errors import DriftError
+from dip_stages.errors import ConfigError, DriftError
 from dip_stages.store.records import read_record
 from dip_stages.workers.jobs import Job
 from tests.lab import EVERYTHING, PAGE, write_lab
+from tests.raising import refused
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -183,6 +184,32 @@ def test_a_slip_is_a_sentence(command_in_process: CommandLine, lab: Path, typed:
     done = command_in_process(*arguments)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.splitlines()[0] == sentence.replace("FOLDER", str(lab))
+
+
+def test_a_setting_may_name_what_to_call_itself(lab: Path, composing: Compose) -> None:
+    (lab / "lab" / "nested.py").write_text(
+        "from torch import nn\nclass Net(nn.Module):\n"
+        "    def __init__(self, in_channels, out_channels, last, many=()):\n"
+        "        super().__init__()\n        self.last, self.many = last, many\n"
+    )
+    sigmoid = {"_target_": "torch.nn.Sigmoid"}
+    arch = {"_target_": "lab.nested.Net", "last": sigmoid, "many": [sigmoid, 3]}
+    config = parse({**OmegaConf.to_container(composing("preset=smoke")), "arch": arch})  # type: ignore[dict-item]
+    network = config.arch.call(in_channels=1, out_channels=1)  # type: ignore[union-attr]
+    assert type(network.last).__name__ == "Sigmoid"
+    assert (type(network.many[0]).__name__, network.many[1]) == ("Sigmoid", 3)
+    assert config.plain()["arch"] == {"name": "Net", **arch}
+    assert "torch" in config.arch.counted["code"]  # type: ignore[union-attr]
+
+
+def test_what_a_class_refuses_may_itself_be_wrong(lab: Path, composing: Compose) -> None:
+    (lab / "lab" / "strict.py").write_text(
+        "from torch import nn\nclass Net(nn.Module):\n    @staticmethod\n    def refuses(config):\n"
+        "        return config.gone\n"
+    )
+    values = {**OmegaConf.to_container(composing()), "arch": {"_target_": "lab.strict.Net"}}  # type: ignore[dict-item]
+    with refused(ConfigError, "arch._target_", got="lab.strict.Net", problem="whose `refuses` raised AttributeError"):
+        parse(values)
 
 
 def test_a_worker_with_other_code_than_the_plan_leaves_its_cell(lab: Path, composing: Compose) -> None:
