@@ -30,6 +30,7 @@ from dip_stages import plotting
 from dip_stages.cells.identity import Cell, cell_of
 from dip_stages.config import CONF_DIR, parse
 from tests.hub import write_butterflies
+from tests.lab import forget
 from tests.planning import Composing, shared_hydra
 
 # A shared machine stalls now and then: a test that took long once is not a failure.
@@ -170,13 +171,15 @@ def command_in_process(
 
 @contextmanager
 def _process_kept() -> Iterator[None]:
-    """Put logging, signal handlers and garbage collection back to what they were."""
+    """Put logging, signal handlers, garbage collection and the path back to what they were."""
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     loggers = {logger: _log_settings(logger) for logger in _loggers()}
-    collects = gc.isenabled()
+    collects, path = gc.isenabled(), sys.path[:]
     try:
         yield
     finally:
+        sys.path[:] = path
+        forget()
         for number, handler in handlers.items():
             signal.signal(number, handler)
         for logger in _loggers():

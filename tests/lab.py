@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
 
-__all__ = ["EVERYTHING", "PAGE", "always", "even", "write_lab"]
+from dip_stages.config import data, targets
+
+__all__ = ["EVERYTHING", "PAGE", "always", "even", "forget", "write_lab"]
 
 PAGE = Path(__file__).parents[1] / "docs" / "extending.md"
 
@@ -16,6 +19,15 @@ EVERYTHING = (
     "sweep.exclude=[{method:self_guided,loss:charbonnier}]",
 )  # fmt: skip
 """A sweep of all of them."""
+
+
+def forget() -> None:
+    """Forget the modules of a lab, and what was made of them, for a test in another folder."""
+    for name in [name for name in sys.modules if name.partition(".")[0] == "lab"]:
+        del sys.modules[name]
+    targets._typed_in.clear()
+    for cached in (targets.loaded, targets.code_of, data._own_file):
+        cached.cache_clear()
 
 
 def even(beta_max: float, stages: int) -> list[float]:

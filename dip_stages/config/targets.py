@@ -34,7 +34,7 @@ def loaded(key: str, target: str) -> Any:
         ConfigError: If it cannot be imported, or cannot be called.
     """
     module, _, name = target.rpartition(".")
-    look_in(os.getcwd())  # noqa: PTH109 - as it is in the path
+    look_in(_typed_in[0] if _typed_in else os.getcwd())  # noqa: PTH109 - as it is in the path
     try:
         found = _imported(module)
         for part in (*found[1], name):
@@ -63,9 +63,13 @@ def _imported(name: str) -> tuple[Any, tuple[str, ...]]:
 
 
 def look_in(folder: str) -> None:
-    """Append a folder to the path, as the last: the one in which a command was typed."""
+    """Append the folder in which a command was typed to the path, as the last; a worker may run in another one."""
+    _typed_in[:] = [folder]
     if folder not in sys.path:
         sys.path.append(folder)
+
+
+_typed_in: list[str] = []
 
 
 @functools.cache
@@ -75,7 +79,7 @@ def code_of(target: str) -> str:
     An installed package is identified by its version.
     """
     package = target.partition(".")[0]
-    look_in(os.getcwd())  # noqa: PTH109 - as it is in the path
+    look_in(_typed_in[0] if _typed_in else os.getcwd())  # noqa: PTH109 - as it is in the path
     spec = importlib.util.find_spec(package)
     if spec is None:
         return "missing"
@@ -83,11 +87,13 @@ def code_of(target: str) -> str:
     home = places[0] if places else Path(spec.origin or ".").parent
     if any(home.is_relative_to(sysconfig.get_path(kind)) for kind in ("purelib", "platlib", "stdlib")):
         return _version_of(package, spec.origin)
-    found = (file for place in places for file in place.rglob("*.py")) if places else home.glob("*.py")
-    files = sorted(file for file in found if "/." not in file.as_posix().removeprefix(home.as_posix()))
+    found = [(place, file) for place in places for file in place.rglob("*.py")]
+    found = found or [(home, file) for file in home.glob("*.py")]
+    names = sorted((str(file.relative_to(place)), file) for place, file in found)
     sha = hashlib.sha256()
-    for file in files:
-        sha.update(str(file.relative_to(home)).encode(errors="surrogateescape") + b"\0" + file.read_bytes() + b"\0")
+    for name, file in names:
+        if not any(part.startswith(".") for part in Path(name).parts):
+            sha.update(name.encode(errors="surrogateescape") + b"\0" + file.read_bytes() + b"\0")
     return sha.hexdigest()[:16]
 
 

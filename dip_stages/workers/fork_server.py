@@ -147,6 +147,8 @@ class _Server:
         self._selector.close()
         os.environ.clear()
         os.environ.update(environment)
+        if not sys.flags.safe_path:  # `python -m` has put this process's folder first
+            sys.path[0] = folder
         os.chdir(folder)
         sys.argv = ["dip_stages.workers.main", str(together)]
         run_worker()

@@ -18,7 +18,7 @@ from dip_stages.config import parse, targets
 from dip_stages.errors import ConfigError, DriftError
 from dip_stages.store.records import read_record
 from dip_stages.workers.jobs import Job
-from tests.lab import EVERYTHING, PAGE, write_lab
+from tests.lab import EVERYTHING, PAGE, forget, write_lab
 from tests.raising import refused
 
 if TYPE_CHECKING:
@@ -166,16 +166,9 @@ def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         "class Net:\n    parameters = forward = None\n    def __init__(self, in_channels, out_channels, gain): ...\n"
     )
     monkeypatch.syspath_prepend(tmp_path)  # and the modules imported from other folders of that name are forgotten
-    _forget()
+    forget()
     yield tmp_path
-    _forget()
-
-
-def _forget() -> None:
-    for name in [name for name in sys.modules if name.partition(".")[0] == "lab"]:
-        del sys.modules[name]
-    targets.loaded.cache_clear()
-    targets.code_of.cache_clear()
+    forget()
 
 
 @pytest.mark.parametrize(("typed", "sentence"), [pytest.param(*row, id=row[0]) for row in SLIPS])
