@@ -87,6 +87,7 @@ def campaign(
 def _disturb(first: Bench, wanted: dict[str, int], tally: Tally, seed: int, end: float) -> None:
     turn = threading.Lock()
     begun: Counter[str] = Counter()
+    running: Counter[str] = Counter()
     struck, broken = tally.struck, tally.broken
 
     def lane(number: int) -> None:
@@ -96,8 +97,9 @@ def _disturb(first: Bench, wanted: dict[str, int], tally: Tally, seed: int, end:
                 left = [kind for kind in wanted if struck[kind] < wanted[kind] and begun[kind] < 3 * wanted[kind] + 9]
                 if not left or time.monotonic() > end:
                     return
-                kind = min(left, key=lambda kind: struck[kind] / wanted[kind])
+                kind = min(left, key=lambda kind: (struck[kind] + running[kind]) / wanted[kind])
                 begun[kind] += 1
+                running[kind] += 1
             folder, since = Path(tempfile.mkdtemp(prefix="faults-")), time.monotonic()
             try:
                 count = KINDS[kind](bench, folder)
@@ -107,6 +109,7 @@ def _disturb(first: Bench, wanted: dict[str, int], tally: Tally, seed: int, end:
                 sys.stderr.write(f"BROKEN {kind}: {error}\n")
             shutil.rmtree(folder, ignore_errors=True)
             with turn:
+                running[kind] -= 1
                 struck[kind] += count
                 tally.minutes += (time.monotonic() - since) / 60 / bench.lanes
                 tally.write()
