@@ -60,6 +60,7 @@ def compose_config(path: Path, overrides: Sequence[str]) -> tuple[Config, bool]:
     """
     from dip_stages.config import FileData, check_extras, parse
     from dip_stages.config.overrides import compose_apart, value_override
+    from dip_stages.config.own import own_options
 
     typed = [value_override(override) for override in overrides]
     keys = {override.partition("=")[0] for override in typed}
@@ -70,6 +71,8 @@ def compose_config(path: Path, overrides: Sequence[str]) -> tuple[Config, bool]:
     composed = compose_apart(["data=file", "data.path=x", "data.size=null", *default, *typed])
     config = parse(composed)
     check_extras(config)
+    for option in own_options(config):
+        option.check()
     # The path is set here, where Hydra does not interpret its characters.
     return dataclasses.replace(config, data=FileData(path=str(path), size=None)), bool(given)
 

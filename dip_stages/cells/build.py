@@ -20,6 +20,7 @@ from dip_stages.config import (
     file_of,
 )
 from dip_stages.config.method import OwnMethod
+from dip_stages.config.own import own_options
 from dip_stages.config.own_axes import OwnArch, OwnAverage, OwnLogger, OwnLoss, OwnNoise, OwnRule
 from dip_stages.dip.archs import registry
 from dip_stages.dip.averages import AVERAGES
@@ -27,7 +28,7 @@ from dip_stages.dip.inputs import input_channels
 from dip_stages.dip.lightning import OwnWorld
 from dip_stages.dip.losses import Loss, MSELoss, PerceptualLoss, VGG16Features, as_loss, vgg16_state
 from dip_stages.dip.methods import METHODS
-from dip_stages.dip.noise import FitStream, generator, spawned
+from dip_stages.dip.noise import DrawingFrom, FitStream, generator, spawned
 from dip_stages.dip.observation import Observation, build_sigma, observe
 from dip_stages.dip.settings import FitSettings
 from dip_stages.dip.stages import StagePlan, baseline_plan, level_noise, staged_plan
@@ -176,6 +177,13 @@ def build_module(
 ) -> DIPModule:
     """Return the LightningModule of a member of the ensemble: network, loss, settings, average and rules."""
     seed = member_seed(config, member)
+    if not any(own_options(config)):
+        return _module(config, plan, observation, accelerator, seed)
+    with DrawingFrom(generator(seed, FitStream.OWN)):  # what a stranger's code draws while it is built
+        return _module(config, plan, observation, accelerator, seed)
+
+
+def _module(config: Config, plan: StagePlan, observation: Observation, accelerator: str, seed: int) -> DIPModule:
     image = plan.stages[0].target
     size = (image.shape[2], image.shape[3])
     held_out = build_held_out(config, seed, size)
@@ -232,7 +240,8 @@ def _fit_settings(config: Config, accelerator: str, size: tuple[int, int]) -> Fi
         refresh=config.fit.refresh,
         bfloat16=wants_bfloat16(config.trainer.precision, accelerator),
         channels_last=wants_channels_last(config, accelerator, size),
-        cuda_graphs=config.runtime.cuda_graphs,
+        # What a stranger's code keeps in Python would not change while a captured iteration is replayed.
+        cuda_graphs=config.runtime.cuda_graphs and not any(own_options(config)),
         jump_db=config.trainer.rollback.jump_db,
         attempts=config.trainer.rollback.attempts,
         optimizer=config.trainer.optimizer and config.trainer.optimizer.call,

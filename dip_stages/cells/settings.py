@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
 from dip_stages.config import Config, DDPMConfig, PerceptualConfig, file_of
 from dip_stages.config.competitors import draws
+from dip_stages.config.method import OwnMethod
 from dip_stages.config.own import OwnOption
 from dip_stages.denoisers.model_store import training_id
 from dip_stages.images.reading import sha256
@@ -127,7 +128,8 @@ def _ignored(config: Config) -> dict[str, Iterable[str]]:
 
 
 def _ignored_of_method(config: Config) -> tuple[str, ...]:
-    own: tuple[str, ...] = () if config.method.name == "aseqdip" else ("penalty", "refresh")
+    used = config.method.name == "aseqdip" or isinstance(config.method, OwnMethod)  # which may have such settings
+    own: tuple[str, ...] = () if used else ("penalty", "refresh")
     if config.recorrupted:
         own = (*own, "jitter")
     if config.net_input == "previous_output":

@@ -8,7 +8,7 @@ import os
 import re
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import hydra
 from hydra.core.config_store import ConfigStore
@@ -26,7 +26,7 @@ from dip_stages.errors import ConfigError
 from dip_stages.store.text import first_line
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from omegaconf import DictConfig
 
@@ -57,6 +57,7 @@ def check_keys(overrides: Iterable[str]) -> None:
     own = {key for key, _, option in (override.partition("=") for override in overrides) if _is_own(key, option)}
     for override in overrides:
         check_renamed(override.lstrip("+~"))
+        _check_added(override, overrides, own_folder=own_folder)
         key, equals, _ = override.partition("=")
         section, dot, name = key.partition(".")
         if not equals or not re.fullmatch(r"[A-Za-z_][\w.]*", key) or section == "hydra":
@@ -70,33 +71,68 @@ def check_keys(overrides: Iterable[str]) -> None:
             raise ConfigError("no such setting", setting=key, allowed=", ".join(SETTINGS[section]))
 
 
+def _check_added(override: str, overrides: Sequence[str], *, own_folder: bool) -> None:
+    """Check that a section that is added, ``+foo=1``, is one of ours, or that something typed refers to it."""
+    found = re.match(r"\+{1,2}([A-Za-z_]\w*)(\.[\w.]+)?=", override)
+    if not found or own_folder or found[1] in {*_top_level(), *SETTINGS, "hydra", "runtime", "ensemble"}:
+        return
+    if not any(re.search(rf"\$\{{[^}}]*\b{found[1]}\b", other) for other in overrides):
+        allowed = ", ".join(sorted({*_top_level(), *SETTINGS}))
+        raise ConfigError("no such group or setting, and nothing refers to it", setting=found[1], allowed=allowed)
+
+
 def _is_own(group: str, options: str) -> bool:
     """Whether one of the options chosen for a group is not among those of this package."""
     return group in OPEN and any(not (CONF_DIR / group / f"{option}.yaml").is_file() for option in options.split(","))
 
 
 def for_some_cells(overrides: Sequence[str]) -> list[str]:
-    """Return a sweep's overrides with settings of an option as axes of one value.
+    """Return a sweep's overrides; a setting that the option of the sweep as a whole lacks is an axis of one value.
 
-    Hydra sets no axis in the configuration of the sweep as a whole, whose options may not have the setting; the cells
-    that have it get it.
+    Hydra sets no axis in the configuration of the sweep as a whole; the cells whose option has the setting get it.
 
     Example:
-        >>> for_some_cells(["loss=mse,perceptual", "loss.weight=1", "trainer.lr=0.1"])
-        ['loss=mse,perceptual', 'loss.weight=choice(1)', 'trainer.lr=0.1']
+        >>> for_some_cells(["loss=mse,perceptual", "loss.weight=1", "arch.width=8"])
+        ['loss=mse,perceptual', 'loss.weight=choice(1)', 'arch.width=8']
     """
-    return [_as_axis(override) for override in overrides]
+    chosen = _defaults() | {
+        group: option
+        for group, equals, option in (override.partition("=") for override in overrides)
+        if equals and "," not in option
+    }
+    return [_as_axis(override, chosen) for override in overrides]
 
 
-def _as_axis(override: str) -> str:
-    key, _, value = override.partition("=")
-    if key.partition(".")[0] not in OPTIONS or not re.fullmatch(r"[a-z_]+\.[A-Za-z_.]+", key) or "${" in value:
+def _as_axis(override: str, chosen: Mapping[str, str]) -> str:
+    found = re.fullmatch(r"([a-z_]+)\.([A-Za-z_]+)=(.+)", override, re.DOTALL)
+    if not found or found[1] not in OPTIONS or found[3] == "null" or "${" in found[3]:
+        return override
+    file = CONF_DIR / found[1] / f"{chosen.get(found[1])}.yaml"
+    if not file.is_file() or found[2] in _settings_in(file):
         return override
     try:
         one = not OverridesParser.create().parse_override(override).is_sweep_override()
     except HydraException:  # Hydra says why
         return override
-    return f"{key}=choice({value})" if one else override
+    return f"{found[1]}.{found[2]}=choice({found[3]})" if one else override
+
+
+@functools.cache
+def _defaults() -> dict[str, str]:
+    """Return the option of each group that is chosen if no other is."""
+    entries = OmegaConf.to_container(OmegaConf.select(OmegaConf.load(CONF_DIR / "config.yaml"), "defaults"))
+    pairs = (pair for entry in entries if isinstance(entry, dict) for pair in entry.items())  # type: ignore[union-attr]
+    return {str(group): str(option) for group, option in pairs}
+
+
+@functools.cache
+def _settings_in(file: Path) -> frozenset[str]:
+    """Return the settings of an option's file, and of the options that it begins with."""
+    values: Any = OmegaConf.to_container(OmegaConf.load(file))
+    above = (
+        _settings_in(file.with_name(f"{name}.yaml")) for name in values.get("defaults", ()) if isinstance(name, str)
+    )
+    return frozenset(map(str, values)).union(*above)
 
 
 def _config_folders(arguments: Sequence[str]) -> list[Path]:

@@ -93,9 +93,14 @@ class OwnOption:
     @property
     def counted(self) -> dict[str, Any]:
         """What identifies it: target, settings and code."""
-        packages = {target.partition(".")[0]: target for target in (self.target, *_targets_in(self.settings))}
+        packages = {target.partition(".")[0]: target for target in self.targets}
         code = " ".join(code_of(target) for target in packages.values())
         return {TARGET: self.target, **self._own, **self.settings, "code": code}
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """What it names, and what its settings name."""
+        return (self.target, *map(str, _targets_in(json.loads(self.text))))
 
     @property
     def _own(self) -> dict[str, Any]:
@@ -162,6 +167,8 @@ class OwnOption:
             ConfigError: If not.
         """
         target = self.load()
+        for nested in self.targets[1:]:
+            loaded(self.key, nested)
         if inspect.isclass(target) and (missing := [name for name in self.members if not hasattr(target, name)]):
             problem = f", which has no {' and no '.join(missing)}"
             raise ConfigError(problem, setting=self.key, got=self.target, allowed=f"a {self.base}, or a function")
@@ -193,7 +200,10 @@ class OwnOption:
                 )
 
 
-def _targets_in(value: Any) -> Iterator[str]:
+_DOTTED = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+")
+
+
+def _targets_in(value: Any) -> Iterator[Any]:
     if isinstance(value, dict):
         yield from [value[TARGET]] if TARGET in value else []
     for item in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
@@ -212,7 +222,9 @@ def own_option(schema: type[OwnOption], values: Mapping[str, Any], section: str)
         ConfigError: If target, name or a setting of this package is of the wrong type.
     """
     target = values[TARGET]
-    if not isinstance(target, str) or not re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)+", target):
+    wrong = [each for each in _targets_in(dict(values)) if not isinstance(each, str) or not _DOTTED.fullmatch(each)]
+    if wrong:
+        target = wrong[0]
         allowed = f"what to call, as in {section}.{TARGET}=my_lab.networks.MyNet"
         raise ConfigError(setting=f"{section}.{TARGET}", got=target, allowed=allowed)
     own = {name: values[name] for name in schema.own if name in values}

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from dip_stages.config.fields import Conflict
 from dip_stages.config.own import OwnOption, check_count, check_flag, optional
-from dip_stages.config.targets import takes
-from dip_stages.errors import check_choice, check_range
+from dip_stages.config.targets import parameters_of, takes
+from dip_stages.errors import ConfigError, check_choice, check_range
 
 if TYPE_CHECKING:
     from dip_stages.config.config import Config
@@ -83,8 +83,12 @@ class OwnRule(OwnOption):
         return super().conflict(config)
 
     def takes(self, name: str) -> bool:
-        """Return whether it is given something that is not a setting, such as ``clean``."""
-        return takes(self.load(), name)
+        """Return whether it names an argument that is not a setting, such as ``clean``."""
+        return name in parameters_of(self.load())
+
+    def call(self, **given: Any) -> Any:
+        """Call it with what it names alone, so that nothing is given unseen."""
+        return super().call(**{name: value for name, value in given.items() if self.takes(name)})
 
 
 @dataclass(frozen=True)
@@ -118,6 +122,18 @@ class OwnOptimizer(OwnOption):
     needed = ("params",)
     members = ("step", "zero_grad", "state_dict")
     base = "torch.optim.Optimizer"
+
+    def check(self) -> None:
+        """Check it as other options, and that its step needs no closure.
+
+        Raises:
+            ConfigError: If not.
+        """
+        super().check()
+        step = getattr(self.load(), "step", None)
+        if step and any(p.name == "closure" and p.default is p.empty for p in parameters_of(step).values()):
+            problem = ", whose step needs a closure"
+            raise ConfigError(problem, setting=self.key, got=self.target, allowed="an optimiser whose step needs none")
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import json
-import re
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
@@ -88,10 +87,6 @@ SETTINGS: dict[str, dict[str, None]] = {
 """Settings of each section of a configuration, and those of the sweep."""
 
 
-_OF_HYDRA = ("hydra", "sweep", "outputs")
-"""Sections of a composed config that are not of a cell."""
-
-
 def parse(composed: DictConfig | Mapping[str, Any], choices: Mapping[str, Any] | None = None) -> Config:
     """Check a composed Hydra config and return it typed.
 
@@ -102,7 +97,8 @@ def parse(composed: DictConfig | Mapping[str, Any], choices: Mapping[str, Any] |
     Raises:
         ConfigError: If anything is missing, unknown, of the wrong type or out of range.
     """
-    _check_keys(composed)
+    for key in composed:
+        check_renamed(str(key))
     config = _resolved(composed)
     if choices is None and isinstance(composed, DictConfig):
         choices = OmegaConf.select(composed, "hydra.runtime.choices")
@@ -121,18 +117,6 @@ def parse(composed: DictConfig | Mapping[str, Any], choices: Mapping[str, Any] |
         seed=_seed(config, "seed"),
         noise_seed=_seed(config, "noise_seed"),
     )
-
-
-def _check_keys(composed: Mapping[str, Any]) -> None:
-    """Check that each section is one of ours, or is referred to by another one."""
-    unknown = [str(key) for key in composed if key not in _PARTS and key not in _OF_HYDRA]
-    for key in unknown:
-        check_renamed(key)
-    text = OmegaConf.to_yaml(composed) if unknown and isinstance(composed, DictConfig) else ""
-    for key in unknown:
-        if not re.search(rf"\$\{{(\w+:)*{re.escape(key)}\b", text):
-            allowed = ", ".join(sorted({*_PARTS, *_OF_HYDRA} - {"hydra"}))
-            raise ConfigError("no such group or setting, and nothing refers to it", setting=key, allowed=allowed)
 
 
 def _resolved(composed: Mapping[str, Any]) -> dict[str, Any]:
@@ -164,6 +148,8 @@ def _own(config: Mapping[str, Any], section: str, group: str | None = None) -> O
         allowed = f"the options of this package; {', '.join(_OWN)} may be one's own"
         raise ConfigError(setting=f"{section}.{TARGET}", got=values[TARGET], allowed=allowed)
     option = _own_method(values) if group == "method" else own_option(_OWN[group], values, section)
+    if isinstance(option, OwnRule) and option.sigma is None and option.takes("sigma"):
+        option = replace(option, sigma="known")
     if option.name in (built_in := _names_of(group)):
         problem = f", the name of an option of this package, with {TARGET}={option.target}"
         raise ConfigError(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from operator import index
+from typing import TYPE_CHECKING, SupportsIndex
 
 from dip_stages.config.data import SIGMAS
 from dip_stages.config.fields import Conflict, Section, bounded, choice
@@ -97,7 +98,7 @@ def _ascending(scheduler: SchedulerConfig | OwnScheduler, beta_max: float) -> tu
 def _own_budgets(budget: OwnBudget, betas: tuple[float, ...]) -> tuple[int, ...]:
     returned = [budget.call_now(beta=beta) for beta in betas]
     for iterations in returned:
-        if isinstance(iterations, bool) or not isinstance(iterations, int) or iterations < 0:
+        if isinstance(iterations, bool) or not isinstance(iterations, SupportsIndex) or index(iterations) < 0:
             problem = f", which {budget.target} has returned"
             raise ConfigError(problem, setting="budget", got=iterations, allowed="a whole number of iterations >= 0")
-    return tuple(returned)
+    return tuple(index(iterations) for iterations in returned)

@@ -55,6 +55,8 @@ class FitStream(IntEnum):
     SAMPLING = 5
     """The reverse process of the DDPM that denoises."""
     HELD_OUT = 6
+    OWN = 7
+    """What options that are written outside of this package draw while they are built."""
 
 
 def generator(seed: int, *stream: int, device: torch.device | str = "cpu") -> torch.Generator:

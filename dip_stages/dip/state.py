@@ -43,17 +43,15 @@ def restore(module: DIPModule, state: dict[str, Any]) -> None:
 
 
 def _restore_optimiser(optimiser: torch.optim.Optimizer, state: dict[str, Any]) -> None:
-    """Load a state into the existing tensors, if there are any: a captured iteration continues to use them."""
-    if not optimiser.state:
-        optimiser.load_state_dict(state)
+    """Load a state; of Adam into the existing tensors, if there are any: a captured iteration continues to use them."""
+    if not optimiser.state or type(optimiser) is not torch.optim.Adam:
+        optimiser.state.clear()
+        optimiser.load_state_dict(copied(state))
         return
     parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
     for number, parameter in enumerate(parameters):
         saved = state["state"].get(number)
         for name, value in optimiser.state[parameter].items():
-            if not isinstance(value, Tensor) or value.shape != getattr((saved or {}).get(name, value), "shape", None):
-                optimiser.load_state_dict(state)  # of another optimiser than Adam, whose state is not tensors alone
-                return
             if saved is None:  # the state is from before the first step
                 value.zero_()
             else:

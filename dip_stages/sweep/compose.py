@@ -232,7 +232,7 @@ def without_settings_of_others(points: Sequence[Point], composer: Composer) -> l
         above, _, last = part.key.rpartition(".")
         if (override, choices) not in known:
             node = select(composer(choices), above)
-            known[override, choices] = hasattr(node, "keys") and last in node
+            known[override, choices] = hasattr(node, "keys") and last in list(node.keys())
         return known[override, choices]
 
     kept = [tuple(override for override in point if has(point, override)) for point in points]

@@ -81,7 +81,7 @@ class Plan:
         if any(isinstance(config.method, DDPMConfig) for config in configs):  # it depends on training images too
             return {}
         images = {file_of(p.cell.config.data) for p in self.cells}
-        own = sorted({option.target for config in configs for option in own_options(config)})
+        own = sorted({target for config in configs for option in own_options(config) for target in option.targets})
         return {
             "made_from": self.made_from,
             "images": {str(path): sha256(path) for path in sorted(images)},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -78,6 +79,10 @@ def _axes(overrides: Sequence[str], loader: ConfigLoader) -> dict[str, list[str]
         axis = ALIASES.get(override.key_or_group, override.key_or_group)
         if override.is_discrete_sweep():
             key = override.get_key_element()
+            one = re.fullmatch(r"[^=]*=choice\((.*)\)", str(override.input_line), re.DOTALL)
+            if one and len(list(override.sweep_iterator())) == 1:
+                axes[axis] = [f"{key}={one[1]}"]  # as it was typed, with its quotes
+                continue
             axes[axis] = [f"{key}={value}" for value in override.sweep_string_iterator()]
         elif override.is_sweep_override():
             got = str(override.input_line).partition("=")[2]

@@ -11,10 +11,12 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
+import torch
 from omegaconf import OmegaConf
 
 from dip_stages.cells.identity import cell_of
 from dip_stages.config import parse, targets
+from dip_stages.dip.state import _restore_optimiser, copied
 from dip_stages.errors import ConfigError, DriftError
 from dip_stages.store.records import read_record
 from dip_stages.workers.jobs import Job
@@ -132,6 +134,21 @@ SLIPS = [
             "option"
         ),
     ),
+    (
+        "arch=deep '+arch.depth={_target_: nope.x}'",
+        f"arch._target_: got 'nope.x', which cannot be imported: No module named 'nope'; allowed: {IMPORTED}",
+    ),
+    (
+        "arch=deep '+arch.depth={_target_: 3}'",
+        "arch._target_: got 3; allowed: what to call, as in arch._target_=my_lab.networks.MyNet",
+    ),
+    (
+        "'trainer.optimizer={_target_: torch.optim.LBFGS}'",
+        (
+            "trainer.optimizer._target_: got 'torch.optim.LBFGS', whose step needs a closure; allowed: an optimiser whose "
+            "step needs none"
+        ),
+    ),
     ("method=self_guided +method.strenth=2", "method.strenth: no such setting; allowed: strength, draws"),
     (
         "trainer.optimizer=3",
@@ -141,17 +158,7 @@ SLIPS = [
         "'trainer.optimizer={_target_: torch.optim.Adam, momentum: 0.9}'",
         (
             "trainer.optimizer.momentum: no such setting; allowed: betas, eps, weight_decay, amsgrad, foreach, "
-            "maximize, "
-            "differentiable, fused, decoupled_weight_decay"
-        ),
-    ),
-    (
-        "+preset._target_=a.b",
-        (
-            "preset: no such group or setting, and nothing refers to it; allowed: arch, average, budget, data, "
-            "ensemble, "
-            "logger, loss, method, monitors, noise, noise_seed, outputs, protocol, runtime, scheduler, seed, stopping, "
-            "sweep, trainer"
+            "maximize, differentiable, fused, decoupled_weight_decay"
         ),
     ),
 ]
@@ -193,6 +200,76 @@ def test_a_setting_may_name_what_to_call_itself(lab: Path, composing: Compose) -
     assert (type(network.many[0]).__name__, network.many[1]) == ("Sigmoid", 3)
     assert config.plain()["arch"] == {"name": "Net", **arch}
     assert "torch" in config.arch.counted["code"]  # type: ignore[union-attr]
+
+
+CODE = """
+import numpy as np
+import torch
+from torch import nn
+
+from dip_stages.dip.losses import Loss
+from dip_stages.dip.methods import BaselineDIP
+
+
+class Weighted(BaselineDIP):
+    def __init__(self, *arguments, penalty=1.0, **keywords):
+        super().__init__(*arguments, **keywords)
+        self.penalty = penalty
+
+    def objective(self, output):
+        return super().objective(output) + self.penalty * output.square().mean()
+
+
+class Features(Loss):
+    def __init__(self):
+        super().__init__()
+        self.features = nn.Conv2d(3, 4, 3)
+
+    def forward(self, output):
+        return (self.features(output) - self.features(self.target)).square().mean()
+
+
+def iterations(beta):
+    return np.int64(16)
+"""
+
+
+def test_other_settings_and_draws_of_ones_own_are_other_cells_and_the_same_ones_the_same(
+    command_in_process: CommandLine, lab: Path
+) -> None:
+    (lab / "lab" / "more.py").write_text(CODE)
+    tiny = ("preset=smoke", "trainer.iterations=8", "runtime.threads=1", "logger=none")
+
+    def psnr(*arguments: str) -> tuple[str, float]:
+        done = command_in_process(*tiny, *arguments)
+        assert done.returncode == 0, done.stdout + done.stderr
+        folder = max(lab.glob("*/single/*/record.json"), key=lambda path: path.stat().st_mtime_ns).parent
+        metrics = read_record(folder).metrics
+        assert metrics is not None
+        return folder.name, metrics["output"]["end"]["psnr"]
+
+    weighted = ("method=custom", "method._target_=lab.more.Weighted")
+    assert len({psnr(*weighted, f"+method.penalty={penalty}") for penalty in (0.1, 5)}) == 2
+    features = ("method=staged", "loss=custom", "loss._target_=lab.more.Features")
+    assert psnr(*features) == psnr(*features, "outputs=again")
+    assert psnr("budget=custom", "budget._target_=lab.more.iterations")
+
+
+def test_an_optimiser_of_ones_own_is_restored_as_it_began() -> None:
+    for kind in (torch.optim.Rprop, torch.optim.NAdam, torch.optim.SGD, torch.optim.Adam):
+        weights = [torch.nn.Parameter(torch.ones(3)) for _ in range(2)]
+        fresh, used = (kind([weight], lr=0.1) for weight in weights)
+        before = copied(used.state_dict())
+        for step in range(3):
+            weights[1].grad = torch.full((3,), float(step + 1))
+            used.step()
+        weights[1].data.fill_(1)
+        _restore_optimiser(used, before)
+        for optimiser, weight in zip((fresh, used), weights, strict=True):
+            for _ in range(3):
+                weight.grad = torch.full((3,), 2.0)
+                optimiser.step()
+        torch.testing.assert_close(*weights)
 
 
 def test_what_a_class_refuses_may_itself_be_wrong(lab: Path, composing: Compose) -> None:

@@ -7,7 +7,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from dip_stages.config.overrides import check_keys, value_override
+from dip_stages.config.overrides import check_keys, for_some_cells, value_override
 from dip_stages.config.sweep import typed_value
 from dip_stages.errors import ConfigError
 from tests.raising import refused
@@ -63,7 +63,7 @@ def test_an_unknown_group_lists_the_known_ones_unless_there_may_be_others() -> N
 
 def test_known_keys_flags_and_hydras_own_pass() -> None:
     check_keys(["-m", "--cfg", "job", "arch.depth=5", "data.path=a.b=c", "hydra.sweep.dir=x", "hydra/launcher=basic"])
-    check_keys(["+new.key=1", "~arch", "arch=unet", "sweep=smoke", "seed=1", "noise_seed=0,1", "outputs=x"])
+    check_keys(["~arch", "arch=unet", "sweep=smoke", "seed=1", "noise_seed=0,1", "outputs=x"])
 
 
 @given(number=st.floats(allow_nan=False).map(repr) | st.integers().map(str))
@@ -96,3 +96,30 @@ def test_several_files_are_quoted_one_by_one_unless_it_is_one(tmp_path: Path) ->
     assert value_override("data.path=é,ü") == "data.path='é','ü'"
     (tmp_path / "é,ü").touch()
     assert value_override(f"data.path={tmp_path}/é,ü") == f"data.path='{tmp_path}/é,ü'"
+
+
+def test_a_section_that_is_added_and_that_nothing_reads_is_refused() -> None:
+    for added in ("+foo=1", "++foo.bar=1"):
+        with refused(ConfigError, "foo", problem="nothing refers to it", names=("arch, average",)):
+            check_keys([added, "arch.width=8"])
+    check_keys(["+foo=8", "arch.width=${foo}"])
+    check_keys(["+foo=8", "arch.width=${oc.select:foo,3}"])
+    check_keys(["+foo=8", "--config-dir=own"])
+    check_keys(["+arch.width=8", "+runtime.threads=1", "+preset=smoke"])
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        ["data.size=null"], ["arch=unet,dncnn", "arch.width=8"], ["arch.width=1,2"], ["data=file", "data.path='é.png'"],
+        ["trainer.lr=0.1"], ["sweep.name=w${arch.width}", "arch.width=12"], ["loss=perceptual", "loss.weight=1"],
+    ],
+)  # fmt: skip
+def test_what_the_sweep_as_a_whole_has_stays_a_setting_of_it(typed: list[str]) -> None:
+    assert for_some_cells(typed) == typed
+
+
+def test_a_setting_that_only_some_cells_have_is_an_axis() -> None:
+    typed = ["sweep=custom", "loss=mse,perceptual_pretrained", "loss.path='a b/é.pth'", "seed=0"]
+    assert for_some_cells(typed)[2] == "loss.path=choice('a b/é.pth')"
+    assert for_some_cells(["loss=mse,perceptual", "loss.weight=1"])[1] == "loss.weight=choice(1)"
