@@ -145,8 +145,8 @@ SLIPS = [
     (
         "'trainer.optimizer={_target_: torch.optim.LBFGS}'",
         (
-            "trainer.optimizer._target_: got 'torch.optim.LBFGS', whose step needs a closure; allowed: an optimiser whose "
-            "step needs none"
+            "trainer.optimizer._target_: got 'torch.optim.LBFGS', whose step needs a closure; allowed: an optimiser "
+            "whose step needs none"
         ),
     ),
     ("method=self_guided +method.strenth=2", "method.strenth: no such setting; allowed: strength, draws"),
