@@ -46,7 +46,7 @@ def test_streams_keep_their_values() -> None:
     # Another value is another draw: every record and every golden number would change.
     assert dict(ObservationStream.__members__) == {"OBSERVATION": 1, "STAGE": 2}
     assert dict(FitStream.__members__) == {
-        "NETWORK": 0, "INPUT": 1, "JITTER": 2, "PROBE": 3, "MEMBER": 4, "SAMPLING": 5, "HELD_OUT": 6,
+        "NETWORK": 0, "INPUT": 1, "JITTER": 2, "PROBE": 3, "MEMBER": 4, "SAMPLING": 5, "HELD_OUT": 6, "OWN": 7,
     }  # fmt: skip
 
 
