@@ -157,7 +157,7 @@ def _own_rule(
 ) -> Rule:
     rule: Rule = config.call(
         observed=observation.observed,
-        sigma=build_sigma(config.sigma or "known", observation) if config.takes("sigma") else None,
+        sigma=build_sigma(config.sigma, observation) if config.sigma else None,
         held_out=held_out,
         seed=seed,
         clean=observation.clean,

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     Check = Callable[[str, Any], None]
 
-__all__ = ["Conflict", "Section", "bounded", "checked", "choice", "options"]
+__all__ = ["Conflict", "Section", "allowed_names", "bounded", "checked", "choice", "options"]
 
 
 class Conflict(NamedTuple):
@@ -102,6 +102,13 @@ def bounded(
 def choice(default: str | list[str], allowed: Iterable[str], **metadata: object) -> Any:
     """Return the field of one of several texts, or of a list of them."""
     return checked(default, partial(check_choice, allowed=tuple(allowed)), **metadata)
+
+
+def allowed_names(schema: type) -> tuple[str, ...]:
+    """Return what the field ``name`` of a schema may be, which names a group's built-in options."""
+    name = next(field for field in dataclasses.fields(schema) if field.name == "name")
+    allowed: tuple[str, ...] = name.metadata["check"].keywords["allowed"]
+    return allowed
 
 
 def options(schemas: Any, key: str = "name") -> dict[str, Any]:

@@ -9,7 +9,7 @@ import inspect
 import json
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from dip_stages.config.fields import Conflict
 from dip_stages.config.targets import code_of, loaded, parameters_of, takes
@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 __all__ = [
     "TARGET",
     "OwnOption",
-    "code_of",
+    "check_count",
+    "check_flag",
     "name_options",
     "optional",
     "own_option",
@@ -118,6 +119,10 @@ class OwnOption:
             ConfigError: If it cannot be imported, or cannot be called.
         """
         return loaded(self.key, self.target)
+
+    def completed(self) -> Self:
+        """Return the option with the settings of this package that follow from what it names."""
+        return self
 
     def conflict(self, config: Config) -> Conflict | None:
         """Return what the option says of a configuration: ``refuses(config)`` returns a sentence, or None."""
@@ -232,7 +237,7 @@ def own_option(schema: type[OwnOption], values: Mapping[str, Any], section: str)
         schema.own[name](f"{section}.{name}", value)
     passed = {name: value for name, value in values.items() if name not in ("name", TARGET, *schema.own)}
     name = values.get("name") or target.rpartition(".")[2]
-    return schema(name=str(name), target=target, text=json.dumps(passed), **own)
+    return schema(name=str(name), target=target, text=json.dumps(passed), **own).completed()
 
 
 def name_options(sections: Mapping[str, Any], choices: Mapping[str, Any]) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from dip_stages.config.fields import Conflict
 from dip_stages.config.own import OwnOption, check_count, check_flag, optional
@@ -75,6 +75,10 @@ class OwnRule(OwnOption):
     own = {"sigma": optional(partial(check_choice, allowed=("known", "estimate")))}  # noqa: RUF012 - of the class
 
     sigma: str | None = None
+
+    def completed(self) -> Self:
+        """Return the rule with the noise level known, if it takes one and nothing else is said."""
+        return replace(self, sigma="known") if self.sigma is None and self.takes("sigma") else self
 
     def conflict(self, config: Config) -> Conflict | None:
         """Return why it cannot be computed: it asks for pixels that are not there, or says so."""

@@ -14,7 +14,7 @@ from dip_stages.config.arch import ArchConfig
 from dip_stages.config.competitors import CompetitorConfig
 from dip_stages.config.config import Config, is_recorrupted
 from dip_stages.config.data import DataConfig, OwnData
-from dip_stages.config.fields import Section, options
+from dip_stages.config.fields import Section, allowed_names, options
 from dip_stages.config.loss import LossConfig
 from dip_stages.config.method import FITS, OWN_FIT, MethodConfig, OwnMethod
 from dip_stages.config.own import TARGET, OwnOption, name_options, own_option
@@ -32,8 +32,6 @@ from dip_stages.config.own_axes import (
 from dip_stages.config.renamed import check_renamed
 from dip_stages.config.stopping import AutoConfig, AverageConfig, MonitorsConfig, StoppingConfig
 from dip_stages.config.sweep import SweepOptions
-from dip_stages.dip.budgets import BUDGETS
-from dip_stages.dip.schedules import SCHEDULES
 from dip_stages.errors import ConfigError, check_choice
 from dip_stages.store.text import first_line
 
@@ -148,8 +146,6 @@ def _own(config: Mapping[str, Any], section: str, group: str | None = None) -> O
         allowed = f"the options of this package; {', '.join(_OWN)} may be one's own"
         raise ConfigError(setting=f"{section}.{TARGET}", got=values[TARGET], allowed=allowed)
     option = _own_method(values) if group == "method" else own_option(_OWN[group], values, section)
-    if isinstance(option, OwnRule) and option.sigma is None and option.takes("sigma"):
-        option = replace(option, sigma="known")
     if option.name in (built_in := _names_of(group)):
         problem = f", the name of an option of this package, with {TARGET}={option.target}"
         raise ConfigError(
@@ -179,9 +175,7 @@ def _with_optimizer(trainer: TrainerConfig) -> TrainerConfig:
 
 
 def _names_of(group: str) -> tuple[str, ...]:
-    if group in _OPTIONS:
-        return tuple(_OPTIONS[group])
-    return {"scheduler": tuple(SCHEDULES), "budget": tuple(BUDGETS)}.get(group, ())
+    return tuple(_OPTIONS[group]) if group in _OPTIONS else allowed_names(_SCHEMAS[group])
 
 
 def _option(config: Mapping[str, Any], section: str, schemas: Mapping[str, type]) -> Any:

@@ -186,6 +186,29 @@ def test_a_slip_is_a_sentence(command_in_process: CommandLine, lab: Path, typed:
     assert done.stderr.splitlines()[0] == sentence.replace("FOLDER", str(lab))
 
 
+@pytest.mark.parametrize(
+    "named",
+    [
+        "arch=deep +arch.name=resnet",
+        "scheduler=power +scheduler.name=linear",
+        "budget=late +budget.name=constant",
+        "loss=l1 +loss.name=mse",
+        "stopping=plateau +stopping.name=sure",
+        "average=halves +average.name=window",
+        "noise=banded +noise.name=clipped",
+        "method=self_guided +method.name=tv",
+        "logger=custom +logger.name=csv logger._target_=pytorch_lightning.loggers.CSVLogger",
+    ],
+)
+def test_no_option_of_ones_own_has_the_name_of_a_built_in_one(
+    command_in_process: CommandLine, lab: Path, named: str
+) -> None:
+    assert lab.is_dir()
+    done = command_in_process("--config-dir", "conf", "preset=smoke", *named.split())
+    assert done.returncode == 2
+    assert "the name of an option of this package" in done.stderr
+
+
 def test_a_setting_may_name_what_to_call_itself(lab: Path, composing: Compose) -> None:
     (lab / "lab" / "nested.py").write_text(
         "from torch import nn\nclass Net(nn.Module):\n"
