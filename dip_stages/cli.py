@@ -16,17 +16,19 @@ from omegaconf import DictConfig, OmegaConf
 from dip_stages.cells.identity import Cell, cell_of, check_inputs
 from dip_stages.cells.machine import check_machine
 from dip_stages.config import CONF_DIR, parse
-from dip_stages.config.overrides import check_keys, for_some_cells, register_sweeps, value_override
+from dip_stages.config.composing import register_sweeps
+from dip_stages.config.overrides import for_some_cells, typed_overrides
 from dip_stages.console import program
 from dip_stages.errors import ConfigError, DipStagesError, LaunchError
 from dip_stages.images.folders import notes
 from dip_stages.names import printable
-from dip_stages.store.records import RECORD, digest, read_record
+from dip_stages.store.records import read_record
 from dip_stages.store.states import recorded
 from dip_stages.store.statuses import CellStatus, OutcomeStatus, RecordStatus
 from dip_stages.store.text import os_reason
 
 if TYPE_CHECKING:
+    from dip_stages.workers.jobs import Job
     from dip_stages.workers.protocol import Outcome
 
 __all__ = ["Preparation", "main", "task"]
@@ -81,11 +83,12 @@ class Preparation(Callback):
             sys.exit(2)  # not an exception: Hydra turns those of callbacks into warnings
 
 
-def task(composed: DictConfig) -> dict[str, Any] | None:
+def task(composed: DictConfig) -> dict[str, Any] | float | None:
     """Run the composed cell in Hydra's output folder; in a sweep, the cell that was planned for that folder.
 
     Returns:
-        In a sweep, the cell's :class:`~dip_stages.workers.protocol.Outcome` as plain values.
+        In a sweep that was planned, the cell's :class:`~dip_stages.workers.protocol.Outcome` as plain values; under
+        another sweeper, its objective.
 
     Raises:
         DipStagesError: If an input has changed since it was checked.
@@ -93,31 +96,47 @@ def task(composed: DictConfig) -> dict[str, Any] | None:
     hydra_config = HydraConfig.get()
     folder = Path(hydra_config.runtime.output_dir)
     if hydra_config.mode == RunMode.MULTIRUN:
-        in_process = hydra_config.launcher.get("_target_", "").endswith(".BasicLauncher")
-        return _run_in_sweep(composed, folder, Path(hydra_config.sweep.dir), in_process=in_process).plain()
+        token = OmegaConf.select(composed, "sweep.run")
+        if token is None:
+            return _run_asked(composed, folder)
+        return _run_planned(Path(hydra_config.sweep.dir), token, folder).plain()
     _run_single(_checked(composed), folder)
     return None
 
 
-def _run_in_sweep(composed: DictConfig, folder: Path, root: Path, *, in_process: bool) -> Outcome:
-    """Compute the job of a cell, in a worker process unless the launcher runs its jobs in the driver."""
-    from dip_stages.workers.jobs import Job, read_job
-    from dip_stages.workers.main import compute
-    from dip_stages.workers.protocol import Outcome, StopFlag
+def _run_planned(root: Path, token: str, folder: Path) -> Outcome:
+    """Compute the job that was planned for a folder."""
+    from dip_stages.workers.jobs import read_job
+    from dip_stages.workers.protocol import Outcome
     from dip_stages.workers.run_folder import job_path
+
+    try:
+        job = read_job(job_path(root, token, folder.name))
+    except FileNotFoundError:
+        return Outcome(OutcomeStatus.INTERRUPTED, "its sweep was stopped before it began")
+    if job.stop and Path(job.stop).exists():
+        return Outcome(OutcomeStatus.INTERRUPTED, "asked to stop before it began")
+    return _run_job(job)
+
+
+def _run_asked(composed: DictConfig, folder: Path) -> float:
+    """Compute a cell that another sweeper asks for, unless it has a record, and return its objective."""
+    from dip_stages.sweep.asked import AskedCell, note_clean
+    from dip_stages.sweep.objective import Objective
+
+    cell = _checked(composed)
+    asked = AskedCell(cell, folder, Objective.of(composed, cell.config))
+    note_clean(asked.objective)
+    return asked.value(_run_job(asked.job()).message if asked.left else "")
+
+
+def _run_job(job: Job) -> Outcome:
+    """Compute a job, in a worker process unless the launcher runs its jobs in the driver."""
+    from dip_stages.workers.main import compute
+    from dip_stages.workers.protocol import StopFlag
     from dip_stages.workers.slot import own_slot
 
-    token = OmegaConf.select(composed, "sweep.run")
-    if token is None:  # a job of another sweeper, which plans nothing
-        job = Job.of(_checked(composed), folder, stale=digest(folder / RECORD))
-    else:
-        try:
-            job = read_job(job_path(root, token, folder.name))
-        except FileNotFoundError:
-            return Outcome(OutcomeStatus.INTERRUPTED, "its sweep was stopped before it began")
-        if job.stop and Path(job.stop).exists():
-            return Outcome(OutcomeStatus.INTERRUPTED, "asked to stop before it began")
-    if in_process:
+    if HydraConfig.get().launcher.get("_target_", "").endswith(".BasicLauncher"):
         return compute(job, StopFlag())
     return own_slot(job.config["runtime"]["threads"]).run(job)
 
@@ -151,8 +170,7 @@ _hydra_main = hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_n
 def main() -> None:
     """Run Hydra on ``sys.argv``, in which a group such as ``beta_max`` also takes a number: ``beta_max=0.05``."""
     try:
-        typed = [value_override(argument) for argument in sys.argv[1:]]
-        check_keys(typed)
+        typed = typed_overrides(sys.argv[1:])
         sys.argv[1:] = for_some_cells(typed) if {"-m", "--multirun"} & {*typed} else typed
     except ConfigError as error:
         sys.stderr.write(f"{error}\n")

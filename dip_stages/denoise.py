@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
     from dip_stages.config import Config
 
-__all__ = ["compose_config", "denoise", "main", "noise_level"]
+__all__ = ["check_method", "compose_config", "denoise", "main", "noise_level"]
 
 
 def compose_config(path: Path, overrides: Sequence[str]) -> tuple[Config, bool]:
@@ -59,7 +59,8 @@ def compose_config(path: Path, overrides: Sequence[str]) -> tuple[Config, bool]:
         ConfigError: If one is unknown, out of range, or of a setting that the command itself makes.
     """
     from dip_stages.config import FileData, check_extras, parse
-    from dip_stages.config.overrides import compose_apart, value_override
+    from dip_stages.config.composing import compose_apart
+    from dip_stages.config.overrides import value_override
     from dip_stages.config.own import own_options
 
     typed = [value_override(override) for override in overrides]
@@ -148,7 +149,7 @@ def _denoise_file(given: argparse.Namespace) -> None:
     check_blind(config)
     original = _read(given)
     _check_output(given, original)
-    _check_method(config, given.input, original)
+    check_method(config, given.input, original)
     sigma = config.noise.beta_max**0.5 if sigma_given else _estimated(given.input, original)
     height, width = original.pixels.shape[:2]
     count = len(tiles(height, width, given.tile, given.overlap))
@@ -213,8 +214,19 @@ def _check_output(given: argparse.Namespace, original: Original) -> None:
         sys.stderr.write(f"{printable(output)}: left out, since {output.suffix} does not hold it: {', '.join(names)}\n")
 
 
-def _check_method(config: Config, path: Path, original: Original) -> None:
-    """Check that the method can denoise such an image, on this machine."""
+def check_method(config: Config, path: Path, original: Original) -> None:
+    """Check that the method can denoise such an image, on this machine.
+
+    Args:
+        config: The method.
+        path: The image's name, for messages.
+        original: The image.
+
+    Raises:
+        ImageError: If it cannot.
+        ModelError: If a trained model is another than the one wanted.
+        MachineError: If this machine lacks the device that is asked for.
+    """
     from dip_stages.config import DDPMConfig
     from dip_stages.denoisers.model_store import check_ddpm
 

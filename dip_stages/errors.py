@@ -16,6 +16,7 @@
     ├── LeaseError         a cell that another process has, or has taken over
     ├── DriftError         a worker that is not what the plan was made with
     ├── LaunchError        a cluster that does not take jobs
+    ├── CellError          a cell that failed, where its result is asked for
     ├── DivergenceError    a loss that rolling back did not cure
     └── Interrupted        a fit that was asked to stop, and left a checkpoint
 
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 __all__ = [
+    "CellError",
     "CheckpointError",
     "ConfigError",
     "DipStagesError",
@@ -150,6 +152,10 @@ class DriftError(DipStagesError):
 
 class LaunchError(DipStagesError):
     """A cluster does not take jobs as they are asked for, or a launcher's package is not installed."""
+
+
+class CellError(DipStagesError):
+    """A cell failed, or left no record, and its result is asked for."""
 
 
 class Interrupted(DipStagesError):  # noqa: N818 - not a fault: the fit was asked to stop

@@ -66,6 +66,20 @@ def _leave_blank(figure: Figure, path: Path, **how: object) -> None:
     path.write_bytes(_BLANK[path.suffix])
 
 
+class _Doctests:
+    """A fixture for doctests of the package, which this file's own fixtures do not reach."""
+
+    @pytest.fixture(autouse=True)
+    def _in_an_empty_folder(self, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+        if isinstance(request.node, pytest.DoctestItem) and request.node.name.startswith("dip_stages.api."):
+            monkeypatch.chdir(request.getfixturevalue("tmp_path"))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Register what also holds for tests outside of this folder."""
+    config.pluginmanager.register(_Doctests())
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Let what takes longest begin first, so that it does not run alone at the end."""
     items.sort(key=lambda item: not any(mark.kwargs.get("first") for mark in item.iter_markers("slow")))

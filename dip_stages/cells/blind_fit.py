@@ -41,6 +41,7 @@ def denoise_tile(
     config: Config,
     on_progress: Callable[[int, int], None],
     kept: KeptTile | None = None,
+    on_fit: Callable[[int, int, list[tuple[int, float]]], None] = lambda *_: None,
 ) -> NDArray[np.float32]:
     """Return the mean of the results of an ensemble's members, or the result of a competitor.
 
@@ -50,6 +51,7 @@ def denoise_tile(
         on_progress: Called with iteration and iterations in all, of all members; at the end of a competitor with 1.
         kept: Gets the result, and before that the checkpoints of the fits, which it may have already; None to keep
             nothing.
+        on_fit: Called with member (from 1), kept iteration, and iterations with their losses, of each fit that ends.
 
     Returns:
         The same shape, float32.
@@ -62,7 +64,7 @@ def denoise_tile(
     # In place of the clean image: anything that used it would give NaN.
     observation = Observation(torch.full_like(observed, torch.nan), observed, config.noise.beta_max)
     if config.competitor is None:
-        return _Fits(config, observation, accelerator, on_progress, kept).run()
+        return _Fits(config, observation, accelerator, on_progress, kept, on_fit).run()
     result = _by_competitor(config.competitor, config, observation, accelerator, on_progress)
     if kept is not None:
         kept.keep(result)
@@ -111,6 +113,7 @@ class _Fits:
         accelerator: ``cpu``, ``cuda`` or ``mps``.
         on_progress: Called with iteration and iterations in all.
         kept: Where checkpoints are; None for none.
+        on_fit: Called at the end of each.
     """
 
     def __init__(
@@ -120,7 +123,9 @@ class _Fits:
         accelerator: str,
         on_progress: Callable[[int, int], None],
         kept: KeptTile | None,
+        on_fit: Callable[[int, int, list[tuple[int, float]]], None],
     ) -> None:
+        self._on_fit = on_fit
         self._config, self._observation, self._accelerator = config, observation, accelerator
         self._on_progress, self._kept = on_progress, kept
         self._plan = build_plan(config, observation)
@@ -155,18 +160,22 @@ class _Fits:
         module.should_stop = should_stop
         if member in self._edges:
             module.resume(self._edges[member])
-        callbacks = [Steps(lambda _: self._note_edge(member, module)), *self._checkpoints]
+        curve: list[tuple[int, float]] = []
+        callbacks = [Steps(lambda _: self._note_edge(member, module, curve)), *self._checkpoints]
         trainer = trainer_of(self._accelerator, logger=False, callbacks=callbacks)
         fit(trainer, module, Chunks(self._plan, config.trainer.chunk, start=module.edge), self._accelerator)
-        self._done[member] = result_of(config, module.chosen).detach().cpu().clone()
+        chosen = module.chosen
+        self._done[member] = result_of(config, chosen).detach().cpu().clone()
         self._edges.pop(member, None)
         if len(self._done) < self._members:
             self._save()
+        self._on_fit(member + 1, chosen.iteration, curve)
 
-    def _note_edge(self, member: int, module: DIPModule) -> None:
+    def _note_edge(self, member: int, module: DIPModule, curve: list[tuple[int, float]]) -> None:
         state = module.saved()
         assert state is not None  # noqa: S101 - a chunk has ended
         self._edges[member] = state
+        curve.append((module.iteration, float(module.loss_value)))
         with self._reporting:
             self._on_progress(self._iteration, self._members * self._plan.iterations)
 

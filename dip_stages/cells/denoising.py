@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -19,10 +19,29 @@ if TYPE_CHECKING:
     from dip_stages.cells.work_folder import WorkFolder
     from dip_stages.config import Config
 
-__all__ = ["check_blind", "denoise", "noise_level"]
+__all__ = ["OVERLAP", "TILE", "Fitted", "check_blind", "denoise", "noise_level", "tile_count"]
+
+TILE, OVERLAP = 512, 32
+"""Pixels a side of what is fitted at once, and pixels that neighbours share, by default."""
 
 _NO_NOISE = 0.25 / 255
 """Largest estimate that means no noise: rounding to 8 bits alone gives a larger one."""
+
+
+class Fitted(NamedTuple):
+    """A fit that has ended.
+
+    Attributes:
+        tile: Its tile, from 1.
+        member: Of the ensemble, from 1.
+        iteration: The iteration that was kept.
+        curve: Iterations and their losses.
+    """
+
+    tile: int
+    member: int
+    iteration: int
+    curve: list[tuple[int, float]]
 
 
 def denoise(
@@ -30,10 +49,11 @@ def denoise(
     config: Config,
     *,
     sigma: float | None = None,
-    tile: int = 512,
-    overlap: int = 32,
+    tile: int = TILE,
+    overlap: int = OVERLAP,
     progress: Callable[[int, int, int], None] | None = None,
     work: WorkFolder | None = None,
+    on_fit: Callable[[Fitted], None] | None = None,
 ) -> NDArray[np.float32]:
     """Return a noisy image denoised.
 
@@ -45,6 +65,7 @@ def denoise(
         overlap: Pixels that neighbouring tiles share at least; they are blended there.
         progress: Called with tile, iteration and planned iterations of a tile, all from 1.
         work: Keeps what is done, and has what an interrupted process has kept of this job; None to keep nothing.
+        on_fit: Called with each fit that ends in this process.
 
     Returns:
         The same shape, float32.
@@ -57,7 +78,16 @@ def denoise(
     check_blind(config)
     sigma = noise_level(image) if sigma is None else sigma
     config = dataclasses.replace(config, noise=dataclasses.replace(config.noise, beta_max=sigma**2))
-    return _in_tiles(image, config, tile, overlap, progress or (lambda *_: None), work)
+    return _in_tiles(image, config, tile, overlap, progress or (lambda *_: None), work, on_fit or (lambda _: None))
+
+
+def tile_count(image: NDArray[np.float32], tile: int = TILE, overlap: int = OVERLAP) -> int:
+    """Return the number of tiles of an image ``(H, W, C)``.
+
+    Raises:
+        ConfigError: If a number is out of range.
+    """
+    return len(tiles(image.shape[0], image.shape[1], tile, overlap))
 
 
 def check_blind(config: Config) -> None:
@@ -77,6 +107,7 @@ def _in_tiles(
     overlap: int,
     progress: Callable[[int, int, int], None],
     work: WorkFolder | None,
+    on_fit: Callable[[Fitted], None],
 ) -> NDArray[np.float32]:
     height, width = image.shape[:2]
     parts = tiles(height, width, size, overlap)
@@ -92,7 +123,11 @@ def _in_tiles(
         denoised = kept.result() if kept is not None else None
         if denoised is None:
             tile = np.ascontiguousarray(image[here])
-            denoised = blind_fit.denoise_tile(tile, config, functools.partial(progress, number), kept)
+
+            def fitted(member: int, iteration: int, curve: list[tuple[int, float]], number: int = number) -> None:
+                on_fit(Fitted(number, member, iteration, curve))
+
+            denoised = blind_fit.denoise_tile(tile, config, functools.partial(progress, number), kept, fitted)
         weight = ramp(part.top, part.bottom, height, overlap)[:, None] * ramp(part.left, part.right, width, overlap)
         total[here] += denoised * weight[..., None]
         weights[here] += weight[..., None]

@@ -11,7 +11,7 @@ from dip_stages.cells.build import member_seed
 from dip_stages.dip.metrics import quality
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from torch import Tensor
 
@@ -111,6 +111,7 @@ def mean_of(members: Sequence[Member], clean: Tensor) -> Member:
         "decided": all(member.stopping["decided"] for member in members),
         "iteration": None,
         "spent": sum(member.stopping["spent"] for member in members),
+        "statistic": _mean(member.stopping.get("statistic") for member in members),
         "output": output,
         "average": average,
         "monitors": {},
@@ -150,6 +151,11 @@ def quality_of(image: Tensor, clean: Tensor) -> ImageQuality:
     return {"psnr": found.psnr, "ssim": found.ssim}
 
 
+def _mean(values: Iterable[float | None]) -> float | None:
+    there = list(values)
+    return None if None in there else sum(filter(None, there)) / len(there)
+
+
 def _result_name(config: Config) -> ImageName:
     return "output" if config.average.name == "none" else "average"
 
@@ -168,6 +174,7 @@ def _chosen(config: StoppingConfig, rule: Rule | None, choice: Choice, clean: Te
         "decided": choice.decided,
         "iteration": choice.iteration,
         "spent": choice.spent,
+        "statistic": choice.statistic,
         "output": quality_of(choice.output, clean),
         "average": quality_of(choice.average, clean),
     }

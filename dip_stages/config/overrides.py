@@ -10,27 +10,21 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import hydra
-from hydra.core.config_store import ConfigStore
-from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
 from dip_stages.config.own import TARGET
 from dip_stages.config.parsing import OPEN, OPTIONS, SETTINGS
-from dip_stages.config.paths import CONF_DIR, SWEEPS_DIR
+from dip_stages.config.paths import CONF_DIR
 from dip_stages.config.renamed import check_renamed, check_renamed_in
 from dip_stages.config.sweep import typed_value
 from dip_stages.errors import ConfigError
-from dip_stages.store.text import first_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from omegaconf import DictConfig
-
-__all__ = ["ALIASES", "check_keys", "compose_apart", "for_some_cells", "is_number", "register_sweeps", "value_override"]
+__all__ = ["ALIASES", "check_keys", "for_some_cells", "is_number", "typed_overrides", "value_override"]
 
 ALIASES = {"noise.beta_max": "beta_max"}
 """Settings that are also set by the option of a group: the setting, and the group."""
@@ -144,7 +138,8 @@ def _config_folders(arguments: Sequence[str]) -> list[Path]:
 
 def _top_level() -> list[str]:
     groups = sorted(folder.name for folder in CONF_DIR.iterdir() if folder.is_dir() and folder.name != "hydra")
-    return [*groups, "sweep", "seed", "noise_seed", "outputs"]
+    others = ("sweep", "seed", "noise_seed", "ensemble", "runtime", "objective", "failed_objective", "outputs")
+    return [*groups, *others]
 
 
 def value_override(override: str) -> str:
@@ -214,32 +209,15 @@ def is_number(text: str) -> bool:
     return True
 
 
-@functools.cache
-def register_sweeps() -> None:
-    """Make the named sweeps options of Hydra's group ``sweep``; they are not in ``conf``, where Hydra finds options."""
-    for file in sorted(SWEEPS_DIR.glob("*.yaml")):
-        ConfigStore.instance().store(
-            group="sweep", name=file.stem, node=OmegaConf.load(file), package="_global_", provider="sweeps"
-        )
-
-
-def compose_apart(overrides: Sequence[str]) -> DictConfig:
-    """Return the configuration that overrides compose; for commands that are no Hydra applications.
+def typed_overrides(overrides: Iterable[str]) -> list[str]:
+    """Return overrides as Hydra takes them, their keys checked.
 
     Args:
         overrides: As typed on the command line.
 
     Raises:
-        ConfigError: If there is no such setting or option.
+        ConfigError: If there is no such setting.
     """
-    register_sweeps()
     typed = [value_override(override) for override in overrides]
     check_keys(typed)
-    around, GlobalHydra.instance().hydra = GlobalHydra.instance().hydra, None  # the caller may be a Hydra application
-    try:
-        with hydra.initialize_config_dir(str(CONF_DIR), version_base="1.3"):
-            return hydra.compose("config", overrides=typed)
-    except HydraException as error:
-        raise ConfigError(first_line(error)) from error
-    finally:
-        GlobalHydra.instance().hydra = around
+    return typed

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["Original", "read_original"]
+__all__ = ["Original", "near_unit", "read_original"]
 
 _NEAR = (-1.0, 2.0)
 """Floats between these are taken for an image on [0, 1] with noise, which is not clipped."""
@@ -117,7 +117,7 @@ def _scale(path: Path, pixels: NDArray[np.float32], white: float, limits: tuple[
     if not np.isfinite([low, high]).all():  # both are NaN if a value is
         raise ImageError("got values that are not finite", setting=path, allowed="numbers")
     if limits is None:
-        if low < _NEAR[0] or high > _NEAR[1]:
+        if not near_unit(low, high):
             raise ImageError(
                 f"its values are {low:g} to {high:g}, far outside of 0 to 1",
                 setting=path,
@@ -133,6 +133,11 @@ def _scale(path: Path, pixels: NDArray[np.float32], white: float, limits: tuple[
             got="{:g} {:g}".format(*limits),
             allowed=f"black and white of {path}, whose values are {low * white:g} to {high * white:g}",
         )
+
+
+def near_unit(low: float, high: float) -> bool:
+    """Return whether floats between these are taken for an image on [0, 1] with noise, which is not clipped."""
+    return _NEAR[0] <= low and high <= _NEAR[1]
 
 
 def _suggested(low: float, high: float) -> str:

@@ -206,6 +206,9 @@ class Chosen(TypedDict):
     """The chosen iteration."""
     spent: int
     """Iterations that had to be run for the choice."""
+    statistic: NotRequired[float | None]
+    """The lowest value of what the rule compares, in its unit: a residual, an estimated error, a variance. Null of a
+    rule that compares nothing; of an ensemble, the mean. Older records lack it."""
     output: ImageQuality
     average: ImageQuality
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ from dip_stages.workers.run_folder import Run
 from dip_stages.workers.slurm_queue import Queue
 
 if TYPE_CHECKING:
+    import signal
     from collections.abc import Sequence
 
     from dip_stages.store.states import Look
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     from dip_stages.sweep.plan import Plan, PlannedCell
     from dip_stages.sweep.plan_cache import CachedPlan
 
-__all__ = ["Options", "check_devices", "run_cached", "run_plan"]
+__all__ = ["Options", "check_devices", "compute_plan", "run_cached", "run_plan"]
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,7 @@ class Options:
         elsewhere: Whether cells run on other machines, of whose devices this one knows nothing.
         gpus: The GPUs that workers are given, as in ``CUDA_VISIBLE_DEVICES``; None for all.
         wait: Seconds between two looks at the cells that another driver has.
+        program: Whether this process is a driver and nothing else, which a second signal may end at once.
     """
 
     command: str = "python -m dip_stages -m"
@@ -57,6 +60,7 @@ class Options:
     elsewhere: bool = False
     gpus: Sequence[str] | None = None
     wait: float = 1.0
+    program: bool = True
 
 
 def check_devices(plan: Plan, options: Options) -> None:
@@ -96,28 +100,69 @@ def run_plan(plan: Plan, launch: Launch, options: Options) -> int:
     Raises:
         LaunchError: If a cluster does not take the jobs.
     """
-    plan.write(options.command)
-    looks = {planned.cell.id: planned.look(files=options.retry_damaged) for planned in plan.cells}
-    left = [planned for planned in plan.cells if _to_run(looks[planned.cell.id], options)]
+    looks, left = _begin(plan, options)
     if not left:
         return nothing_to_do(plan.name, plan.root, _named(plan, looks), options.command)
     for planned in left:
         _report_problem(planned, looks[planned.cell.id])
     if options.detach:
         return _submit(plan, left, looks, launch, options)
-    to_run = [(p.folder, p.cell.id, p.iterations, looks[p.cell.id].digest) for p in left]
     with Run(plan.root) as run:
-        with (
-            SweepInterrupts(run.stop_file, leave=options.leave) as interrupts,
-            SweepProgress(to_run, already=len(plan.cells) - len(left)),
-        ):
-            LaunchLoop(left, looks, launch, options, run, interrupts).run()
-        interrupted = interrupts.signal
+        interrupted = _compute(plan, left, looks, launch, options, run, progress=True)
         looks = {planned.cell.id: planned.look() for planned in plan.cells}
         code = finish(plan.root, _named(plan, looks), options.command, interrupted=interrupted is not None)
         if interrupted is None:
             run.clean()
     return code if interrupted is None else 128 + interrupted
+
+
+def compute_plan(plan: Plan, launch: Launch, options: Options, *, progress: bool) -> None:
+    """Run the cells that are not done, for a program that reads their records itself: no report, no list of failures.
+
+    Args:
+        plan: As for :func:`run_plan`.
+        launch: As for :func:`run_plan`.
+        options: How.
+        progress: Whether bars, or lines where there is no terminal, are shown.
+
+    Raises:
+        LaunchError: If a cluster does not take the jobs.
+        KeyboardInterrupt: After an interruption; the cells have written checkpoints.
+    """
+    looks, left = _begin(plan, options)
+    if not left:
+        return
+    with Run(plan.root) as run:
+        interrupted = _compute(plan, left, looks, launch, options, run, progress=progress)
+        if interrupted is None:
+            run.clean()
+    if interrupted is not None:
+        raise KeyboardInterrupt
+
+
+def _begin(plan: Plan, options: Options) -> tuple[dict[str, Look], list[PlannedCell]]:
+    """Write the plan, and return what the cells' folders show and which cells are to be run."""
+    plan.write(options.command)
+    looks = {planned.cell.id: planned.look(files=options.retry_damaged) for planned in plan.cells}
+    return looks, [planned for planned in plan.cells if _to_run(looks[planned.cell.id], options)]
+
+
+def _compute(
+    plan: Plan,
+    left: Sequence[PlannedCell],
+    looks: dict[str, Look],
+    launch: Launch,
+    options: Options,
+    run: Run,
+    *,
+    progress: bool,
+) -> signal.Signals | None:
+    """Launch cells until each has a record; return the signal that interrupted it, if one did."""
+    to_run = [(p.folder, p.cell.id, p.iterations, looks[p.cell.id].digest) for p in left]
+    shown = SweepProgress(to_run, already=len(plan.cells) - len(left)) if progress else nullcontext()
+    with SweepInterrupts(run.stop_file, leave=options.leave, program=options.program) as interrupts, shown:
+        LaunchLoop(left, looks, launch, options, run, interrupts).run()
+    return interrupts.signal
 
 
 def run_cached(plan: CachedPlan, options: Options) -> int | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -11,7 +12,7 @@ from dip_stages.console import command, leave, note, note_end, write_in_handler
 from dip_stages.workers.protocol import GRACE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
     from types import TracebackType
     from typing import Self
@@ -20,7 +21,7 @@ __all__ = ["Interrupts", "SweepInterrupts"]
 
 
 class Interrupts:
-    """Handles SIGINT and SIGTERM in two steps; a context manager, for the main thread.
+    """Handles SIGINT and SIGTERM in two steps; a context manager. In other threads than the main one it does nothing.
 
     The first signal sets :attr:`signal`; a second one raises :class:`KeyboardInterrupt`.
 
@@ -38,7 +39,7 @@ class Interrupts:
 
     def __enter__(self) -> Self:
         for number in (signal.SIGINT, signal.SIGTERM):
-            self._before[number] = signal.signal(number, self._on_signal)
+            self._handle(number, self._on_signal)
         return self
 
     def __exit__(
@@ -46,6 +47,10 @@ class Interrupts:
     ) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
+
+    def _handle(self, number: signal.Signals, handler: Callable[[int, Any], object]) -> None:
+        if threading.current_thread() is threading.main_thread():  # the only one that may, and that gets signals
+            self._before[number] = signal.signal(number, handler)
 
     def should_stop(self) -> bool:
         """Return whether there was a signal."""
@@ -85,23 +90,25 @@ class SweepInterrupts(Interrupts):
     Args:
         stop_file: The file that asks every cell to stop, on whichever machine it runs.
         leave: Whether jobs on a cluster keep running; the driver then only stops waiting.
+        program: Whether a second signal ends the process; in the process of somebody else it raises KeyboardInterrupt.
     """
 
-    def __init__(self, stop_file: Path, *, leave: bool = False) -> None:
+    def __init__(self, stop_file: Path, *, leave: bool = False, program: bool = True) -> None:
         message = "jobs on the cluster keep running" if leave else "cells write a checkpoint and stop"
         super().__init__(message)
-        self._stop_file, self._leave = stop_file, leave
+        self._stop_file, self._leave, self._program = stop_file, leave, program
         self._launching = False
 
     def __enter__(self) -> Self:
         super().__enter__()
-        self._before[signal.SIGALRM] = signal.signal(signal.SIGALRM, self._abandon)
+        self._handle(signal.SIGALRM, self._abandon)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        signal.alarm(0)
+        if signal.SIGALRM in self._before:
+            signal.alarm(0)
         super().__exit__(kind, error, trace)
 
     @contextmanager
@@ -126,6 +133,8 @@ class SweepInterrupts(Interrupts):
         signal.alarm(int(GRACE) + 1)
 
     def _on_second(self, number: int) -> NoReturn:
+        if not self._program:
+            super()._on_second(number)
         write_in_handler(f"interrupted again: workers stop by themselves. To resume:\n  {command()}\n")
         leave(128 + number)
 

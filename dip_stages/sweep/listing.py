@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from dip_stages.store.states import Look
-    from dip_stages.sweep.plan import PlannedCell
+    from dip_stages.sweep.plan import Plan, PlannedCell
 
     Column = tuple[str, list[str]]
 
-__all__ = ["listing", "pace"]
+__all__ = ["list_plan", "listing", "pace"]
 
 _UNITS = {"GFLOP": 1e9, "TFLOP": 1e12, "PFLOP": 1e15}
 _ENDED = (CellStatus.DONE, CellStatus.FAILED)
@@ -33,6 +33,12 @@ _AXIS_OF = {
     "data.index": "image",
 }
 """Other names of an axis in overrides."""
+
+
+def list_plan(plan: Plan) -> str:
+    """Return a plan as :func:`listing` does, with what the folders of its cells show."""
+    looks = [(planned, planned.look()) for planned in plan.cells]
+    return listing([(planned, found.state) for planned, found in looks], pace(looks))
 
 
 def listing(cells: Sequence[tuple[PlannedCell, str]], seconds_per_flop: float | None = None) -> str:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class LocalLauncher(_jobs.JobsLauncher):
-    """Runs what the sweeper ``grids`` planned; ``conf/hydra/launcher/local.yaml`` describes the settings."""
+    """Computes cells in worker processes; ``conf/hydra/launcher/local.yaml`` describes the settings."""
 
     def __init__(self, workers: int | None = None, together: int = 1, gpus: Sequence[int | str] | None = None) -> None:
         self.workers = None if workers is None else _jobs.whole("workers", workers)
@@ -35,6 +35,7 @@ class LocalLauncher(_jobs.JobsLauncher):
         from dip_stages.workers.jobs import read_job
         from dip_stages.workers.pool import Pool
 
-        jobs = [read_job(path) for path in _jobs.planned_jobs(self.config, job_overrides)]
-        outcomes = Pool(jobs, workers=self.workers, gpus=self.gpus, together=self.together).run()
-        return _jobs.returned([outcome.plain() for outcome in outcomes])
+        with self.jobs(job_overrides) as jobs:
+            planned = [read_job(path) for path in jobs.paths]
+            outcomes = Pool(planned, workers=self.workers, gpus=self.gpus, together=self.together).run()
+        return jobs.returned([outcome.plain() for outcome in outcomes])

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class RayLauncher(_jobs.JobsLauncher):
-    """Runs what the sweeper ``grids`` planned; ``conf/hydra/launcher/ray.yaml`` describes the settings."""
+    """Computes cells as tasks; ``conf/hydra/launcher/ray.yaml`` describes the settings."""
 
     def __init__(
         self,
@@ -54,16 +54,16 @@ class RayLauncher(_jobs.JobsLauncher):
         del initial_job_idx
         from dip_stages.workers.ray import run_on_ray
 
-        paths = _jobs.planned_jobs(self.config, job_overrides)
-        outcomes = run_on_ray(
-            list(map(str, paths)),
-            init=self.init,
-            options=self.options,
-            cells_per_task=self.cells_per_task,
-            workers=self.workers,
-            together=self.together,
-        )
-        return _jobs.returned([outcomes[path.stem] for path in paths])
+        with self.jobs(job_overrides) as jobs:
+            outcomes = run_on_ray(
+                list(map(str, jobs.paths)),
+                init=self.init,
+                options=self.options,
+                cells_per_task=self.cells_per_task,
+                workers=self.workers,
+                together=self.together,
+            )
+        return jobs.returned([outcomes[path.stem] for path in jobs.paths])
 
 
 def _plain(values: Mapping[str, Any] | None) -> dict[str, Any]:

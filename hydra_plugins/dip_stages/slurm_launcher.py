@@ -25,7 +25,7 @@ _OF_ALL_CLUSTERS = {
 
 
 class SlurmLauncher(_jobs.JobsLauncher):
-    """Runs what the sweeper ``grids`` planned; ``conf/hydra/launcher/submitit_slurm.yaml`` describes the settings."""
+    """Computes cells as Slurm jobs; ``conf/hydra/launcher/submitit_slurm.yaml`` describes the settings."""
 
     def __init__(
         self,
@@ -65,7 +65,6 @@ class SlurmLauncher(_jobs.JobsLauncher):
         del initial_job_idx
         from dip_stages.workers.slurm import Submission, run_on_slurm
 
-        paths = _jobs.planned_jobs(self.config, job_overrides)
         submission = Submission(
             self.cluster,
             self.cells_per_job,
@@ -75,7 +74,7 @@ class SlurmLauncher(_jobs.JobsLauncher):
             self.timeouts,
             self.parameters,
         )
-        outcomes = run_on_slurm(
-            list(map(str, paths)), paths[0].parent, submission, detach=bool(self.config.sweep.detach)
-        )
-        return _jobs.returned([outcomes[path.stem] for path in paths])
+        with self.jobs(job_overrides) as jobs:
+            paths, detach = jobs.paths, bool(self.config.sweep.detach)
+            outcomes = run_on_slurm(list(map(str, paths)), paths[0].parent, submission, detach=detach)
+        return jobs.returned([outcomes[path.stem] for path in jobs.paths])

@@ -10,7 +10,8 @@ is true for it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -53,6 +54,7 @@ class Choice:
         decided: Whether it decided; if not, it has what it had kept when the fit ended.
         output: The raw output of the iteration kept.
         average: The average at that iteration.
+        statistic: The lowest value of what the rule compares, in its unit; None of a rule that compares nothing.
     """
 
     iteration: int
@@ -60,6 +62,7 @@ class Choice:
     decided: bool
     output: Tensor
     average: Tensor
+    statistic: float | None = None
 
 
 class Rule:
@@ -167,6 +170,11 @@ class Lowest(Rule):
     def begin_stage(self) -> None:
         """Forget the lowest statistic but not the iteration kept, which the stage's first statistic replaces."""
         self._state["lowest"].fill_(torch.inf)
+
+    def choice(self, view: View) -> Choice:
+        """Return what the rule chose, with its statistic."""
+        lowest = float(self._state["lowest"])
+        return replace(super().choice(view), statistic=lowest if math.isfinite(lowest) else None)
 
     def _compare(self, view: View, statistic: Tensor) -> None:
         """Keep this iteration if its statistic is the lowest so far."""

@@ -1,0 +1,112 @@
+"""Composes configurations with Hydra for what is no Hydra application, and leaves Hydra's state as it was."""
+
+from __future__ import annotations
+
+import functools
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from hydra import initialize_config_dir
+from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.plugins import Plugins
+from hydra.errors import HydraException
+from hydra.types import HydraContext, RunMode
+from omegaconf import OmegaConf
+
+from dip_stages.config.overrides import typed_overrides
+from dip_stages.config.paths import CONF_DIR, SWEEPS_DIR
+from dip_stages.errors import ConfigError
+from dip_stages.store.text import first_line
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from hydra._internal.hydra import Hydra
+    from hydra.core.config_loader import ConfigLoader
+    from hydra.plugins.launcher import Launcher
+    from omegaconf import DictConfig
+
+__all__ = ["HydraApart", "compose_apart", "hydra_apart", "register_sweeps"]
+
+
+@functools.cache
+def register_sweeps() -> None:
+    """Make the named sweeps options of Hydra's group ``sweep``; they are not in ``conf``, where Hydra finds options."""
+    for file in sorted(SWEEPS_DIR.glob("*.yaml")):
+        ConfigStore.instance().store(
+            group="sweep", name=file.stem, node=OmegaConf.load(file), package="_global_", provider="sweeps"
+        )
+
+
+class HydraApart:
+    """Hydra, initialised on the package's configuration.
+
+    Args:
+        hydra: Hydra's own object.
+
+    Attributes:
+        loader: Composes configurations.
+    """
+
+    def __init__(self, hydra: Hydra) -> None:
+        self._hydra = hydra
+        self.loader: ConfigLoader = hydra.config_loader
+
+    def compose(self, overrides: Sequence[str], *, multirun: bool = False) -> DictConfig:
+        """Return what overrides compose, with the section ``hydra``.
+
+        Args:
+            overrides: As typed on the command line.
+            multirun: Whether they are those of a sweep, whose axes are left out.
+
+        Raises:
+            ConfigError: If there is no such setting or option.
+        """
+        mode = RunMode.MULTIRUN if multirun else RunMode.RUN
+        typed = typed_overrides(overrides)
+        try:
+            return self._hydra.compose_config("config", typed, run_mode=mode, from_shell=False)
+        except HydraException as error:
+            raise ConfigError(first_line(error)) from error
+
+    def launcher(self, config: DictConfig, task: Callable[[DictConfig], object]) -> Launcher:
+        """Return the launcher of a sweep's configuration.
+
+        Args:
+            config: Composed for the sweep as a whole.
+            task: What launchers run that are Hydra's own.
+        """
+        HydraConfig.instance().set_config(config)
+        context = HydraContext(config_loader=self.loader, callbacks=None)  # type: ignore[arg-type]  # none are called
+        return Plugins.instance().instantiate_launcher(hydra_context=context, task_function=task, config=config)
+
+
+@contextmanager
+def hydra_apart() -> Iterator[HydraApart]:
+    """Initialise Hydra on the package's configuration for a while; the caller may be a Hydra application."""
+    register_sweeps()
+    around, GlobalHydra.instance().hydra = GlobalHydra.instance().hydra, None
+    settings, HydraConfig.instance().cfg = HydraConfig.instance().cfg, None
+    try:
+        with initialize_config_dir(str(CONF_DIR), job_name="dip_stages", version_base="1.3"):
+            hydra = GlobalHydra.instance().hydra
+            assert hydra is not None  # noqa: S101 - initialised
+            yield HydraApart(hydra)
+    finally:
+        GlobalHydra.instance().hydra = around
+        HydraConfig.instance().cfg = settings
+
+
+def compose_apart(overrides: Sequence[str]) -> DictConfig:
+    """Return the configuration that overrides compose; for commands that are no Hydra applications.
+
+    Args:
+        overrides: As typed on the command line.
+
+    Raises:
+        ConfigError: If there is no such setting or option.
+    """
+    with hydra_apart() as hydra:
+        return hydra.compose(overrides)
