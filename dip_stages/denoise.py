@@ -12,7 +12,7 @@ if __name__ == "__main__":  # before the imports, so that Ctrl-C during them is 
 
     from dip_stages.console import run
 
-    sys.exit(run("dip_stages.denoise"))
+    sys.exit(run("dip_stages.denoise", resumes=False))
 
 import argparse
 import dataclasses
@@ -25,9 +25,10 @@ from typing import TYPE_CHECKING, NoReturn
 
 from dip_stages.cells.allocator import keep_freed_memory
 from dip_stages.cells.denoising import check_blind, denoise, noise_level
+from dip_stages.cells.denoising_job import job_of
 from dip_stages.cells.machine import check_machine
 from dip_stages.cells.tiling import tiles
-from dip_stages.cells.work_folder import WorkFolder, check_free, job_of
+from dip_stages.cells.work_folder import WorkFolder, check_free
 from dip_stages.console import program, quoted
 from dip_stages.errors import ConfigError, DipStagesError, ImageError, Interrupted, check_range
 from dip_stages.images.encoding import QUALITY, check_output, left_out, write_image
