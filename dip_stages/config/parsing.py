@@ -243,7 +243,7 @@ def _typed(key: str, schema: type, text: str) -> Any:
         if name not in {field.name for field in fields(schema)}:
             raise ConfigError("no such setting", setting=f"{key}.{name}", allowed=_names(schema))
         if value == "???":
-            raise ConfigError(f"must be given, for example {key}.{name}=…", setting=f"{key}.{name}")
+            raise ConfigError(f"is missing; to type: {key}.{name}=…", setting=f"{key}.{name}")
     try:
         return OmegaConf.to_object(OmegaConf.merge(_writable(schema), values))
     except OmegaConfBaseException as error:
