@@ -63,11 +63,12 @@ def _checked(overrides: Sequence[str]) -> tuple[DDPMConfig, RuntimeConfig, int, 
     from dip_stages.cells.identity import image_shape
     from dip_stages.cells.machine import check_machine
     from dip_stages.config import DDPMConfig, check_extras, parse
-    from dip_stages.config.compose import compose_apart
+    from dip_stages.config.compose import compose_apart, plain_types
     from dip_stages.denoisers.model_store import check_model, check_training, models_folder, training_settings
 
     composed = compose_apart(["method=ddpm", *overrides])
-    config = parse(composed)
+    with plain_types():
+        config = parse(composed)
     if not isinstance(config.method, DDPMConfig):
         raise ConfigError(setting="method", got=config.method.name, allowed="ddpm, which alone is trained")
     check_extras(config)

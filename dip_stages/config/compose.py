@@ -34,6 +34,7 @@ from dip_stages.store.text import first_line, meant
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+
 __all__ = ["compose_apart", "plain_types"]
 
 _VALUES = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", type(None): "null"}
@@ -56,8 +57,8 @@ def compose_apart(
     register_sweeps()
     typed = [value_override(override) for override in overrides]
     check_keys(typed, refused or {})
-    for override in overrides:
-        _check_value(override)
+    for override, as_hydra_takes_it in zip(overrides, typed, strict=True):
+        _check_value(override, as_hydra_takes_it)
     around, GlobalHydra.instance().hydra = GlobalHydra.instance().hydra, None  # the caller may be a Hydra application
     try:
         with hydra.initialize_config_dir(str(CONF_DIR), version_base="1.3"):
@@ -68,14 +69,14 @@ def compose_apart(
         GlobalHydra.instance().hydra = around
 
 
-def _check_value(override: str) -> None:
+def _check_value(override: str, as_hydra_takes_it: str) -> None:
     """Check that an override has one value, which can be read, and that of a group is one of its options."""
     key, _, value = override.partition("=")
     if key.startswith("~"):
         allowed = f"{key.lstrip('~')}=…, or leave it out for its default"
         raise ConfigError("cannot be removed", setting=key.lstrip("~"), allowed=allowed)
     try:
-        parsed = OverridesParser.create().parse_override(value_override(override))
+        parsed = OverridesParser.create().parse_override(as_hydra_takes_it)
     except HydraException as error:
         allowed = "a number, a word, a text in quotes, a [list] or a {mapping}"
         raise ConfigError(", which cannot be read", setting=key, got=value, allowed=allowed) from error
@@ -104,6 +105,8 @@ def _plain(error: HydraException, overrides: Sequence[str], refused: Mapping[str
     file = CONF_DIR / section / f"{option}.yaml"
     if not file.is_file():
         return ConfigError(f"no such setting{meant(name, SETTINGS[section])}", setting=found[1])
+    if option == "custom":
+        return ConfigError(f"a setting of your own is added; to type: +{found[1]}=…", setting=found[1])
     above, _, last = name.rpartition(".")
     inner = OmegaConf.select(OmegaConf.load(file), above) if above else None
     names = sorted(map(str, inner) if isinstance(inner, DictConfig) else settings_in(file))

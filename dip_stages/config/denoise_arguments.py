@@ -7,6 +7,7 @@ import difflib
 import os
 import re
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -17,7 +18,7 @@ from dip_stages.images.opening import FORMAT_NAMES, endings
 from dip_stages.names import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
 __all__ = ["parse_arguments", "to_type"]
 
@@ -44,13 +45,14 @@ settings (more: %(settings)s --help):
 example:
   %(example)s"""
 
-_NUMBER = re.compile(r"-(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
+_NEGATIVE = re.compile(r"-(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$", re.IGNORECASE)
+"""Negative numbers; of those with an exponent, argparse's own pattern knows nothing."""
 
 
 class _Parser(argparse.ArgumentParser):
     def __init__(self, **how: Any) -> None:
         super().__init__(**how)
-        self._negative_number_matcher = re.compile(rf"{_NUMBER.pattern}$", re.IGNORECASE)  # its own knows no -1e6
+        self._negative_number_matcher = _NEGATIVE
 
     def error(self, message: str) -> NoReturn:
         """Print one line, and exit with 2."""
@@ -61,18 +63,14 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"{printable(message)}\n")
 
 
-def _whole(text: str) -> int:
+def _read(kind: Callable[[str], float], allowed: str, text: str) -> float:
     try:
-        return int(text)
+        return kind(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"got {text!r}; allowed: a whole number") from None
+        raise argparse.ArgumentTypeError(f"got {text!r}; allowed: {allowed}") from None
 
 
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"got {text!r}; allowed: a number") from None
+_whole, _number = partial(_read, int, "a whole number"), partial(_read, float, "a number")
 
 
 def _parser() -> _Parser:
@@ -111,7 +109,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     given, rest = parser.parse_known_args(typed)
     end = rest.index("--") if "--" in rest else len(rest)
     for word in rest[:end]:
-        if word.startswith("-") and not _NUMBER.fullmatch(word):
+        if word.startswith("-") and not _NEGATIVE.match(word):
             raise ConfigError(_meant_by(word, typed, parser), setting=word.partition("=")[0])
     words = rest[:end] + rest[end + 1 :]
     given.settings = [word for word in words if _is_setting(word)]
@@ -193,11 +191,12 @@ def _misplaced(words: list[str], paths: list[str], given: argparse.Namespace) ->
         given.settings = joined[2:]
         return f"a setting has no spaces around its =; {to_type(given, *joined[:2])}"
     files = [word for word in given.settings if _is_image_name(word)]
-    if files and len(paths) < 2 and _are_right([*words[:2]], files):
+    if files and len(paths) < 2 and _are_right(words[:2], files):
         given.settings = [word for word in words[2:] if _is_setting(word)]
         return f"{files[0]} is taken for a setting; for a file of this name, {to_type(given, *words[:2])}"
     found = Path(paths[0]) if paths else Path("noisy.png")
-    output = paths[1] if len(paths) > 1 else found.with_stem(f"{found.stem}-denoised")
+    ending = found.suffix if found.suffix.lower() in ENDINGS else ".png"
+    output = paths[1] if len(paths) > 1 else found.parent / f"{found.stem or 'image'}-denoised{ending}"
     problem = (
         "the input and the output are missing",
         "the output is missing",
@@ -209,6 +208,5 @@ def _misplaced(words: list[str], paths: list[str], given: argparse.Namespace) ->
 
 def _are_right(words: list[str], files: Iterable[str] = ()) -> bool:
     """Whether words are an input, an output, and then settings; ``files`` are no settings."""
-    return len(words) > 1 and [_is_setting(word) and word not in files for word in words] == [
-        number > 1 for number in range(len(words))
-    ]
+    settings = [_is_setting(word) and word not in files for word in words]
+    return settings.count(False) == 2 and settings == sorted(settings)

@@ -69,6 +69,10 @@ def test_a_slip_is_found_before_hydra_and_in_plain_words(typed: str, refusal: st
         (["runtime.threads=[1]"], "runtime.threads: got [1]; allowed: a whole number or null"),
         (["runtime.cuda_graphs=maybe"], "runtime.cuda_graphs: got 'maybe'; allowed: true or false"),
         (["arch=dncnn", "arch.scales=2"], "arch.scales: no such setting of arch=dncnn; allowed: depth, name, width"),
+        (
+            ["arch=custom", "arch._target_=lab.nets.Deep", "arch.depth=2"],
+            "arch.depth: a setting of your own is added; to type: +arch.depth=…",
+        ),
         (["archh.width=3"], f"archh.width: no such group (did you mean arch?); allowed: {SECTIONS}"),
         (["arch@x=unet"], f"arch@x: no such group (did you mean arch?); allowed: {SECTIONS}"),
     ],

@@ -29,6 +29,8 @@ def started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             "a.png sigma=0.1 --tile 64",
             f"the output is missing; {TYPE} a.png a-denoised.png sigma=0.1 --tile 64",
         ),
+        ("sub/a.gif", f"the output is missing; {TYPE} sub/a.gif sub/a-denoised.png"),
+        (".", f"the output is missing; {TYPE} . image-denoised.png"),
         (
             "sigma=0.1 a.png b.png --range -1e3 2.5 --force",
             f"the settings come after the input and the output; {TYPE} a.png b.png sigma=0.1 --force --range -1000 2.5",

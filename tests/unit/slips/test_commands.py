@@ -256,6 +256,7 @@ COMMANDS = [
             "sizes, source, split, streaming, timesteps, width"
         ),
     ),
+    ("dip_stages.train method.training.lr=fast", "method.training.lr: got 'fast'; allowed: a number"),
     ("dip_stages.train method=nlm", "method: got 'nlm'; allowed: ddpm, which alone is trained"),
     ("dip_stages.train method.training.crop=7", "method.training.crop: got 7; allowed: a multiple of 4, 16 or more"),
     (
