@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import hydra
+from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
@@ -16,10 +19,10 @@ from omegaconf import DictConfig, OmegaConf
 from dip_stages.cells.identity import Cell, cell_of, check_inputs
 from dip_stages.cells.machine import check_machine
 from dip_stages.config import CONF_DIR, parse
-from dip_stages.config.composing import register_sweeps
-from dip_stages.config.overrides import for_some_cells, typed_overrides
+from dip_stages.config.overrides import register_sweeps, typed_overrides
+from dip_stages.config.plain import check_values, plain
 from dip_stages.console import program
-from dip_stages.errors import ConfigError, DipStagesError, LaunchError
+from dip_stages.errors import CellError, ConfigError, DipStagesError, LaunchError
 from dip_stages.images.folders import notes
 from dip_stages.names import printable
 from dip_stages.store.records import read_record
@@ -168,11 +171,61 @@ _hydra_main = hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_n
 
 
 def main() -> None:
-    """Run Hydra on ``sys.argv``, in which a group such as ``beta_max`` also takes a number: ``beta_max=0.05``."""
+    """Run Hydra on ``sys.argv``; what is wrong is said in one line."""
+    traceback = os.environ.get("HYDRA_FULL_ERROR")
+    typed: list[str] = []
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # errors are raised here, and not printed by Hydra
     try:
-        typed = typed_overrides(sys.argv[1:])
-        sys.argv[1:] = for_some_cells(typed) if {"-m", "--multirun"} & {*typed} else typed
-    except ConfigError as error:
+        if not {"-sc", "--shell-completion"} & {*sys.argv}:  # what follows is for Hydra's completion
+            flags, typed = _flags_and_overrides(sys.argv[1:])
+            sys.argv[1:] = [*flags, *typed]
+        _hydra_main()
+    except DipStagesError as error:
+        if traceback:
+            raise
         sys.stderr.write(f"{error}\n")
+        sys.exit(1 if isinstance(error, CellError) else 2)
+    except HydraException as error:
+        if traceback:
+            raise
+        sys.stderr.write(f"{plain(error, typed)}\n")
         sys.exit(2)
-    _hydra_main()
+    finally:
+        if traceback is None:
+            del os.environ["HYDRA_FULL_ERROR"]
+        else:
+            os.environ["HYDRA_FULL_ERROR"] = traceback
+
+
+def _flags_and_overrides(arguments: list[str]) -> tuple[list[str], list[str]]:
+    """Return Hydra's flags, which may be anywhere, and the overrides as Hydra takes them.
+
+    Raises:
+        ConfigError: If a flag, a key or a value is not right.
+    """
+    parser = get_args_parser()
+
+    def refuse(message: str) -> NoReturn:
+        raise ConfigError(message, allowed=f"-m for a sweep, and the flags that {program()} --hydra-help lists")
+
+    parser.error = refuse  # type: ignore[method-assign]
+    given = parser.parse_intermixed_args(arguments)
+    overrides = list(given.overrides)
+    left = iter(overrides)
+    following = next(left, None)
+    flags = []
+    for argument in arguments:
+        if argument == following:
+            following = next(left, None)
+        else:
+            flags.append(argument)
+    if given.multirun and (given.cfg or given.info or given.run):
+        allowed = "one of them; sweep.plan_only=true lists the cells of a sweep"
+        raise ConfigError("-m is given with --cfg, --info or --run", allowed=allowed)
+    if given.cfg == "hydra" and given.resolve:  # Hydra removes the settings that its folders are made of
+        kept = [flag for flag in flags if flag not in ("-c", "--cfg", "hydra", "--cfg=hydra")]
+        flags = [*kept, "--cfg", "all", "--package", "hydra"]
+    for_grids = given.multirun and not any(typed.startswith("hydra/sweeper=") for typed in overrides)
+    typed = typed_overrides(overrides, folders=flags, sweep=for_grids)
+    check_values(overrides, typed, sweep=given.multirun)
+    return flags, typed

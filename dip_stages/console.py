@@ -22,30 +22,31 @@ else:
     import _signal as signal  # without its names as an Enum, which take as long to import as Python takes to start
 
 __all__ = [
-    "before_exit", "command", "leave", "note", "note_end", "program", "quoted", "run", "unread", "use_safe_streams",
-    "write_in_handler",
+    "before_exit", "command", "leave", "note", "note_end", "note_kept", "program", "quoted", "run", "unread",
+    "use_safe_streams", "write_in_handler",
 ]  # fmt: skip
 
 before_exit: list[Callable[[], None]] = []
 """Called by :func:`leave`, which runs no ``finally``; in a signal handler, so they may wait for nothing."""
 
 
-def run(module: str, *, safe_path: bool = False) -> int:
+def run(module: str, *, safe_path: bool = False, resumes: bool = True) -> int:
     """Run the function ``main`` of a module as a command.
 
     Output that a stream cannot encode is escaped. Where a reader leaves, the work continues. An interruption that the
-    command does not handle itself is one line with the command that resumes.
+    command does not handle itself is one line, with the command that resumes if anything is kept.
 
     Args:
         module: The module, imported only here.
         safe_path: Whether child processes leave the current folder out of their path, as a script does by itself.
+        resumes: Whether something is kept to resume from at any time; if not, once :func:`note_kept` was called.
 
     Returns:
         The exit code: that of the command; 1 if its output could not be written; 128 and the signal's number after an
         interruption.
     """
     try:
-        _interruption.begin(module.removesuffix(".__main__").removesuffix(".cli"))
+        _interruption.begin(module.removesuffix(".__main__").removesuffix(".cli"), resumes)
         use_safe_streams()
         if safe_path or sys.flags.safe_path:
             os.environ["PYTHONSAFEPATH"] = "1"
@@ -53,10 +54,8 @@ def run(module: str, *, safe_path: bool = False) -> int:
         if _interruption.raised and code != 128 + _interruption.number:  # a library took it for something else
             code = _interruption.noted()
         _interruption.ended = code
-    except KeyboardInterrupt:
-        code = _interruption.noted()
-    except Exception:
-        if not _interruption.number:
+    except (KeyboardInterrupt, Exception) as error:
+        if isinstance(error, Exception) and not _interruption.number:
             raise
         code = _interruption.noted()
     return code
@@ -77,8 +76,7 @@ def _code_of(module: str) -> int:
 
 def _flushed(code: int) -> int:
     sys.stdout.flush()
-    error = _error_of(sys.stdout)
-    if error is not None and error.errno != errno.EPIPE:
+    if (error := _error_of(sys.stdout)) is not None and error.errno != errno.EPIPE:
         sys.stderr.write(f"the standard output cannot be written to: {error.strerror}\n")
         code = code or 1
     sys.stderr.flush()
@@ -93,18 +91,18 @@ class _Interruption:
         raised: Whether the handler here has raised :class:`KeyboardInterrupt` for it.
         ended: The exit code of the work, once it has ended.
         typed: The arguments of the command, as they were typed; None where :func:`run` did not start it.
+        kept: Returns whether anything is kept to resume from.
     """
 
     def __init__(self) -> None:
-        self.number = 0
-        self.raised = False
+        self.number, self.raised = 0, False
         self.ended: int | None = None
         self.typed: list[str] | None = None
-        self._module = "dip_stages"
-        self._message_is_out = False
+        self.kept: Callable[[], bool] = lambda: True
+        self._module, self._message_is_out = "dip_stages", False
 
-    def begin(self, module: str) -> None:
-        self._module, self.typed = module, sys.argv[1:]
+    def begin(self, module: str, resumes: bool) -> None:
+        self._module, self.typed, self.kept = module, sys.argv[1:], lambda: resumes
         for number in (signal.SIGINT, signal.SIGTERM):
             if signal.getsignal(number) != signal.SIG_IGN:  # as nohup and a shell's & leave it
                 signal.signal(number, self._on_signal)
@@ -112,11 +110,12 @@ class _Interruption:
         atexit.register(_ignore_signals)  # the first one registered is the last one called
 
     def noted(self) -> int:
-        """Print the command that resumes, unless that was done, and return the exit code."""
+        """Print the interruption and the command that resumes, unless that was done, and return the exit code."""
         # A second signal must neither cut the message nor repeat it.
         handlers = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
         if not self._message_is_out:
-            write_in_handler(f"interrupted; to resume:\n  {command(self._module)}\n")
+            to_resume = f"; to resume:\n  {command(self._module)}" if self.kept() else ""
+            write_in_handler(f"interrupted{to_resume}\n")
             self._message_is_out = True
         for number, handler in handlers.items():
             signal.signal(number, handler)
@@ -156,6 +155,11 @@ def note_end(code: int) -> int:
     """Note that the work has ended, and return its exit code, which later signals do not change."""
     _interruption.ended = code
     return code
+
+
+def note_kept(kept: Callable[[], bool]) -> None:
+    """Note how to find out, in a signal handler, whether anything is kept to resume from."""
+    _interruption.kept = kept
 
 
 def _imports(frame: FrameType | None) -> bool:
@@ -267,11 +271,8 @@ def quoted(word: str) -> str:
     if word.isprintable():
         return "'" + word.replace("'", "'\"'\"'") + "'"
     escaped = word.replace("\\", r"\\").replace("'", r"\'")
-    return "$'" + "".join(c if c.isprintable() else _bytes_of(c) for c in escaped) + "'"
-
-
-def _bytes_of(letter: str) -> str:
-    return "".join(f"\\x{byte:02x}" for byte in os.fsencode(letter))
+    bytes_of = {c: "".join(f"\\x{byte:02x}" for byte in os.fsencode(c)) for c in escaped if not c.isprintable()}
+    return "$'" + "".join(bytes_of.get(c, c) for c in escaped) + "'"
 
 
 def dip_stages() -> int:
@@ -281,7 +282,7 @@ def dip_stages() -> int:
 
 def denoise() -> int:
     """Run the script ``dip-stages-denoise``."""
-    return run("dip_stages.denoise", safe_path=True)
+    return run("dip_stages.denoise", safe_path=True, resumes=False)
 
 
 def report() -> int:

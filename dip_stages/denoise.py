@@ -12,32 +12,31 @@ if __name__ == "__main__":  # before the imports, so that Ctrl-C during them is 
 
     from dip_stages.console import run
 
-    sys.exit(run("dip_stages.denoise"))
+    sys.exit(run("dip_stages.denoise", resumes=False))
 
-import argparse
 import dataclasses
 import difflib
-import re
 import sys
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from dip_stages.cells.allocator import keep_freed_memory
 from dip_stages.cells.denoising import check_blind, denoise, noise_level
+from dip_stages.cells.denoising_job import job_of
 from dip_stages.cells.machine import check_machine
-from dip_stages.cells.tiling import tiles
-from dip_stages.cells.work_folder import WorkFolder, check_free, job_of
-from dip_stages.console import program, quoted
+from dip_stages.cells.tiling import MIN_TILE, tiles
+from dip_stages.cells.work_folder import WorkFolder, check_free
+from dip_stages.config.denoise_arguments import parse_arguments, to_type
 from dip_stages.errors import ConfigError, DipStagesError, ImageError, Interrupted, check_range
-from dip_stages.images.encoding import QUALITY, check_output, left_out, write_image
-from dip_stages.images.opening import FORMAT_NAMES
+from dip_stages.images.encoding import check_output, left_out, write_image
 from dip_stages.images.original import Original, depth_name, read_original
 from dip_stages.names import printable
 from dip_stages.store.text import os_reason, plural
 from dip_stages.sweep.tile_progress import TileProgress
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Sequence
 
     import numpy as np
@@ -46,6 +45,17 @@ if TYPE_CHECKING:
     from dip_stages.config import Config
 
 __all__ = ["check_method", "compose_config", "denoise", "main", "noise_level"]
+
+_NOISE_LEVELS = ("sigma", "beta_max", "noise.beta_max")
+
+_REFUSED = {
+    "data": "the image is the input",
+    "noise_seed": "no noise is added",
+    "outputs": "the output is the second name",
+    "sweep": "it is of sweeps",
+    "hydra": "Hydra runs no job here",
+}
+"""Sections that the command does not take, and why."""
 
 
 def compose_config(path: Path, overrides: Sequence[str]) -> tuple[Config, bool]:
@@ -59,30 +69,29 @@ def compose_config(path: Path, overrides: Sequence[str]) -> tuple[Config, bool]:
         ConfigError: If one is unknown, out of range, or of a setting that the command itself makes.
     """
     from dip_stages.config import FileData, check_extras, parse
-    from dip_stages.config.composing import compose_apart
-    from dip_stages.config.overrides import value_override
+    from dip_stages.config.compose import compose_apart
     from dip_stages.config.own import own_options
 
-    typed = [value_override(override) for override in overrides]
-    keys = {override.partition("=")[0] for override in typed}
-    if made := sorted(key for key in keys if key.partition(".")[0] in ("data", "sweep", "outputs", "noise_seed")):
-        raise ConfigError("this command sets it itself", setting=made[0], allowed="settings of the fit")
-    given = {"beta_max", "noise.beta_max"} & keys
-    default = [] if {"protocol", "method"} & keys else ["protocol=recorrupted"]
-    composed = compose_apart(["data=file", "data.path=x", "data.size=null", *default, *typed])
+    keys = [override.partition("=")[0] for override in overrides]
+    levels = [override for override, key in zip(overrides, keys, strict=True) if key in _NOISE_LEVELS]
+    if len(levels) > 1:
+        raise ConfigError(f"{' and '.join(levels)}: the noise level is given more than once", allowed="one of them")
+    default = [] if {"protocol", "method"} & {*keys} else ["protocol=recorrupted"]
+    given = ["data=file", "data.path=x", "data.size=null", *default]
+    composed = compose_apart(overrides, given=given, refused=_REFUSED)
     config = parse(composed)
     check_extras(config)
     for option in own_options(config):
         option.check()
     # The path is set here, where Hydra does not interpret its characters.
-    return dataclasses.replace(config, data=FileData(path=str(path), size=None)), bool(given)
+    return dataclasses.replace(config, data=FileData(path=str(path), size=None)), bool(levels)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Read a noisy image and write it denoised."""
-    given = _parsed(arguments)
     keep_freed_memory()
     try:
+        given = parse_arguments(arguments)
         _denoise_file(given)
     except Interrupted as error:  # a KeyboardInterrupt that Lightning took
         raise KeyboardInterrupt from error
@@ -94,56 +103,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(2)
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        """Print one line, and exit with 2."""
-        self.exit(2, f"{self.prog}: {printable(message)}\n")
-
-
-def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = _Parser(
-        prog=program("dip_stages.denoise"),
-        usage="%(prog)s INPUT OUTPUT [setting=value ...] [options]",
-        description=f"Denoise an image of which there is no clean version. INPUT: {FORMAT_NAMES}. OUTPUT: its ending "
-        "gives the format; size, depth, colours, transparency, colour profile, resolution and EXIF are those of the "
-        "input, where the format holds them.",
-        epilog=f"Settings as with {program()}, such as trainer.iterations=800 or ensemble.members=4; and sigma=25/255, "
-        "the standard deviation of the noise, which is estimated if it is not given.",
-    )
-    parser.add_argument("words", nargs="*", help=argparse.SUPPRESS)
-    add = parser.add_argument
-    add("--tile", type=int, default=512, metavar="N", help="pixels a side of what is fitted at once (512)")
-    add("--overlap", type=int, default=32, metavar="N", help="pixels that neighbouring tiles share (32)")
-    black_white = ("BLACK", "WHITE")
-    add("--range", type=float, nargs=2, metavar=black_white, help="the file's values that are black and white")
-    add("--frame", type=int, metavar="N", help="which of several images in the file, from 0 (the first)")
-    add("--quality", type=int, metavar="N", help=f"of JPEG and AVIF, 1 to 100 ({QUALITY}), of WebP (without loss)")
-    add("--force", action="store_true", help="replace the output if it is there already")
-    given = parser.parse_intermixed_args(arguments)
-    paths = [word for word in given.words if not _is_setting(word)]
-    settings = [word for word in given.words if _is_setting(word)]
-    if given.words[:2] != paths or len(paths) != 2:
-        found = Path(paths[0]) if paths else Path("noisy.png")
-        names = [str(found), paths[1] if len(paths) > 1 else str(found.with_stem(f"{found.stem}-denoised"))]
-        problem = (
-            "the input and the output are missing",
-            "the output is missing",
-            "settings come behind input and output",
-            "takes one input and one output",
-        )[min(len(paths), 3)]
-        parser.error(f"{problem}; to type: {_command(*names, *settings)}")
-    given.input, given.output, given.settings = Path(paths[0]), Path(paths[1]), settings
-    return given
-
-
-def _command(*words: str | Path) -> str:
-    return " ".join([program("dip_stages.denoise"), *(quoted(str(word)) for word in words)])
-
-
-def _is_setting(word: str) -> bool:
-    return re.match(r"[+~]*[A-Za-z_][\w./@]*=", word) is not None and not Path(word).exists()
-
-
 def _denoise_file(given: argparse.Namespace) -> None:
     config, sigma_given = compose_config(given.input, given.settings)
     check_blind(config)
@@ -152,6 +111,8 @@ def _denoise_file(given: argparse.Namespace) -> None:
     check_method(config, given.input, original)
     sigma = config.noise.beta_max**0.5 if sigma_given else _estimated(given.input, original)
     height, width = original.pixels.shape[:2]
+    check_range("--tile", given.tile, at_least=MIN_TILE)
+    check_range("--overlap", given.overlap, at_least=0, at_most=given.tile // 2)
     count = len(tiles(height, width, given.tile, given.overlap))
     by = config.competitor.name if config.competitor else f"at most {config.iterations} iterations"
     sys.stderr.write(
@@ -186,11 +147,7 @@ def _saved_elsewhere(
 def _read(given: argparse.Namespace) -> Original:
     """Read the input, and say which of its images that is if there are several."""
     if not given.input.exists():
-        folder = given.input.parent
-        there = [path.name for path in folder.iterdir() if path.is_file()] if folder.is_dir() else []
-        near = difflib.get_close_matches(given.input.name, there, 1)
-        words = [given.input.with_name(near[0]) if near else "IMAGE", given.output, *given.settings]
-        raise ImageError(f"no such file; to type: {_command(*words)}", setting=given.input)
+        raise ImageError(f"no such file{_instead(given)}", setting=given.input)
     check_range("--frame", given.frame or 0, at_least=0)
     original = read_original(given.input, frame=given.frame or 0, limits=given.range and tuple(given.range))
     if original.frames > 1 and given.frame is None:
@@ -201,6 +158,16 @@ def _read(given: argparse.Namespace) -> Original:
     return original
 
 
+def _instead(given: argparse.Namespace) -> str:
+    """Return what to type where there is no input."""
+    folder, output = given.input.parent, given.output
+    there = [path.name for path in folder.iterdir() if path.is_file()] if folder.is_dir() else []
+    near = [name for name in difflib.get_close_matches(given.input.name, there) if folder / name != output]
+    if output.is_file() and not (near and given.force):
+        return f", but {output} is there: the input comes first; {to_type(given, output, given.input)}"
+    return f"; {to_type(given, given.input.with_name(near[0]) if near else 'IMAGE', output)}"
+
+
 def _check_output(given: argparse.Namespace, original: Original) -> None:
     """Check that the output can be written, and say what it cannot hold."""
     output = given.output
@@ -208,7 +175,7 @@ def _check_output(given: argparse.Namespace, original: Original) -> None:
         check_range("--quality", given.quality, at_least=1, at_most=100)
     check_output(output, original, given.quality)
     if output.exists() and output.samefile(given.input):
-        raise ImageError("is the noisy image itself", setting=output, allowed="another file")
+        raise ImageError("is the input itself", setting=output, allowed="another output")
     check_free(output, force=given.force)
     if names := left_out(output, original.metadata):
         sys.stderr.write(f"{printable(output)}: left out, since {output.suffix} does not hold it: {', '.join(names)}\n")

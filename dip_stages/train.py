@@ -63,7 +63,7 @@ def _checked(overrides: Sequence[str]) -> tuple[DDPMConfig, RuntimeConfig, int, 
     from dip_stages.cells.identity import image_shape
     from dip_stages.cells.machine import check_machine
     from dip_stages.config import DDPMConfig, check_extras, parse
-    from dip_stages.config.composing import compose_apart
+    from dip_stages.config.compose import compose_apart
     from dip_stages.denoisers.model_store import check_model, check_training, models_folder, training_settings
 
     composed = compose_apart(["method=ddpm", *overrides])

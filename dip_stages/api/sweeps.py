@@ -11,9 +11,8 @@ from dip_stages.cells.identity import AXES, cell_of, check_inputs
 from dip_stages.cells.machine import check_machine
 from dip_stages.cli import task
 from dip_stages.config import parse
-from dip_stages.config.composing import hydra_apart
+from dip_stages.config.compose import hydra_apart
 from dip_stages.config.extras import check_launcher
-from dip_stages.config.overrides import for_some_cells, typed_overrides
 from dip_stages.console import quoted
 from dip_stages.errors import ConfigError, Interrupted
 from dip_stages.report import load
@@ -153,9 +152,8 @@ def run_sweep(overrides: Sequence[str] = (), *, progress: bool = False) -> pd.Da
 
 @contextmanager
 def _session(overrides: Sequence[str]) -> Iterator[SweepSession]:
-    typed = for_some_cells(typed_overrides(overrides))
     with hydra_apart() as hydra:
-        config = hydra.compose(typed, multirun=True)
+        config = hydra.compose(overrides, multirun=True)
         check_launcher(str(config.hydra.launcher.get("_target_", "")))
         if config.sweep.detach:
             raise ConfigError(" in a program", setting="sweep.detach", got=True, allowed="false")

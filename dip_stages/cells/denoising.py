@@ -96,8 +96,12 @@ def check_blind(config: Config) -> None:
     Raises:
         ConfigError: If one does.
     """
-    if config.sees_clean:
-        raise ConfigError("the fit or its rule needs the clean image, which there is not", allowed="blind ones")
+    if not config.sees_clean:
+        return
+    problem = ", which uses the clean image, and there is none"
+    if config.staged and config.protocol.name == "clean":
+        raise ConfigError(problem, setting="protocol", got="clean", allowed="recorrupted, renoised, observed")
+    raise ConfigError(problem, setting="stopping", got=config.stopping.name, allowed="a rule that does not, as auto")
 
 
 def _in_tiles(

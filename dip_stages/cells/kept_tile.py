@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dip_stages.errors import CheckpointError
+from dip_stages.names import printable
 from dip_stages.store.text import os_reason
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ class KeptTile:
         try:
             write_state(path, state)
         except OSError as error:
-            self.note(f"{self.folder.name}: what is done cannot be kept: {os_reason(error)}")
+            self.note(f"{printable(self.folder)}: what is done cannot be kept: {os_reason(error)}")
             return False
         return True
 

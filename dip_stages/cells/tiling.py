@@ -13,7 +13,10 @@ from dip_stages.images.reading import MIN_SIDE
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Tile", "ramp", "tiles"]
+__all__ = ["MIN_TILE", "Tile", "ramp", "tiles"]
+
+MIN_TILE = 4 * MIN_SIDE
+"""Smallest side of a tile that may be asked for, in pixels."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,7 @@ def tiles(height: int, width: int, size: int, overlap: int) -> list[Tile]:
     Raises:
         ConfigError: If size or overlap is out of range.
     """
-    check_range("tile", size, at_least=4 * MIN_SIDE)
+    check_range("tile", size, at_least=MIN_TILE)
     check_range("overlap", overlap, at_least=0, at_most=size // 2)
     return [
         Tile(top, bottom, left, right)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     Check = Callable[[str, Any], None]
 
-__all__ = ["Conflict", "Section", "allowed_names", "bounded", "checked", "choice", "options"]
+__all__ = ["Conflict", "Section", "allowed_names", "as_whole", "bounded", "checked", "choice", "options"]
 
 
 class Conflict(NamedTuple):
@@ -102,6 +102,16 @@ def bounded(
 def choice(default: str | list[str], allowed: Iterable[str], **metadata: object) -> Any:
     """Return the field of one of several texts, or of a list of them."""
     return checked(default, partial(check_choice, allowed=tuple(allowed)), **metadata)
+
+
+def as_whole(value: Any) -> Any:
+    """Return a value; a float without a fraction as a whole number: ``1e3`` is one to those who type it.
+
+    Example:
+        >>> as_whole(1e3), as_whole(0.5), as_whole("x")
+        (1000, 0.5, 'x')
+    """
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def allowed_names(schema: type) -> tuple[str, ...]:

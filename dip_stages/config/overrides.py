@@ -1,4 +1,4 @@
-"""What may be typed: overrides such as ``arch.width=32``, checked and composed as Hydra does. Imports Hydra."""
+"""What may be typed: overrides such as ``arch.width=32``, checked before Hydra sees them. Imports Hydra."""
 
 from __future__ import annotations
 
@@ -8,41 +8,51 @@ import os
 import re
 from contextlib import suppress
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
 from dip_stages.config.own import TARGET
 from dip_stages.config.parsing import OPEN, OPTIONS, SETTINGS
-from dip_stages.config.paths import CONF_DIR
+from dip_stages.config.paths import CONF_DIR, SWEEPS_DIR
 from dip_stages.config.renamed import check_renamed, check_renamed_in
 from dip_stages.config.sweep import typed_value
 from dip_stages.errors import ConfigError
+from dip_stages.store.text import meant
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-__all__ = ["ALIASES", "check_keys", "for_some_cells", "is_number", "typed_overrides", "value_override"]
+__all__ = [
+    "ALIASES", "check_keys", "chosen_options", "for_some_cells", "groups", "is_number", "register_sweeps",
+    "settings_in", "top_level", "typed_overrides", "value_override",
+]  # fmt: skip
+
+_OTHERS = (
+    "ensemble", "runtime", "sweep", "seed", "noise_seed", "sigma", "objective", "failed_objective", "outputs",
+)  # fmt: skip
+"""What overrides begin with, besides groups."""
 
 ALIASES = {"noise.beta_max": "beta_max"}
 """Settings that are also set by the option of a group: the setting, and the group."""
 
 
-def check_keys(overrides: Iterable[str]) -> None:
+def check_keys(overrides: Iterable[str], refused: Mapping[str, str] = MappingProxyType({})) -> None:
     """Check the keys of overrides such as ``arch.width=32`` before Hydra, whose own message lists no alternatives.
 
     Args:
         overrides: Command-line arguments. Flags, overrides that begin with ``+``, ``~`` or ``hydra``, and top-level
             keys together with a config folder of the user's own are left to Hydra.
+        refused: Sections that the command does not take, and why.
 
     Raises:
         ConfigError: If there is no such setting; the message lists those that exist.
     """
     overrides = tuple(overrides)
-    if {"-sc", "--shell-completion"} & set(overrides):  # what follows is for Hydra's completion
-        return
     for folder in _config_folders(overrides):
         check_renamed_in(folder)
     own_folder = any(
@@ -51,28 +61,40 @@ def check_keys(overrides: Iterable[str]) -> None:
     own = {key for key, _, option in (override.partition("=") for override in overrides) if _is_own(key, option)}
     for override in overrides:
         check_renamed(override.lstrip("+~"))
-        _check_added(override, overrides, own_folder=own_folder)
-        key, equals, _ = override.partition("=")
+        _check_added(override, overrides, refused, own_folder=own_folder)
+        key, equals, value = override.partition("=")
         section, dot, name = key.partition(".")
+        if (top := re.split(r"[./@]", key.lstrip("+~"))[0]) in refused:
+            raise ConfigError(f"not a setting of this command: {refused[top]}", setting=key)
         if not equals or not re.fullmatch(r"[A-Za-z_][\w.]*", key) or section == "hydra":
             continue
         if not dot:
-            if not own_folder and key not in (allowed := _top_level()):
-                raise ConfigError("no such group or setting", setting=key, allowed=", ".join(allowed))
+            if not own_folder and key not in {*top_level()} - {"ensemble", "runtime", "sigma"}:
+                raise _no_such(key, value, refused)
         elif section in OPEN and (own_folder or section in own or name == TARGET):  # known when it is composed
             continue
         elif section in SETTINGS and name.partition(".")[0] not in SETTINGS[section]:
-            raise ConfigError("no such setting", setting=key, allowed=", ".join(SETTINGS[section]))
+            problem = f"no such setting{meant(name, SETTINGS[section])}"
+            raise ConfigError(problem, setting=key, allowed=", ".join(SETTINGS[section]))
 
 
-def _check_added(override: str, overrides: Sequence[str], *, own_folder: bool) -> None:
+def _no_such(key: str, value: str, refused: Iterable[str]) -> ConfigError:
+    """Return the error of a key that is neither a group nor a setting at the top."""
+    if key in SETTINGS:
+        return ConfigError(setting=key, got=value, allowed=", ".join(f"{key}.{name}=…" for name in SETTINGS[key]))
+    allowed = top_level(refused)
+    return ConfigError(f"no such group or setting{meant(key, allowed)}", setting=key, allowed=", ".join(allowed))
+
+
+def _check_added(override: str, overrides: Sequence[str], refused: Iterable[str], *, own_folder: bool) -> None:
     """Check that a section that is added, ``+foo=1``, is one of ours, or that something typed refers to it."""
     found = re.match(r"\+{1,2}([A-Za-z_]\w*)(\.[\w.]+)?=", override)
-    if not found or own_folder or found[1] in {*_top_level(), *SETTINGS, "hydra", "runtime", "ensemble"}:
+    if not found or own_folder or found[1] in {*top_level(), *SETTINGS, "hydra"}:
         return
     if not any(re.search(rf"\$\{{[^}}]*\b{found[1]}\b", other) for other in overrides):
-        allowed = ", ".join(sorted({*_top_level(), *SETTINGS}))
-        raise ConfigError("no such group or setting, and nothing refers to it", setting=found[1], allowed=allowed)
+        allowed = top_level(refused)
+        problem = f"no such group or setting, and nothing refers to it{meant(found[1], allowed)}"
+        raise ConfigError(problem, setting=found[1], allowed=", ".join(allowed))
 
 
 def _is_own(group: str, options: str) -> bool:
@@ -89,12 +111,17 @@ def for_some_cells(overrides: Sequence[str]) -> list[str]:
         >>> for_some_cells(["loss=mse,perceptual", "loss.weight=1", "arch.width=8"])
         ['loss=mse,perceptual', 'loss.weight=choice(1)', 'arch.width=8']
     """
-    chosen = _defaults() | {
+    chosen = chosen_options(overrides)
+    return [_as_axis(override, chosen) for override in overrides]
+
+
+def chosen_options(overrides: Iterable[str]) -> dict[str, str]:
+    """Return the option of each group that overrides choose, or else the default; not of one with several."""
+    return _defaults() | {
         group: option
         for group, equals, option in (override.partition("=") for override in overrides)
         if equals and "," not in option
     }
-    return [_as_axis(override, chosen) for override in overrides]
 
 
 def _as_axis(override: str, chosen: Mapping[str, str]) -> str:
@@ -102,7 +129,7 @@ def _as_axis(override: str, chosen: Mapping[str, str]) -> str:
     if not found or found[1] not in OPTIONS or found[3] == "null" or "${" in found[3]:
         return override
     file = CONF_DIR / found[1] / f"{chosen.get(found[1])}.yaml"
-    if not file.is_file() or found[2] in _settings_in(file):
+    if not file.is_file() or found[2] in settings_in(file):
         return override
     try:
         one = not OverridesParser.create().parse_override(override).is_sweep_override()
@@ -120,11 +147,11 @@ def _defaults() -> dict[str, str]:
 
 
 @functools.cache
-def _settings_in(file: Path) -> frozenset[str]:
+def settings_in(file: Path) -> frozenset[str]:
     """Return the settings of an option's file, and of the options that it begins with."""
     values: Any = OmegaConf.to_container(OmegaConf.load(file))
     above = (
-        _settings_in(file.with_name(f"{name}.yaml")) for name in values.get("defaults", ()) if isinstance(name, str)
+        settings_in(file.with_name(f"{name}.yaml")) for name in values.get("defaults", ()) if isinstance(name, str)
     )
     return frozenset(map(str, values)).union(*above)
 
@@ -136,10 +163,15 @@ def _config_folders(arguments: Sequence[str]) -> list[Path]:
     return [Path(folder) for _, folder in pairs]
 
 
-def _top_level() -> list[str]:
-    groups = sorted(folder.name for folder in CONF_DIR.iterdir() if folder.is_dir() and folder.name != "hydra")
-    others = ("sweep", "seed", "noise_seed", "ensemble", "runtime", "objective", "failed_objective", "outputs")
-    return [*groups, *others]
+def groups() -> list[str]:
+    """Return the groups of options, but for Hydra's own and the sweeps."""
+    return sorted(folder.name for folder in CONF_DIR.iterdir() if folder.is_dir() and folder.name != "hydra")
+
+
+def top_level(refused: Iterable[str] = ()) -> list[str]:
+    """Return what an override's key may begin with, but for what is refused."""
+    names = (*groups(), *_OTHERS)
+    return [name for name in names if name not in refused]
 
 
 def value_override(override: str) -> str:
@@ -209,15 +241,33 @@ def is_number(text: str) -> bool:
     return True
 
 
-def typed_overrides(overrides: Iterable[str]) -> list[str]:
+@functools.cache
+def register_sweeps() -> None:
+    """Make the named sweeps options of Hydra's group ``sweep``; they are not in ``conf``, where Hydra finds options."""
+    for file in sorted(SWEEPS_DIR.glob("*.yaml")):
+        ConfigStore.instance().store(
+            group="sweep", name=file.stem, node=OmegaConf.load(file), package="_global_", provider="sweeps"
+        )
+
+
+def typed_overrides(
+    overrides: Iterable[str],
+    refused: Mapping[str, str] = MappingProxyType({}),
+    *,
+    folders: Sequence[str] = (),
+    sweep: bool,
+) -> list[str]:
     """Return overrides as Hydra takes them, their keys checked.
 
     Args:
         overrides: As typed on the command line.
+        refused: Sections that the command does not take, and why.
+        folders: Hydra's flags, which may name config folders of the user's own.
+        sweep: Whether they are those of a sweep of grids.
 
     Raises:
         ConfigError: If there is no such setting.
     """
     typed = [value_override(override) for override in overrides]
-    check_keys(typed)
-    return typed
+    check_keys([*folders, *typed], refused)
+    return for_some_cells(typed) if sweep else typed

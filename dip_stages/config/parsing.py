@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
-from dataclasses import fields, replace
+from dataclasses import fields, is_dataclass, replace
 from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
 from omegaconf import DictConfig, OmegaConf
@@ -14,7 +14,7 @@ from dip_stages.config.arch import ArchConfig
 from dip_stages.config.competitors import CompetitorConfig
 from dip_stages.config.config import Config, is_recorrupted
 from dip_stages.config.data import DataConfig, OwnData
-from dip_stages.config.fields import Section, allowed_names, options
+from dip_stages.config.fields import Section, allowed_names, as_whole, options
 from dip_stages.config.loss import LossConfig
 from dip_stages.config.method import FITS, OWN_FIT, MethodConfig, OwnMethod
 from dip_stages.config.own import TARGET, OwnOption, name_options, own_option
@@ -216,7 +216,7 @@ def _monitors(config: Mapping[str, Any], *, recorrupted: bool) -> MonitorsConfig
 
 
 def _seed(config: Mapping[str, Any], key: str) -> int:
-    value = config.get(key)
+    value = as_whole(config.get(key))
     if isinstance(value, bool) or not isinstance(value, int):
         raise ConfigError(setting=key, got=value, allowed="a whole number >= 0")
     return value
@@ -237,12 +237,41 @@ def _typed(key: str, schema: type, text: str) -> Any:
         if name not in {field.name for field in fields(schema)}:
             raise ConfigError("no such setting", setting=f"{key}.{name}", allowed=_names(schema))
         if value == "???":
-            raise ConfigError(f"must be given, for example {key}.{name}=…", setting=f"{key}.{name}")
+            raise ConfigError(f"is missing; to type: {key}.{name}=…", setting=f"{key}.{name}")
     try:
-        return OmegaConf.to_object(OmegaConf.merge(_writable(schema), values))
+        return OmegaConf.to_object(OmegaConf.merge(_writable(schema), _with_whole_numbers(schema, values)))
     except OmegaConfBaseException as error:
         where = f"{key}.{error.full_key}" if error.full_key else key
-        raise ConfigError(first_line(error.msg or error), setting=where) from error
+        raise _of_type(where, error) from error
+
+
+_TYPES = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", type(None): "null"}
+"""What the fields of settings take, for people."""
+
+
+def _of_type(setting: str, error: OmegaConfBaseException) -> ConfigError:
+    """Return the error of a value that a field does not take."""
+    owner = error.object_type
+    hint = get_type_hints(owner).get(str(error.key)) if is_dataclass(owner) else None
+    takes = [_TYPES[part] for part in get_args(hint) or (hint,) if part in _TYPES]
+    if not takes:
+        return ConfigError(first_line(error.msg or error), setting=setting)
+    got = "null" if error.value is None else error.value
+    return ConfigError(setting=setting, got=got, allowed=" or ".join(takes))
+
+
+def _with_whole_numbers(schema: type, values: dict[str, Any]) -> dict[str, Any]:
+    """Return values with whole numbers where they were written as ``1e3`` and no fraction is taken."""
+    hints = get_type_hints(schema)
+
+    def whole(name: str, value: Any) -> Any:
+        parts = get_args(hints[name]) or (hints[name],)
+        if isinstance(value, dict):
+            inner = next((part for part in parts if is_dataclass(part)), None)
+            return _with_whole_numbers(inner, value) if isinstance(inner, type) else value
+        return as_whole(value) if int in parts and float not in parts else value
+
+    return {name: whole(name, value) if name in hints else value for name, value in values.items()}
 
 
 def _writable(schema: type) -> DictConfig:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from dip_stages.images.metadata import Metadata
 
-__all__ = ["QUALITY", "check_output", "left_out", "write_image"]
+__all__ = ["ENDINGS", "QUALITY", "check_output", "left_out", "write_image"]
 
 QUALITY = 97
 """Of JPEG and AVIF, of 100, unless another is asked for."""
@@ -69,6 +69,12 @@ _FORMATS = {
     ".pnm": _Format("Netpbm", _PLAIN, ("u1", "u2")),
     ".pfm": _Format("PFM", _PLAIN, ("u1", "u2", "f")),
 }
+ENDINGS = tuple(_FORMATS)
+"""Endings of files that can be written."""
+
+_LOSSY = ("JPEG", "WebP", "AVIF")
+"""Names of the formats that have a quality."""
+
 _REFUSED = {
     ".gif": "holds at most 256 colours",
     ".pbm": "holds black and white alone",
@@ -100,6 +106,10 @@ def check_output(path: str | os.PathLike[str], original: Original, quality: int 
     if not there:
         raise ImageError(f"{path.parent} is no folder", setting=path, allowed="one that is there")
     _check_format(path, original)
+    if quality is not None and (name := _FORMATS[path.suffix.lower()].name) not in _LOSSY:
+        lossy = [ending for ending in _endings(original) if _FORMATS[ending].name in _LOSSY]
+        allowed = f"no --quality{', or an output in ' * bool(lossy)}{', '.join(lossy)}"
+        raise ImageError(f" with {path}: {name} has no quality", setting="--quality", got=quality, allowed=allowed)
     channels = original.pixels.shape[2] + (original.alpha is not None)
     small = np.zeros((16, 16, channels), original.kind)
     try:
@@ -108,7 +118,8 @@ def check_output(path: str | os.PathLike[str], original: Original, quality: int 
     except OSError as error:
         raise _unwritable(path, error) from error
     except Exception as error:  # of an encoder
-        raise ImageError(f"cannot be written: {error}", setting=path, allowed=_fitting(original)) from error
+        others = [name for name in _endings(original) if _FORMATS[name] is not _FORMATS[path.suffix.lower()]]
+        raise ImageError(f"cannot be written: {error}", setting=path, allowed=", ".join(others)) from error
 
 
 def _unwritable(path: Path, error: OSError) -> ImageError:
@@ -161,7 +172,8 @@ def _check_format(path: Path, original: Original) -> None:
     if problem := _REFUSED.get(ending):
         raise ImageError(f"a {ending} file {problem}", setting=path, allowed=_fitting(original))
     if ending not in _FORMATS:
-        raise ImageError(" as ending", setting=path, got=path.suffix, allowed=_fitting(original))
+        problem = f"no image is written as {ending}" if ending else "has no ending, which gives the format"
+        raise ImageError(problem, setting=path, allowed=_fitting(original))
     holds = _FORMATS[ending]
     if original.mode not in holds.modes:
         colours = _COLOURS[original.mode.removesuffix("A")] + " with transparency" * original.mode.endswith("A")

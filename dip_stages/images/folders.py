@@ -75,7 +75,9 @@ def notes(folders: Iterable[str]) -> list[str]:
 def _listed(folder: Path) -> tuple[list[Path], list[Path]]:
     """Return the images of a folder, and the files with an image's ending that are none that is read."""
     if not folder.is_dir():
-        raise ImageError("no such folder", setting=folder, allowed="a folder of images")
+        problem = "a file, no folder" if folder.exists() else "no such folder"
+        allowed = "a folder of images" + f", or data=file data.path={folder}" * folder.exists()
+        raise ImageError(problem, setting=folder, allowed=allowed)
     read = endings()
     all_endings = read | Image.registered_extensions().keys()
     files = [

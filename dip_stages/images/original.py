@@ -116,19 +116,21 @@ def _scale(path: Path, pixels: NDArray[np.float32], white: float, limits: tuple[
     low, high = float(pixels.min()), float(pixels.max())
     if not np.isfinite([low, high]).all():  # both are NaN if a value is
         raise ImageError("got values that are not finite", setting=path, allowed="numbers")
+    mean = float(pixels.mean(dtype=np.float64))
     if limits is None:
         if not near_unit(low, high):
+            strong = "; --range 0 1 for strong noise" if _suits(mean, 0, 1) else ""
             raise ImageError(
                 f"its values are {low:g} to {high:g}, far outside of 0 to 1",
                 setting=path,
-                allowed=f"--range {_suggested(low, high)} if these are black and white; --range 0 1 for strong noise",
+                allowed=f"--range {_suggested(low, high, mean)} if these are black and white{strong}",
             )
         return
     pixels *= np.float32(white / (limits[1] - limits[0]))
     pixels -= np.float32(limits[0] / (limits[1] - limits[0]))
-    if abs(float(pixels.mean(dtype=np.float64)) - 0.5) > _MOST_OFF:
+    if not _suits(mean * white, *limits):
         raise ImageError(
-            " as black and white, which the values are not between, even on average",
+            f" as black and white, but the mean of the values is {mean * white:g}",
             setting="--range",
             got="{:g} {:g}".format(*limits),
             allowed=f"black and white of {path}, whose values are {low * white:g} to {high * white:g}",
@@ -140,7 +142,14 @@ def near_unit(low: float, high: float) -> bool:
     return _NEAR[0] <= low and high <= _NEAR[1]
 
 
-def _suggested(low: float, high: float) -> str:
+def _suits(mean: float, black: float, white: float) -> bool:
+    return abs((mean - black) / (white - black) - 0.5) <= _MOST_OFF
+
+
+def _suggested(low: float, high: float, mean: float) -> str:
     """Return what black and white of floats most likely are: of a usual scale, or their limits."""
-    usual = next((white for white in (255, 1023, 4095, 16383, 65535) if white / 8 < high <= 1.5 * white), None)
-    return f"0 {usual}" if usual else f"{low:g} {high:g}"
+    usual = (white for white in (255, 1023, 4095, 16383, 65535) if white / 8 < high <= 1.5 * white)
+    if white := next((white for white in usual if _suits(mean, 0, white)), None):
+        return f"0 {white}"
+    black, brightest = (low, high) if low < high else sorted((0, low))
+    return f"{black:.9g} {brightest:.9g}"

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import difflib
+from typing import TYPE_CHECKING
+
 from dip_stages.names import printable
 
-__all__ = ["first_line", "os_reason", "plural"]
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["first_line", "meant", "os_reason", "plural"]
 
 
 def first_line(message: object, *, default: str = "for an unknown reason") -> str:
@@ -15,6 +21,17 @@ def first_line(message: object, *, default: str = "for an unknown reason") -> st
         ('no such file', 'for an unknown reason')
     """
     return printable(next(iter(str(message).strip().splitlines()), default))
+
+
+def meant(word: str, names: Iterable[str]) -> str:
+    """Return the question whether one of several names was meant, in brackets; nothing where none is near.
+
+    Example:
+        >>> meant("archh", ["arch", "loss"]), meant("x", ["arch", "loss"])
+        (' (did you mean arch?)', '')
+    """
+    near = difflib.get_close_matches(word, list(names), 1)
+    return f" (did you mean {near[0]}?)" if near else ""
 
 
 def plural(count: int, noun: str) -> str:

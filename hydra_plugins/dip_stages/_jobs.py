@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.utils import JobReturn, JobStatus
-from hydra.errors import CompactHydraException
 from hydra.plugins.launcher import Launcher
 
 if TYPE_CHECKING:
@@ -68,17 +67,13 @@ class AskedJobs:
         paths: The files of those that are to be computed, absolute.
 
     Raises:
-        CompactHydraException: If a configuration is not right; Hydra prints it without a traceback.
+        DipStagesError: If a configuration is not right.
     """
 
     def __init__(self, configs: Sequence[DictConfig], root: Path) -> None:
-        from dip_stages.errors import DipStagesError
         from dip_stages.sweep.asked import AskedCells
 
-        try:
-            self._cells = AskedCells(configs, root)
-        except DipStagesError as error:
-            raise CompactHydraException(str(error)) from error
+        self._cells = AskedCells(configs, root)
 
     @property
     def paths(self) -> list[Path]:

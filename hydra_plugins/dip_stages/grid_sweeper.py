@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from hydra.core.config_store import ConfigStore
 from hydra.core.plugins import Plugins
-from hydra.errors import HydraException
 from hydra.plugins.sweeper import Sweeper
 
 if TYPE_CHECKING:
@@ -44,9 +43,13 @@ class GridSweeper(Sweeper):
         )
 
     def sweep(self, arguments: list[str]) -> None:
-        """Plan, run what is left, report; exits with 1 if a cell failed and 2 if the plan is invalid."""
+        """Plan, run what is left, report; exits with 1 if a cell failed.
+
+        Raises:
+            DipStagesError: If the plan is not right.
+            HydraException: If Hydra cannot compose a point.
+        """
         from dip_stages.console import command
-        from dip_stages.errors import DipStagesError, LaunchError
         from dip_stages.names import printable
         from dip_stages.store.text import os_reason
         from dip_stages.sweep.drive import run_cached, run_plan
@@ -54,33 +57,25 @@ class GridSweeper(Sweeper):
         from dip_stages.sweep.session import SweepSession
 
         plan_only = bool(self.config.sweep.plan_only)
-        try:
-            session = SweepSession(
-                self.config,
-                self.hydra_context.config_loader,
-                self.launcher,
-                arguments,
-                command=command(),
-                cells_per_launch=self.max_batch_size,
-            )
-            cached = None if plan_only else session.cached()
-            code = run_cached(cached, session.options) if cached else None
-            if code is not None:
-                sys.exit(code)
+        session = SweepSession(
+            self.config,
+            self.hydra_context.config_loader,
+            self.launcher,
+            arguments,
+            command=command(),
+            cells_per_launch=self.max_batch_size,
+        )
+        cached = None if plan_only else session.cached()
+        code = run_cached(cached, session.options) if cached else None
+        if code is None:
             plan = session.plan(to_run=not plan_only)
-        except (DipStagesError, HydraException) as error:
-            sys.stderr.write(printable(f"{error}\n", keep="\n"))
-            sys.exit(2)
-        if plan_only:
-            sys.stdout.write(list_plan(plan))
-            return
-        try:
-            code = run_plan(plan, session.launch, session.options)
-        except (LaunchError, HydraException) as error:
-            sys.stderr.write(printable(f"{error}\n", keep="\n"))
-            sys.exit(2)
-        except OSError as error:
-            sys.stderr.write(f"{printable(plan.root)}: cannot be written to: {os_reason(error)}\n")
-            sys.exit(2)
+            if plan_only:
+                sys.stdout.write(list_plan(plan))
+                return
+            try:
+                code = run_plan(plan, session.launch, session.options)
+            except OSError as error:
+                sys.stderr.write(f"{printable(plan.root)}: cannot be written to: {os_reason(error)}\n")
+                code = 2
         if code:
             sys.exit(code)

@@ -90,7 +90,11 @@ def test_an_interruption_at_any_instant_is_short_and_leaves_nothing(
             assert output == undisturbed.stdout
             continue
         assert process.returncode == 130, f"seed {seed}, {after:.3f} s: {error}"
-        assert "resume" in error
+        assert "interrupted" in error
+        if module != "dip-stages-denoise":
+            assert "resume" in error
+        elif not [*folder.glob("b.png.work/tile-*")]:
+            assert error.strip() == "interrupted", "nothing is kept before the first fit"
         assert len(error.splitlines()) <= 4, error
         assert "Traceback" not in error
         assert not psutil.wait_procs(children, timeout=5)[1]

@@ -14,17 +14,20 @@ import pytest
 from dip_stages import console
 
 ROOT = Path(__file__).resolve().parents[2]
-RUN = [sys.executable, "-c", "import sys; from dip_stages.console import run; sys.exit(run('work'))", "two words"]
+CALL = "import sys; from dip_stages.console import run; sys.exit(run('work', resumes={}))"
 KILL = "import atexit, os, signal, sys, threading, time\nkill = lambda *_: os.kill(os.getpid(), signal.SIGINT)\n"
 LINE = "interrupted; to resume:\n  python -m work 'two words'\n"
 
 
-def run(folder: Path, work: str, redirected: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
+def run(
+    folder: Path, work: str, redirected: str = "", *, resumes: str = "True", **environment: str
+) -> subprocess.CompletedProcess[str]:
     """Run a module as a command, its streams redirected as a shell is told to."""
     (folder / "work.py").write_text(work, encoding="utf-8")
+    command = [sys.executable, "-c", CALL.format(resumes), "two words"]
     path = os.pathsep.join([str(folder), str(ROOT)])
     return subprocess.run(
-        ["bash", "-c", f"set -o pipefail; {shlex.join(RUN)} {redirected}"],
+        ["bash", "-c", f"set -o pipefail; {shlex.join(command)} {redirected}"],
         env={**os.environ, "PYTHONPATH": path, **environment},
         cwd=folder,
         capture_output=True,
@@ -88,6 +91,25 @@ def run(folder: Path, work: str, redirected: str = "", **environment: str) -> su
 def test_an_interruption_at_any_instant_is_one_line(tmp_path: Path, work: str, code: int, message: str) -> None:
     done = run(tmp_path, KILL + work)
     assert (done.returncode, done.stderr) == (code, message)
+
+
+@pytest.mark.parametrize(
+    ("work", "message"),
+    [
+        ("kill()\ndef main(): ...", "interrupted\n"),
+        ("def main(): kill(); time.sleep(9)", "interrupted\n"),
+        (
+            "from dip_stages import console\ndef main(): console.note_kept(lambda: 0); kill(); time.sleep(9)",
+            "interrupted\n",
+        ),
+        ("from dip_stages import console\ndef main(): console.note_kept(lambda: 1); kill(); time.sleep(9)", LINE),
+    ],
+)
+def test_a_command_that_has_kept_nothing_yet_does_not_promise_to_resume(
+    tmp_path: Path, work: str, message: str
+) -> None:
+    done = run(tmp_path, KILL + work, resumes="False")
+    assert (done.returncode, done.stderr) == (130, message)
 
 
 @pytest.mark.parametrize("redirected", ["| true", ">&-", "2>&-", "2>&1 | true", ">&- 2>&-", "<&- >&- 2>&-"])
@@ -179,7 +201,7 @@ def test_a_signal_that_is_ignored_stays_ignored(tmp_path: Path) -> None:
     work = KILL + "def main(): kill(); time.sleep(.1); print(signal.getsignal(2) == signal.SIG_IGN)"
     (tmp_path / "work.py").write_text(work)
     done = subprocess.run(
-        RUN,
+        [sys.executable, "-c", CALL.format(True)],
         env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])},
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),
         capture_output=True,

@@ -141,6 +141,31 @@ def test_an_output_is_replaced_only_if_asked_for(denoised: Callable[..., str], t
         denoised("a.png", "a.png", "--force")
 
 
+def test_an_output_that_appears_during_the_job_is_kept_until_forced(
+    denoised: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def appear(*arguments: Any) -> None:
+        (tmp_path / "b.png").write_text("of somebody")
+        encoding.write_image(*arguments)
+
+    noisy(tmp_path / "a.png", "L")
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "write_image", appear)
+        with pytest.raises(SystemExit) as left:
+            denoised("a.png", "b.png")
+    assert left.value.code == 2
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        "b.png: has appeared since this job began; what is done is kept in b.png.work; allowed: the same command with "
+        "--force to replace it, or the same command once it is moved away"
+    )
+    assert (tmp_path / "b.png").read_text() == "of somebody"
+    (tmp_path / "b.png").chmod(0o600)
+    assert denoised("a.png", "b.png", "--force").splitlines()[1:] == ["resumed: 1 of 1 tile done", "b.png"]
+    assert read_image(tmp_path / "b.png").shape == (40, 36, 1)
+    assert (tmp_path / "b.png").stat().st_mode & 0o777 == 0o600
+    assert {path.name for path in tmp_path.iterdir()} == {"a.png", "b.png"}
+
+
 def test_a_result_that_its_folder_does_not_take_is_kept_elsewhere(
     denoised: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -181,7 +206,7 @@ def test_the_same_command_resumes_and_another_one_is_refused(
     with pytest.raises(SystemExit):
         denoised("a.png", "b.png", "seed=3")
     (refusal,) = capsys.readouterr().err.splitlines()[1:]
-    assert refusal.startswith("b.png.work: holds another job: seed=0 there, 3 here; allowed: the same settings again")
+    assert refusal.startswith("b.png.work: is of another job: seed=0 there, seed=3 here; allowed: ")
     assert denoised("a.png", "b.png").splitlines()[1:] == ["resumed: 1 of 1 tile done", "b.png"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", "b.png"]
 

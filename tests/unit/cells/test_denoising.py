@@ -90,9 +90,9 @@ def test_what_needs_the_clean_image_or_finds_no_noise_is_refused(make_cell: Make
     flat = np.full((32, 32, 1), 0.5, np.float32)
     with refused(ImageError, names=("sigma=…",)):
         denoise(flat, make_cell("protocol=recorrupted").config)
-    for needs in ("protocol=clean", "stopping=oracle"):
-        with refused(ConfigError, problem="the clean image", allowed="blind ones"):
-            denoise(flat, make_cell(needs).config, sigma=0.1)
+    for section, option in (("protocol", "clean"), ("stopping", "oracle")):
+        with refused(ConfigError, section, got=option, problem="uses the clean image"):
+            denoise(flat, make_cell(f"{section}={option}").config, sigma=0.1)
     for tile, overlap, setting, got in ((32, 8, "tile", 32), (512, 300, "overlap", 300), (512, -1, "overlap", -1)):
         with refused(ConfigError, setting, got=got):
             denoise(flat, make_cell("protocol=recorrupted").config, sigma=0.1, tile=tile, overlap=overlap)

@@ -30,7 +30,7 @@ from dip_stages.cells.build import build_logger
 from dip_stages.cells.identity import cell_of
 from dip_stages.cells.runner import run_cell
 from dip_stages.config import parse
-from dip_stages.config.composing import compose_apart
+from dip_stages.config.compose import compose_apart
 
 cell = cell_of(parse(compose_apart(["preset=smoke", "method=baseline", "trainer.iterations=4", "trainer.chunk=2"])))
 record = run_cell(cell, Path("cell"), threads=1)

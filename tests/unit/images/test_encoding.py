@@ -240,8 +240,22 @@ def test_what_cannot_be_written_is_refused_beforehand(
 
 @pytest.mark.parametrize("name", ["a.h5", "a.xyz", "a"])
 def test_an_unknown_ending_is_refused(tmp_path: Path, name: str) -> None:
-    with refused(ImageError, tmp_path / name, got=(tmp_path / name).suffix, names=(".png, .tif",)):
+    problem = f"no image is written as {(tmp_path / name).suffix}" if "." in name else "has no ending"
+    with refused(ImageError, tmp_path / name, problem=problem, names=(".png, .tif",)):
         check_output(tmp_path / name, an_original("L"))
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a.JPEG"])
+def test_a_format_that_an_encoder_refuses_is_not_offered(tmp_path: Path, name: str) -> None:
+    long = Image.Exif()
+    long[ExifTags.Base.Make] = "x" * 70_000
+    original = an_original("RGB", metadata=Metadata(exif=long.tobytes()))
+    with refused(ImageError, tmp_path / name, problem="cannot be written: EXIF data is too long") as refusal:
+        check_output(tmp_path / name, original)
+    offered = str(refusal.value.allowed).split(", ")
+    assert ".jpg" not in offered
+    for ending in offered:
+        check_output(tmp_path / f"a{ending}", original)
 
 
 def test_a_folder_that_takes_no_file_is_found_beforehand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

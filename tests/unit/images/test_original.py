@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from typing import TYPE_CHECKING, Any
 
@@ -34,13 +35,25 @@ def test_noisy_floats_near_0_to_1_keep_their_values(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("scale", "suggestion"), [(255, "0 255"), (4000, "0 4095"), (60_000, "0 65535"), (1e6, "0 1e+06")]
+    ("scale", "suggestion"), [(255, "0 255"), (4000, "0 4095"), (60_000, "0 65535"), (1e6, "0 1000000")]
 )
-def test_floats_of_another_scale_are_refused_with_both_ways_out(tmp_path: Path, scale: float, suggestion: str) -> None:
+def test_floats_of_another_scale_are_refused_with_a_way_out(tmp_path: Path, scale: float, suggestion: str) -> None:
     tifffile.imwrite(tmp_path / "a.tif", (RAMP[..., 0] / RAMP[..., 0].max() * scale).astype(np.float32))
-    ways = (f"--range {suggestion} if these are black and white", "--range 0 1 for strong noise")
-    with refused(ImageError, tmp_path / "a.tif", problem=f"its values are 0 to {scale:g}", names=ways):
+    way = f"--range {suggestion} if these are black and white"
+    with refused(ImageError, tmp_path / "a.tif", problem=f"its values are 0 to {scale:g}", allowed=way):
         read_original(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize("low", [-2e12, -1.382e6, -1000, -3, 0, 2, 1e6])
+@pytest.mark.parametrize("width", [0, 0.5, 30, 300, 1e6, 1e13])
+@pytest.mark.parametrize("power", [1, 9])
+def test_a_range_that_is_suggested_is_accepted(tmp_path: Path, low: float, width: float, power: int) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", (low + RAMP[..., 0] ** power * width).astype(np.float32))
+    try:
+        read_original(tmp_path / "a.tif")
+    except ImageError as error:
+        for suggested in re.findall(r"--range (\S+) (\S+)", str(error)):
+            read_original(tmp_path / "a.tif", limits=(float(suggested[0]), float(suggested[1])))
 
 
 def test_a_clean_image_of_another_scale_is_refused_and_an_overshoot_clipped(tmp_path: Path) -> None:

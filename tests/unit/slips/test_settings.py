@@ -111,7 +111,7 @@ SETTINGS = [
             " no download: loss=perceptual"
         ),
     ),
-    ("data=file", "data.path: must be given, for example data.path=…"),
+    ("data=file", "data.path: is missing; to type: data.path=…"),
     (
         "data=file data.path=nowhere.png",
         "nowhere.png: cannot be read: No such file or directory; allowed: an image file",
@@ -120,6 +120,10 @@ SETTINGS = [
     ("data=file data.path=cut.png", "cut.png: truncated or broken: image file is truncated; allowed: an image file"),
     ("data=file data.path=empty", "empty: cannot be read: Is a directory; allowed: an image file"),
     ("data=file data.path=nan.tif", "nan.tif: got values that are not finite; allowed: numbers, 1.0 being white"),
+    (
+        "data=folder data.path=a.png",
+        "a.png: a file, no folder; allowed: a folder of images, or data=file data.path=a.png",
+    ),
     ("data=folder data.path=nowhere", "nowhere: no such folder; allowed: a folder of images"),
     ("data=folder data.path=empty", "data.path: got 'empty', with no image in it; allowed: a folder of images"),
     ("data=folder data.path=one data.index=1", "data.index: got 1; allowed: 0 to 0, of the images in one"),

@@ -2,42 +2,32 @@
 
 from __future__ import annotations
 
-import functools
 from contextlib import contextmanager
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from hydra import initialize_config_dir
-from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
 from hydra.types import HydraContext, RunMode
-from omegaconf import OmegaConf
 
-from dip_stages.config.overrides import typed_overrides
-from dip_stages.config.paths import CONF_DIR, SWEEPS_DIR
-from dip_stages.errors import ConfigError
-from dip_stages.store.text import first_line
+from dip_stages.config.overrides import register_sweeps, typed_overrides
+from dip_stages.config.paths import CONF_DIR
+from dip_stages.config.plain import check_values, plain
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from hydra._internal.hydra import Hydra
     from hydra.core.config_loader import ConfigLoader
     from hydra.plugins.launcher import Launcher
     from omegaconf import DictConfig
 
-__all__ = ["HydraApart", "compose_apart", "hydra_apart", "register_sweeps"]
+__all__ = ["HydraApart", "compose_apart", "hydra_apart"]
 
-
-@functools.cache
-def register_sweeps() -> None:
-    """Make the named sweeps options of Hydra's group ``sweep``; they are not in ``conf``, where Hydra finds options."""
-    for file in sorted(SWEEPS_DIR.glob("*.yaml")):
-        ConfigStore.instance().store(
-            group="sweep", name=file.stem, node=OmegaConf.load(file), package="_global_", provider="sweeps"
-        )
+_NONE: Mapping[str, str] = MappingProxyType({})
 
 
 class HydraApart:
@@ -54,22 +44,32 @@ class HydraApart:
         self._hydra = hydra
         self.loader: ConfigLoader = hydra.config_loader
 
-    def compose(self, overrides: Sequence[str], *, multirun: bool = False) -> DictConfig:
+    def compose(
+        self,
+        overrides: Sequence[str],
+        *,
+        given: Sequence[str] = (),
+        refused: Mapping[str, str] = _NONE,
+        multirun: bool = False,
+    ) -> DictConfig:
         """Return what overrides compose, with the section ``hydra``.
 
         Args:
             overrides: As typed on the command line.
+            given: Overrides that the caller itself makes, before those.
+            refused: Sections that the caller does not take, and why.
             multirun: Whether they are those of a sweep, whose axes are left out.
 
         Raises:
-            ConfigError: If there is no such setting or option.
+            ConfigError: If there is no such setting or option, or a value cannot be read.
         """
+        typed = typed_overrides(overrides, refused, sweep=multirun)
+        check_values(overrides, typed, sweep=multirun)
         mode = RunMode.MULTIRUN if multirun else RunMode.RUN
-        typed = typed_overrides(overrides)
         try:
-            return self._hydra.compose_config("config", typed, run_mode=mode, from_shell=False)
+            return self._hydra.compose_config("config", [*given, *typed], run_mode=mode, from_shell=False)
         except HydraException as error:
-            raise ConfigError(first_line(error)) from error
+            raise plain(error, [*given, *typed], refused) from error
 
     def launcher(self, config: DictConfig, task: Callable[[DictConfig], object]) -> Launcher:
         """Return the launcher of a sweep's configuration.
@@ -99,14 +99,9 @@ def hydra_apart() -> Iterator[HydraApart]:
         HydraConfig.instance().cfg = settings
 
 
-def compose_apart(overrides: Sequence[str]) -> DictConfig:
-    """Return the configuration that overrides compose; for commands that are no Hydra applications.
-
-    Args:
-        overrides: As typed on the command line.
-
-    Raises:
-        ConfigError: If there is no such setting or option.
-    """
+def compose_apart(
+    overrides: Sequence[str], *, given: Sequence[str] = (), refused: Mapping[str, str] = _NONE
+) -> DictConfig:
+    """Return the configuration that overrides compose, as :meth:`HydraApart.compose` does."""
     with hydra_apart() as hydra:
-        return hydra.compose(overrides)
+        return hydra.compose(overrides, given=given, refused=refused)
