@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dip_stages.errors import ConfigError, ImageError
-from dip_stages.images.decoding import decode, type_of
+from dip_stages.images.decoding import TURNED, decode, type_of
 from dip_stages.images.metadata import Metadata, metadata_of
 from dip_stages.images.opening import frames_of, opened
 from dip_stages.images.size import Size, check_size
@@ -23,6 +23,9 @@ __all__ = ["Original", "read_original"]
 
 _NEAR = (-1.0, 2.0)
 """Floats between these are taken for an image on [0, 1] with noise, which is not clipped."""
+
+_FARTHEST = 1e6
+"""How far outside of black and white a value may be, of their distance."""
 
 _MOST_OFF = 0.6
 """How far from mid-grey the mean of an image may be, which noise does not change."""
@@ -85,23 +88,21 @@ def read_original(
     """
     path = Path(path)
     if limits is not None and not -np.inf < limits[0] < limits[1] < np.inf:
-        raise ConfigError(
-            setting="--range", got="{:g} {:g}".format(*limits), allowed="black, then white, which is more"
-        )
+        raise ConfigError(setting="--range", got=" ".join(_digits(*limits)), allowed="black, then white, which is more")
     with opened(path, frame) as image:
         check_size(path, Size(image.width, image.height))
-        metadata = metadata_of(path, image)  # which may decode the image, or turn it
-    with opened(path, frame) as image:
         frames, kind = frames_of(path, image), type_of(path, image)
         cmyk = image.mode == "CMYK" or getattr(image, "tag_v2", {}).get(262) == 5
-        pixels = decode(path, image, flat=False)
-    alpha = pixels[..., -1:].copy() if pixels.shape[2] in (2, 5) or (pixels.shape[2] == 4 and not cmyk) else None
-    pixels = pixels if alpha is None else np.ascontiguousarray(pixels[..., :-1])
+        pixels, orientation = decode(path, image, flat=False)
+        transparent = pixels.shape[2] in (2, 5) or (pixels.shape[2] == 4 and not cmyk)
+        alpha = pixels[..., -1:].astype(np.float32) if transparent else None
+        pixels = np.ascontiguousarray(pixels[..., :-1]) if transparent else pixels
+        mode = {1: "L", 3: "RGB", 4: "CMYK"}[pixels.shape[2]] + "A" * transparent
+        metadata = metadata_of(path, image, mode, turned=orientation in TURNED)
     white = 1.0 if kind.kind == "f" else float(np.iinfo(kind).max)
-    _scale(path, pixels, white, limits)
     return Original(
-        pixels=pixels,
-        mode={1: "L", 3: "RGB", 4: "CMYK"}[pixels.shape[2]] + ("" if alpha is None else "A"),
+        pixels=_scaled(path, pixels, white, limits),
+        mode=mode,
         kind=kind,
         limits=limits or (0.0, white),
         alpha=alpha,
@@ -111,31 +112,50 @@ def read_original(
     )
 
 
-def _scale(path: Path, pixels: NDArray[np.float32], white: float, limits: tuple[float, float] | None) -> None:
-    """Map the limits to 0 and 1, in place, and check that the values suit them."""
+def _scaled(
+    path: Path, pixels: NDArray[np.floating[Any]], white: float, limits: tuple[float, float] | None
+) -> NDArray[np.float32]:
+    """Map the limits to 0 and 1, in place and in double precision, and check that the values suit them."""
     low, high = float(pixels.min()), float(pixels.max())
     if not np.isfinite([low, high]).all():  # both are NaN if a value is
         raise ImageError("got values that are not finite", setting=path, allowed="numbers")
     if limits is None:
         if low < _NEAR[0] or high > _NEAR[1]:
             raise ImageError(
-                f"its values are {low:g} to {high:g}, far outside of 0 to 1",
+                f"its values are {' to '.join(_digits(low, high))}, far outside of 0 to 1",
                 setting=path,
                 allowed=f"--range {_suggested(low, high)} if these are black and white; --range 0 1 for strong noise",
             )
-        return
-    pixels *= np.float32(white / (limits[1] - limits[0]))
-    pixels -= np.float32(limits[0] / (limits[1] - limits[0]))
-    if abs(float(pixels.mean(dtype=np.float64)) - 0.5) > _MOST_OFF:
+        return pixels.astype(np.float32, copy=False)
+    black, span = limits[0] / white, (limits[1] - limits[0]) / white
+    mean = (float(pixels.mean(dtype=np.float64)) - black) / span
+    if not abs(mean - 0.5) <= _MOST_OFF or max(black - low, high - black) / span > _FARTHEST:
         raise ImageError(
             " as black and white, which the values are not between, even on average",
             setting="--range",
-            got="{:g} {:g}".format(*limits),
-            allowed=f"black and white of {path}, whose values are {low * white:g} to {high * white:g}",
+            got=" ".join(_digits(*limits)),
+            allowed=f"black and white of {path}, whose values are {' to '.join(_digits(low * white, high * white))}",
         )
+    for ufunc, number in ((np.subtract, black), (np.divide, span)):
+        ufunc(pixels, number, out=pixels, dtype=np.float64, casting="same_kind")
+    return pixels.astype(np.float32, copy=False)
 
 
 def _suggested(low: float, high: float) -> str:
     """Return what black and white of floats most likely are: of a usual scale, or their limits."""
     usual = next((white for white in (255, 1023, 4095, 16383, 65535) if white / 8 < high <= 1.5 * white), None)
-    return f"0 {usual}" if usual else f"{low:g} {high:g}"
+    return f"0 {usual}" if usual and low >= -usual else " ".join(_digits(low, high))
+
+
+def _digits(low: float, high: float) -> tuple[str, str]:
+    """Return two numbers for people, with as many digits as distinguish them well.
+
+    Example:
+        >>> _digits(0, 254.64583), _digits(1e8, 1e8 + 1)
+        (('0', '254.646'), ('100000000', '100000001'))
+    """
+    for digits in range(6, 18):
+        shown = f"{low:.{digits}g}", f"{high:.{digits}g}"
+        if abs(float(shown[0]) - low) + abs(float(shown[1]) - high) <= (high - low) / 1000:
+            break
+    return shown
