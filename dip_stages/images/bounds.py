@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import struct
 import zlib
+from itertools import takewhile
 from typing import IO, TYPE_CHECKING
 
 from dip_stages.errors import ImageError
@@ -107,7 +108,8 @@ def chunks_of_png(path: Path, kinds: Collection[bytes]) -> dict[bytes, bytes]:
     with path.open("rb") as file:
         if file.read(8) != b"\x89PNG\r\n\x1a\n":
             return {}
-        return {kind: file.read(length) for kind, length in _chunks(file) if kind in kinds}
+        size, chunks = path.stat().st_size, takewhile(lambda chunk: chunk[0] != b"IEND", _chunks(file))
+        return {kind: file.read(length) for kind, length in chunks if kind in kinds and length <= size}
 
 
 def significant_bits(path: Path) -> int:

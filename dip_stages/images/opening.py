@@ -117,6 +117,8 @@ def _seek(path: Path, image: ImageFile, frame: int) -> None:
     if image.format == "MPO":
         with path.open("rb") as file:
             check_header(path, file, image._MpoImageFile__mpoffsets[frame])  # type: ignore[attr-defined]
+        # Pillow keeps what the first image says, but of EXIF.
+        image.info = {name: value for name, value in image.info.items() if name == "exif"}
         image.seek(frame)
         return
     check_content(path, image)

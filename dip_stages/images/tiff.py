@@ -45,7 +45,7 @@ _MAX_TILE = 2**22
 _KINDS = {(8, 1): "u1", (16, 1): "u2", (16, 3): "f2", (32, 3): "f4", (64, 3): "f8"}
 """NumPy's types of bits per channel and sample format."""
 _NUMBERS = {1: "unsigned integers", 2: "signed integers", 3: "floats", 5: "complex integers", 6: "complex floats"}
-_ALLOWED = "8 or 16 unsigned bits or floats, grey, RGB or CMYK; to be converted by another program first"
+_ALLOWED = "8 or 16 unsigned bits or floats, such as tifffile.imread(…).astype('float32')"
 _PLAIN = "uncompressed, PackBits or deflated; of floats, without a predictor"
 _COLOURS = {0: ("grey", 1), 1: ("grey", 1), 2: ("RGB", 3), 5: ("CMYK", 4)}
 """Names and channels of photometric interpretations."""

@@ -309,6 +309,11 @@ def test_pixels_that_are_not_square_stay_so_without_a_unit(tmp_path: Path, sourc
         assert (image.info["jfif_unit"], image.info["jfif_density"]) == (0, (2, 1))
     with Image.open(tmp_path / "b.png") as image:
         assert image.info["aspect"] == (2, 1)
+    inks = Original(np.zeros((20, 30, 4), np.float32), "CMYK", np.dtype("u1"), (0, 255.0), metadata=original.metadata)
+    write(tmp_path / "inks.jpg", inks)
+    with Image.open(tmp_path / "inks.jpg") as image:
+        image.load()
+        assert (image.info["jfif_unit"], image.info["jfif_density"]) == (0, (2, 1))
     for ending in (".tif", ".webp", ".avif"):
         with Image.open(tmp_path / f"b{ending}") as image:
             exif = image.getexif()

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import tifffile
-from PIL import Image
+from PIL import Image, ImageCms
 
 from dip_stages.errors import ConfigError, ImageError
 from dip_stages.images.encoding import left_out, write_image
+from dip_stages.images.metadata import Metadata
 from dip_stages.images.original import read_original
 from dip_stages.images.reading import read_image
 from tests.raising import refused
@@ -265,6 +266,21 @@ def test_each_image_of_an_mpo_can_be_read(tmp_path: Path) -> None:
     with refused(ImageError, "--frame", got=3, names=("0 to 2", "a.jpg")):
         read_original(tmp_path / "a.jpg", frame=3)
     assert read_image(tmp_path / "a.jpg").shape == (20, 24, 3)
+
+
+def test_a_later_image_of_an_mpo_has_nothing_of_the_first(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[274] = 6
+    first, second = Image.new("RGB", (24, 20)), Image.new("RGB", (24, 20))
+    second.encoderinfo = {"exif": b"", "icc_profile": b"", "dpi": (0, 0)}
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    more: Any = {"exif": exif.tobytes(), "icc_profile": profile, "dpi": (300, 300)}
+    first.save(tmp_path / "a.jpg", "MPO", save_all=True, append_images=[second], **more)
+    assert (tmp_path / "a.jpg").read_bytes().count(profile) == 1
+    read = read_original(tmp_path / "a.jpg")
+    assert (read.pixels.shape, read.metadata.profile) == ((24, 20, 3), profile)
+    read = read_original(tmp_path / "a.jpg", frame=1)
+    assert (read.pixels.shape, read.metadata) == ((20, 24, 3), Metadata())
 
 
 def test_a_later_image_of_an_mpo_is_bounded_and_may_be_missing(tmp_path: Path) -> None:
