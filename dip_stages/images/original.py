@@ -24,8 +24,8 @@ __all__ = ["Original", "read_original"]
 _NEAR = (-1.0, 2.0)
 """Floats between these are taken for an image on [0, 1] with noise, which is not clipped."""
 
-_FARTHEST = 1e6
-"""How far outside of black and white a value may be, of their distance."""
+_FARTHEST = 1e30
+"""How far outside of black and white a value may be, of their distance: what 32-bit floats hold."""
 
 _MOST_OFF = 0.6
 """How far from mid-grey the mean of an image may be, which noise does not change."""
