@@ -178,7 +178,7 @@ def _check_output(given: argparse.Namespace, original: Original) -> None:
         raise ImageError("is the input itself", setting=output, allowed="another output")
     check_free(output, force=given.force)
     if names := left_out(output, original.metadata):
-        sys.stderr.write(f"{printable(output)}: left out, since {output.suffix} does not hold it: {', '.join(names)}\n")
+        sys.stderr.write(f"{printable(output)}: not kept: {', '.join(names)}\n")
 
 
 def check_method(config: Config, path: Path, original: Original) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import struct
 import zlib
+from itertools import takewhile
 from typing import IO, TYPE_CHECKING
 
 from dip_stages.errors import ImageError
@@ -55,17 +56,23 @@ _PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4),
 """Of an interlaced PNG: first column and row, and the steps between columns and rows."""
 
 
-def check_header(path: Path, file: IO[bytes]) -> None:
+def check_header(path: Path, file: IO[bytes], start: int = 0) -> None:
     """Check what Pillow would read when it opens a file, before it does.
+
+    Args:
+        path: Names it in errors.
+        file: The file.
+        start: Where the image begins in it, one of several JPEG.
 
     Raises:
         ImageError: If that takes memory or time which the file's size does not bound.
     """
+    file.seek(start)
     signature = file.read(8)
     if signature == b"\x89PNG\r\n\x1a\n":
         _check_chunks(path, file)
     elif signature.startswith(b"\xff\xd8\xff"):
-        _check_segments_of_jpeg(path, file)
+        _check_segments_of_jpeg(path, file, start)
     elif signature[:2] in (b"II", b"MM") and signature[2:4] in (b"*\0", b"\0*", b"+\0", b"\0+"):
         layout_of(path, file)
     elif signature.startswith(b"GIF8"):
@@ -97,11 +104,12 @@ def check_content(path: Path, image: ImageFile) -> None:
 
 
 def chunks_of_png(path: Path, kinds: Collection[bytes]) -> dict[bytes, bytes]:
-    """Return the content of a PNG's chunks of some kinds, each of at most 64 KiB."""
+    """Return the content of a PNG's chunks of some kinds, of each the last."""
     with path.open("rb") as file:
         if file.read(8) != b"\x89PNG\r\n\x1a\n":
             return {}
-        return {kind: file.read(length) for kind, length in _chunks(file) if kind in kinds and length <= 2**16}
+        size, chunks = path.stat().st_size, takewhile(lambda chunk: chunk[0] != b"IEND", _chunks(file))
+        return {kind: file.read(length) for kind, length in chunks if kind in kinds and length <= size}
 
 
 def significant_bits(path: Path) -> int:
@@ -168,9 +176,9 @@ def _blocks(file: IO[bytes], length: int) -> Iterator[bytes]:
         yield block
 
 
-def _check_segments_of_jpeg(path: Path, file: IO[bytes]) -> None:
+def _check_segments_of_jpeg(path: Path, file: IO[bytes], start: int) -> None:
     size = file.seek(0, 2)
-    file.seek(0)
+    file.seek(start)
     data = file.read(min(size, _MAX_JPEG))
     position, segments, fill, scans, exif = 2, 0, 0, 0, 0
     while found := _MARKER.search(data, position):

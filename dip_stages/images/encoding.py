@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image, PngImagePlugin
+from PIL import Image
 
 from dip_stages.errors import ImageError
-from dip_stages.images.deep_png import write_deep_png
+from dip_stages.images.exif import density_tags, order_of, whole_ratio, with_tags
 from dip_stages.images.netpbm import write_netpbm, write_pfm
 from dip_stages.images.original import Original, depth_name
+from dip_stages.images.png_writing import write_png
 from dip_stages.images.tiff_writing import write_tiff
 from dip_stages.store.files import replacing, temporary_beside
 from dip_stages.store.text import os_reason
@@ -50,7 +51,7 @@ class _Format:
     longest: int = 2**31 - 1
 
 
-_ALL = ("colour profile", "resolution", "EXIF")
+_ALL = ("colour profile", "resolution", "shape of pixels", "EXIF")
 _PLAIN = ("L", "RGB")
 _PNG = _Format("PNG", ("L", "LA", "RGB", "RGBA"), ("u1", "u2"), _ALL)
 _TIFF = _Format("TIFF", ("L", "LA", "RGB", "RGBA", "CMYK", "CMYKA"), ("u1", "u2", "f"), _ALL)
@@ -61,8 +62,8 @@ _FORMATS = {
     ".tiff": _TIFF,
     ".jpg": _JPEG,
     ".jpeg": _JPEG,
-    ".webp": _Format("WebP", ("L", "LA", "RGB", "RGBA"), keeps=("colour profile", "EXIF"), longest=16383),
-    ".avif": _Format("AVIF", ("L", "LA", "RGB", "RGBA"), keeps=("colour profile", "EXIF"), longest=65536),
+    ".webp": _Format("WebP", ("L", "LA", "RGB", "RGBA"), keeps=_ALL, longest=16383),
+    ".avif": _Format("AVIF", ("L", "LA", "RGB", "RGBA"), keeps=_ALL, longest=65536),
     ".bmp": _Format("BMP", _PLAIN, keeps=("resolution",)),
     ".pgm": _Format("PGM", ("L",), ("u1", "u2")),
     ".ppm": _Format("PPM", ("RGB",), ("u1", "u2")),
@@ -82,6 +83,8 @@ _REFUSED = {
     ".icns": "is resized to an icon",
     ".pcx": "holds at most 256 colours",
 }
+_JFIF_UNIT = 13
+"""Where a JPEG has the unit of its resolution; 0 for a ratio, which Pillow does not write."""
 _COLOURS = {"L": "grey", "RGB": "colour", "CMYK": "CMYK"}
 
 
@@ -130,9 +133,15 @@ def _unwritable(path: Path, error: OSError) -> ImageError:
 def left_out(path: str | os.PathLike[str], metadata: Metadata) -> list[str]:
     """Return the names of what a file's format cannot hold of the metadata, such as ``colour profile``."""
     holds = _FORMATS[Path(path).suffix.lower()]
-    held = {"colour profile": metadata.profile, "resolution": metadata.resolution, "EXIF": metadata.exif}
+    held = {
+        "colour profile": metadata.profile,
+        "resolution": metadata.resolution,
+        "shape of pixels": metadata.aspect,
+        "EXIF": metadata.exif,
+    }
     kept = {*holds.keeps} - ({"colour profile"} if not _profile(holds.name, metadata) else set())
-    return [name for name, value in held.items() if value and name not in kept]
+    chunks = [] if holds.name == "PNG" else metadata.chunk_names
+    return [*(name for name, value in held.items() if value and name not in kept), *chunks, *metadata.lost]
 
 
 def write_image(
@@ -217,13 +226,16 @@ def _write(path: Path, ending: str, values: NDArray[Any], mode: str, metadata: M
             write_pfm(file, values / np.float32(white))
         elif name in ("PGM", "PPM", "Netpbm"):
             write_netpbm(file, values)
-        elif values.dtype == np.uint16:
-            write_deep_png(file, values, **_settings(name, metadata, quality))
+        elif name == "PNG":
+            write_png(file, values, metadata, _profile(name, metadata))
         else:
             image = Image.frombytes(mode, values.shape[1::-1], values.tobytes())
             # At 100, AVIF keeps transparency as it is.
             quality = 100 if quality is None and name == "AVIF" and mode.endswith("A") else quality
             image.save(file, name.upper(), **_settings(name, metadata, quality))
+            if name == "JPEG" and metadata.aspect:
+                file.seek(_JFIF_UNIT)
+                file.write(b"\0")
 
 
 def _profile(name: str, metadata: Metadata) -> bytes | None:
@@ -235,19 +247,19 @@ def _profile(name: str, metadata: Metadata) -> bytes | None:
 def _settings(name: str, metadata: Metadata, quality: int | None) -> dict[str, Any]:
     """Return what Pillow is given to write a format."""
     settings: dict[str, Any] = {"icc_profile": _profile(name, metadata)}
-    if metadata.exif:
-        settings["exif"] = metadata.exif
+    exif, density = metadata.exif, metadata.resolution or metadata.aspect
+    if density and name in ("WebP", "AVIF"):  # which hold it in EXIF alone
+        tags = density_tags(order_of(metadata.block), density, by_inch=metadata.resolution is not None)
+        exif = b"Exif\0\0" + with_tags(metadata.block, tags)
+    if exif:
+        settings["exif"] = exif
     if metadata.resolution:
         settings["dpi"] = metadata.resolution
     if name == "JPEG":
         settings |= {"quality": quality or QUALITY, "subsampling": "4:4:4", "optimize": True}
+        settings |= {"dpi": whole_ratio(metadata.aspect)} if metadata.aspect else {}
     elif name == "AVIF":
         settings |= {"quality": quality or QUALITY, "subsampling": "4:4:4"}
     elif name == "WebP":
         settings |= {"lossless": quality is None, "quality": quality or 100, "exact": True}
-    elif name == "PNG" and not metadata.profile:
-        chunks = PngImagePlugin.PngInfo()
-        for kind, data in metadata.colour_chunks.items():
-            chunks.add(kind, data)
-        settings["pnginfo"] = chunks
     return settings

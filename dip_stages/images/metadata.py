@@ -2,38 +2,50 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+import io
+import struct
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
-
-from PIL import ExifTags, Image
+from typing import TYPE_CHECKING
 
 from dip_stages.images.bounds import chunks_of_png
 from dip_stages.images.decoding import ORIENTATION
+from dip_stages.images.exif import block_of, density_of, has_tags, tags_of_tiff, upright
+from dip_stages.images.ifd import Value
+from dip_stages.images.tiff import layout_of
+from dip_stages.names import printable
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from PIL.ImageFile import ImageFile
 
-__all__ = ["IFDS", "Metadata", "metadata_of"]
+__all__ = ["STORAGE", "Metadata", "metadata_of"]
 
-IFDS = (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo)
-"""Tags of EXIF whose values are directories."""
-
-# Tags of a TIFF that say how its pixels are stored, and what is kept apart or not at all: profile, resolution, XMP,
-# IPTC, Photoshop's and ImageJ's data.
-_STORAGE = {
-    *range(254, 267), 266, 273, ORIENTATION, *range(277, 282), 284, *range(288, 294), 297, 301, *range(317, 326),
+STORAGE = {
+    *range(254, 267), 273, ORIENTATION, *range(277, 282), 284, 288, 289, 292, 293, 297, 317, *range(320, 326),
     *range(330, 348), *range(400, 405), *range(512, 522), 529, 530, 532, 559, 700, 33723, 34377, 34675, 37724, 50838,
     50839,
 }  # fmt: skip
+"""Tags of a TIFF that say how its pixels are stored, and what is kept apart or not at all: profile, XMP, IPTC,
+Photoshop's and ImageJ's data."""
 _RESOLUTION = (282, 283, 296)
-_OF_A_STACK = ("ImageJ=", '{"shape"')
+_DESCRIPTION = 270
+_OF_A_STACK = (b"ImageJ=", b'{"shape"')
 """How a description begins that says where the pixels of all frames lie."""
-
-_COLOUR_CHUNKS = (b"cHRM", b"gAMA", b"sRGB", b"cICP")
-_TEXTS_WITH_EXIF = {"Raw profile type exif", "XML:com.adobe.xmp"}
+_LAB = (8, 9, 10)
+"""Photometric interpretations of pixels that are converted to other colours than the file states."""
+_COLOURS_OF_TIFF = {291: "grey response curve", 301: "transfer function", 318: "white point", 319: "chromaticities"}
+_CURVES = (291, 301)
+"""Those that have a number, or three, for each value that a pixel may have."""
+_SPACES = {"L": b"GRAY", "RGB": b"RGB ", "CMYK": b"CMYK"}
+"""The colour space of a profile that is of such pixels."""
+_COLOUR_CHUNKS = (b"cICP", b"mDCV", b"cLLI", b"sRGB", b"gAMA", b"cHRM")
+_OF_SRGB = {
+    b"cICP": bytes([1, 13, 0, 1]),
+    b"gAMA": struct.pack(">I", 45455),
+    b"cHRM": struct.pack(">8I", 31270, 32900, 64000, 33000, 30000, 60000, 15000, 6000),
+}
+"""What these chunks hold where they say nothing that is not assumed without them."""
 
 
 @dataclass(frozen=True)
@@ -45,66 +57,113 @@ class Metadata:
         resolution: Pixels an inch, across and down; None if the file does not say.
         exif: EXIF as in a JPEG, without orientation and thumbnail; empty for none.
         colour_chunks: Of a PNG, chunks by which it states its colours beside a profile.
+        aspect: Pixels that are as long across as others are down, where they are not square and there is no resolution.
+        lost: Names of what no file can hold.
     """
 
     profile: bytes = b""
     resolution: tuple[float, float] | None = None
     exif: bytes = b""
     colour_chunks: dict[bytes, bytes] = field(default_factory=dict)
+    aspect: tuple[float, float] | None = None
+    lost: tuple[str, ...] = ()
+
+    @property
+    def block(self) -> bytes:
+        """EXIF from its byte order on."""
+        return self.exif.removeprefix(b"Exif\0\0")
+
+    @property
+    def chunk_names(self) -> list[str]:
+        """What only its chunks say of a PNG's colours, for people."""
+        said = {kind for kind, data in self.colour_chunks.items() if data != _OF_SRGB.get(kind)}
+        if self.profile or self.colour_chunks.keys() & {b"cICP", b"sRGB"}:  # which overrule these
+            said -= {b"gAMA", b"cHRM"}
+        names = {b"cICP": "CICP", b"mDCV": "mastering display", b"cLLI": "light levels"}
+        names |= {b"gAMA": "gamma", b"cHRM": "chromaticities"}
+        return [name for kind, name in names.items() if kind in said]
 
 
-def metadata_of(path: Path, image: ImageFile) -> Metadata:
-    """Return what an opened file says of its pixels; they may be decoded for that.
+def metadata_of(path: Path, image: ImageFile, mode: str, *, turned: bool) -> Metadata:
+    """Return what a file says of its pixels.
 
-    Broken EXIF counts as none, as it does for whoever shows the image.
+    Args:
+        path: The file.
+        image: The file, opened by Pillow; its pixels are decoded.
+        mode: Of the pixels: ``L``, ``RGB`` or ``CMYK``, with an ``A`` for transparency.
+        turned: Whether width and height were exchanged when the pixels were turned upright.
     """
-    turned, exif = False, b""
-    chunks = chunks_of_png(path, (*_COLOUR_CHUNKS, b"eXIf"))
-    with suppress(Exception):  # Pillow raises exceptions of any type on broken EXIF
-        # Pillow decodes a whole PNG to look for EXIF behind its pixels.
-        sought = image.format != "PNG" or b"eXIf" in chunks or _TEXTS_WITH_EXIF & image.info.keys()
-        found = image.getexif() if sought else Image.Exif()
-        turned = found.get(ORIENTATION, 1) in (5, 6, 7, 8)
-        exif = _exif(found, turned=turned, of_tiff=image.format == "TIFF")
-    resolution = _resolution(image)
+    block, lost = b"", list[str]()
+    try:
+        if image.format == "TIFF":
+            block, lost = _block_of_tiff(path, image, mode)
+        block = block or _block(image)
+        block = upright(block, turned=turned) if block else b""
+    except (ValueError, struct.error):
+        block, lost = b"", ["broken EXIF"]
+    profile = image.info.get("icc_profile") or _profile_of_tiff(image)
+    if profile and (space := profile[16:20]) != _SPACES[colours := mode.removesuffix("A")]:
+        name = printable(space.decode("latin-1").strip())
+        profile, lost = b"", [*lost, f"colour profile of {name} for {'grey' if colours == 'L' else colours}"]
+    density, by_inch = _density(path, image, block, turned=turned)
     return Metadata(
-        profile=image.info.get("icc_profile") or _profile_of_tiff(image),
-        resolution=resolution[::-1] if resolution and turned else resolution,
-        exif=exif,
-        colour_chunks={kind: data for kind, data in chunks.items() if kind in _COLOUR_CHUNKS},
+        profile=profile,
+        resolution=density if by_inch else None,
+        exif=b"Exif\0\0" + block if has_tags(block) else b"",
+        colour_chunks=chunks_of_png(path, _COLOUR_CHUNKS),
+        aspect=None if by_inch else density,
+        lost=tuple(lost),
     )
 
 
-def _exif(found: Image.Exif, *, turned: bool, of_tiff: bool) -> bytes:
-    kept = Image.Exif()
-    dropped = {*_STORAGE, *(_RESOLUTION if of_tiff else ())}
-    for tag, value in found.items():
-        described = tag == ExifTags.Base.ImageDescription and str(value).startswith(_OF_A_STACK)
-        if tag not in dropped and tag not in IFDS and not described:
-            kept[tag] = value
-    for tag in IFDS:
-        if directory := dict(found.get_ifd(tag)):
-            if ExifTags.IFD.Interop in directory:
-                directory[ExifTags.IFD.Interop] = dict(found.get_ifd(ExifTags.IFD.Interop))
-            kept[tag] = _swapped(directory) if turned else directory
-    return kept.tobytes() if len(kept) else b""
+def _block(image: ImageFile) -> bytes:
+    """Return EXIF from its byte order on, as a file has it that is no TIFF."""
+    if "exif" not in image.info and (text := image.info.get("Raw profile type exif")):
+        image.info["exif"] = bytes.fromhex("".join(text.split("\n")[3:]))
+    found = image.info.get("exif", b"")
+    return found.removeprefix(b"Exif\0\0") if isinstance(found, bytes) else b""
 
 
-def _swapped(directory: dict[int, Any]) -> dict[int, Any]:
-    """Return EXIF with width and height exchanged, which are those of the image before it was turned upright."""
-    across, down = ExifTags.Base.ExifImageWidth, ExifTags.Base.ExifImageHeight
-    if across in directory and down in directory:
-        directory[across], directory[down] = directory[down], directory[across]
-    return directory
+def _block_of_tiff(path: Path, image: ImageFile, mode: str) -> tuple[bytes, list[str]]:
+    """Return the tags of a TIFF that are not of its storage, and the names of those that its pixels lose here."""
+    with path.open("rb") as file:
+        order, tags = tags_of_tiff(file, image.tell(), {*STORAGE, *_RESOLUTION})
+        layout = layout_of(path, file, image.tell())
+    described = tags.get(_DESCRIPTION)
+    if isinstance(described, Value) and described.data.startswith(_OF_A_STACK):
+        del tags[_DESCRIPTION]
+    lab, steps = layout.photometric in _LAB, 2 ** layout.bits[0] if layout.bits[0] in (8, 16) else 0
+    lost = ["channels without a meaning"] if len(layout.bits) > len(mode) else []
+    for tag, name in _COLOURS_OF_TIFF.items():
+        value = tags.get(tag)
+        misfit = isinstance(value, Value) and tag in _CURVES and value.values not in (steps, 3 * steps)
+        if value and (lab or misfit):
+            lost.append(name)
+            del tags[tag]
+    return block_of(order, tags), lost
 
 
-def _resolution(image: ImageFile) -> tuple[float, float] | None:
-    across, down = image.info.get("dpi") or (0, 0)
-    if (tags := getattr(image, "tag_v2", None)) is not None:  # Pillow makes up what a TIFF does not say
-        inches = {2: 1.0, 3: 2.54}.get(tags.get(296, 2), 0)
-        across, down = tags.get(282, 0) * inches, tags.get(283, 0) * inches
-    found = (float(across), float(down))
-    return found if all(0 < dots < 1e6 for dots in found) else None
+def _density(path: Path, image: ImageFile, block: bytes, *, turned: bool) -> tuple[tuple[float, float] | None, bool]:
+    """Return the pixels an inch, across and down, and whether it is an inch and not a length that the file leaves open.
+
+    What the file says comes before what its EXIF says, which may be of the camera; square pixels alone say nothing.
+    """
+    info, inch = image.info, 1.0
+    pair = (0.0, 0.0)
+    if image.format == "TIFF":
+        with path.open("rb") as file:
+            pair, inch = density_of(file, image.tell())
+    elif image.format in ("JPEG", "MPO"):  # of which Pillow makes up what neither JFIF nor EXIF says
+        pair, inch = info.get("jfif_density", pair), {1: 1.0, 2: 2.54}.get(info.get("jfif_unit", 0), 0.0)
+    elif "aspect" in info:
+        pair, inch = info["aspect"], 0.0
+    else:
+        pair = info.get("dpi", pair)
+    stated = [((pair[1], pair[0]) if turned else pair, inch), density_of(io.BytesIO(block))]
+    for (across, down), inches in stated:
+        if 0 < across < 1e6 and 0 < down < 1e6 and (inches or across != down):
+            return (float(across) * (inches or 1), float(down) * (inches or 1)), inches > 0
+    return None, False
 
 
 def _profile_of_tiff(image: ImageFile) -> bytes:

@@ -96,11 +96,11 @@ def opened(path: Path, frame: int = 0) -> Iterator[ImageFile]:
 
 
 def frames_of(path: Path, image: ImageFile) -> int:
-    """Return the number of frames in an opened file: pages of a TIFF, images of an animation; else 1."""
+    """Return the number of frames in an opened file: pages of a TIFF, images of an animation or an MPO; else 1."""
     if image.format == "TIFF":
         with path.open("rb") as file:
-            return count_images(path, file)
-    return getattr(image, "n_frames", 1) if image.format in ("GIF", "PNG", "WEBP") else 1
+            return count_images(file)
+    return getattr(image, "n_frames", 1) if image.format in ("GIF", "MPO", "PNG", "WEBP") else 1
 
 
 def _seek(path: Path, image: ImageFile, frame: int) -> None:
@@ -112,6 +112,13 @@ def _seek(path: Path, image: ImageFile, frame: int) -> None:
     if image.format == "TIFF":
         with path.open("rb") as file:
             layout_of(path, file, frame)  # before Pillow reads its tags
+        image.seek(frame)
+        return
+    if image.format == "MPO":
+        with path.open("rb") as file:
+            check_header(path, file, image._MpoImageFile__mpoffsets[frame])  # type: ignore[attr-defined]
+        # Pillow keeps what the first image says, but of EXIF.
+        image.info = {name: value for name, value in image.info.items() if name == "exif"}
         image.seek(frame)
         return
     check_content(path, image)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dip_stages.errors import ConfigError, ImageError
-from dip_stages.images.decoding import decode, type_of
+from dip_stages.images.decoding import TURNED, decode, type_of
 from dip_stages.images.metadata import Metadata, metadata_of
 from dip_stages.images.opening import frames_of, opened
 from dip_stages.images.size import Size, check_size
@@ -23,6 +23,9 @@ __all__ = ["Original", "near_unit", "read_original"]
 
 _NEAR = (-1.0, 2.0)
 """Floats between these are taken for an image on [0, 1] with noise, which is not clipped."""
+
+_FARTHEST = 1e30
+"""How far outside of black and white a value may be, of their distance: what 32-bit floats hold."""
 
 _MOST_OFF = 0.6
 """How far from mid-grey the mean of an image may be, which noise does not change."""
@@ -85,23 +88,21 @@ def read_original(
     """
     path = Path(path)
     if limits is not None and not -np.inf < limits[0] < limits[1] < np.inf:
-        raise ConfigError(
-            setting="--range", got="{:g} {:g}".format(*limits), allowed="black, then white, which is more"
-        )
+        raise ConfigError(setting="--range", got=" ".join(_digits(*limits)), allowed="black, then white, which is more")
     with opened(path, frame) as image:
         check_size(path, Size(image.width, image.height))
-        metadata = metadata_of(path, image)  # which may decode the image, or turn it
-    with opened(path, frame) as image:
         frames, kind = frames_of(path, image), type_of(path, image)
         cmyk = image.mode == "CMYK" or getattr(image, "tag_v2", {}).get(262) == 5
-        pixels = decode(path, image, flat=False)
-    alpha = pixels[..., -1:].copy() if pixels.shape[2] in (2, 5) or (pixels.shape[2] == 4 and not cmyk) else None
-    pixels = pixels if alpha is None else np.ascontiguousarray(pixels[..., :-1])
+        pixels, orientation = decode(path, image, flat=False)
+        transparent = pixels.shape[2] in (2, 5) or (pixels.shape[2] == 4 and not cmyk)
+        alpha = pixels[..., -1:].astype(np.float32) if transparent else None
+        pixels = np.ascontiguousarray(pixels[..., :-1]) if transparent else pixels
+        mode = {1: "L", 3: "RGB", 4: "CMYK"}[pixels.shape[2]] + "A" * transparent
+        metadata = metadata_of(path, image, mode, turned=orientation in TURNED)
     white = 1.0 if kind.kind == "f" else float(np.iinfo(kind).max)
-    _scale(path, pixels, white, limits)
     return Original(
-        pixels=pixels,
-        mode={1: "L", 3: "RGB", 4: "CMYK"}[pixels.shape[2]] + ("" if alpha is None else "A"),
+        pixels=_scaled(path, pixels, white, limits),
+        mode=mode,
         kind=kind,
         limits=limits or (0.0, white),
         alpha=alpha,
@@ -111,30 +112,34 @@ def read_original(
     )
 
 
-def _scale(path: Path, pixels: NDArray[np.float32], white: float, limits: tuple[float, float] | None) -> None:
-    """Map the limits to 0 and 1, in place, and check that the values suit them."""
+def _scaled(
+    path: Path, pixels: NDArray[np.floating[Any]], white: float, limits: tuple[float, float] | None
+) -> NDArray[np.float32]:
+    """Map the limits to 0 and 1, in place and in double precision, and check that the values suit them."""
     low, high = float(pixels.min()), float(pixels.max())
     if not np.isfinite([low, high]).all():  # both are NaN if a value is
         raise ImageError("got values that are not finite", setting=path, allowed="numbers")
     mean = float(pixels.mean(dtype=np.float64))
     if limits is None:
         if not near_unit(low, high):
-            strong = "; --range 0 1 for strong noise" if _suits(mean, 0, 1) else ""
+            strong = "; --range 0 1 for strong noise" if _suits(low, high, mean, (0, 1)) else ""
             raise ImageError(
-                f"its values are {low:g} to {high:g}, far outside of 0 to 1",
+                f"its values are {' to '.join(_digits(low, high))}, far outside of 0 to 1",
                 setting=path,
                 allowed=f"--range {_suggested(low, high, mean)} if these are black and white{strong}",
             )
-        return
-    pixels *= np.float32(white / (limits[1] - limits[0]))
-    pixels -= np.float32(limits[0] / (limits[1] - limits[0]))
-    if not _suits(mean * white, *limits):
+        return pixels.astype(np.float32, copy=False)
+    black, span = limits[0] / white, (limits[1] - limits[0]) / white
+    if not _suits(low, high, mean, (black, black + span)):
         raise ImageError(
             f" as black and white, but the mean of the values is {mean * white:g}",
             setting="--range",
-            got="{:g} {:g}".format(*limits),
-            allowed=f"black and white of {path}, whose values are {low * white:g} to {high * white:g}",
+            got=" ".join(_digits(*limits)),
+            allowed=f"black and white of {path}, whose values are {' to '.join(_digits(low * white, high * white))}",
         )
+    for ufunc, number in ((np.subtract, black), (np.divide, span)):
+        ufunc(pixels, number, out=pixels, dtype=np.float64, casting="same_kind")
+    return pixels.astype(np.float32, copy=False)
 
 
 def near_unit(low: float, high: float) -> bool:
@@ -142,14 +147,30 @@ def near_unit(low: float, high: float) -> bool:
     return _NEAR[0] <= low and high <= _NEAR[1]
 
 
-def _suits(mean: float, black: float, white: float) -> bool:
-    return abs((mean - black) / (white - black) - 0.5) <= _MOST_OFF
+def _suits(low: float, high: float, mean: float, limits: tuple[float, float]) -> bool:
+    """Whether these may be black and white of an image, by its mean and by how far its values are outside."""
+    span = limits[1] - limits[0]
+    outside = max(limits[0] - low, high - limits[1]) / span
+    return abs((mean - limits[0]) / span - 0.5) <= _MOST_OFF and outside <= _FARTHEST
 
 
 def _suggested(low: float, high: float, mean: float) -> str:
     """Return what black and white of floats most likely are: of a usual scale, or their limits."""
     usual = (white for white in (255, 1023, 4095, 16383, 65535) if white / 8 < high <= 1.5 * white)
-    if white := next((white for white in usual if _suits(mean, 0, white)), None):
+    if low >= -high and (white := next((white for white in usual if _suits(low, high, mean, (0, white))), None)):
         return f"0 {white}"
-    black, brightest = (low, high) if low < high else sorted((0, low))
-    return f"{black:.9g} {brightest:.9g}"
+    return " ".join(_digits(low, high) if low < high else _digits(*sorted((0.0, low))))
+
+
+def _digits(low: float, high: float) -> tuple[str, str]:
+    """Return two numbers for people, with as many digits as distinguish them well.
+
+    Example:
+        >>> _digits(0, 254.64583), _digits(1e8, 1e8 + 1)
+        (('0', '254.646'), ('100000000', '100000001'))
+    """
+    for digits in range(6, 18):
+        shown = f"{low:.{digits}g}", f"{high:.{digits}g}"
+        if abs(float(shown[0]) - low) + abs(float(shown[1]) - high) <= (high - low) / 1000:
+            break
+    return shown

@@ -100,13 +100,13 @@ def read_image(path: str | os.PathLike[str]) -> NDArray[np.float32]:
     path = Path(path)
     with opened(path) as image:
         check_size(path, Size(image.width, image.height))
-        array = decode(path, image)
+        array = decode(path, image).pixels
     low, high = float(array.min()), float(array.max())
     if not np.isfinite([low, high]).all():  # both are NaN if a value is
         raise ImageError("got values that are not finite", setting=path, allowed="numbers, 1.0 being white")
     if low < -_OVERSHOOT or high > 1 + _OVERSHOOT:
         raise ImageError(f"its values are {low:g} to {high:g}", setting=path, allowed="0 to 1, 1.0 being white")
-    return np.clip(array, 0, 1, out=array)
+    return np.clip(array, 0, 1, out=array).astype(np.float32, copy=False)
 
 
 def fit_to(image: NDArray[np.float32], size: int | None, fit: str = "cover") -> NDArray[np.float32]:

@@ -15,7 +15,9 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from dip_stages.errors import ImageError
+from dip_stages.images.ifd import directories, value_of
 from dip_stages.images.size import MIN_SIDE, Size, check_size
+from dip_stages.store.text import plural
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,7 +25,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["Layout", "check_segments", "count_images", "layout_of", "read_deep"]
+    from dip_stages.images.ifd import Entry
+
+__all__ = ["Layout", "check_segments", "count_images", "layout_of", "read_values"]
 
 _DEFLATE = (8, 32946)
 _PACKBITS = 32773
@@ -38,10 +42,13 @@ _SLACK = 2**20
 """Bytes that compressed strips or tiles may have in all beyond twice the pixels; CCITT, beyond eight times."""
 _MAX_TILE = 2**22
 """Pixels that a tile may have whatever the image's size: 2048×2048."""
-_MAX_IMAGES = 2**14
-"""Images in one file, each of which is a step from directory to directory."""
-_DEEP = {(16, 1): "u2", (16, 3): "f2", (32, 3): "f4", (64, 3): "f8"}
+_KINDS = {(8, 1): "u1", (16, 1): "u2", (16, 3): "f2", (32, 3): "f4", (64, 3): "f8"}
 """NumPy's types of bits per channel and sample format."""
+_NUMBERS = {1: "unsigned integers", 2: "signed integers", 3: "floats", 5: "complex integers", 6: "complex floats"}
+_ALLOWED = "8 or 16 unsigned bits or floats, such as tifffile.imread(…).astype('float32')"
+_PLAIN = "uncompressed, PackBits or deflated; of floats, without a predictor"
+_COLOURS = {0: ("grey", 1), 1: ("grey", 1), 2: ("RGB", 3), 5: ("CMYK", 4)}
+"""Names and channels of photometric interpretations."""
 
 
 class Layout(NamedTuple):
@@ -57,7 +64,6 @@ class Layout(NamedTuple):
     predictor: int
     sample_format: tuple[int, ...]
     fill_order: int
-    orientation: int
     planes: int  # 1 if the channels of a pixel lie together
     segment: tuple[int, int]  # rows and columns of a strip or tile
     offsets: tuple[int, ...]
@@ -69,10 +75,16 @@ class Layout(NamedTuple):
         return -(-self.height // self.segment[0]), -(-self.width // self.segment[1])
 
     @property
-    def deep(self) -> str | None:
-        """NumPy's type of a value of more than 8 bits; None if it is of another type."""
-        kinds = {_DEEP.get((bits, kind)) for bits in self.bits for kind in self.sample_format}
+    def kind(self) -> str | None:
+        """NumPy's type of a value; None if it is of another type."""
+        kinds = {_KINDS.get((bits, kind)) for bits in self.bits for kind in self.sample_format}
         return kinds.pop() if len(kinds) == 1 else None
+
+    @property
+    def plain(self) -> bool:
+        """Whether this module undoes its compression."""
+        predictors = (1, 2) if self.kind in ("u1", "u2") else (1,)
+        return self.compression in (1, _PACKBITS, *_DEFLATE) and self.predictor in predictors
 
     def promised(self) -> int:
         """Return the bytes of a whole strip or tile."""
@@ -80,34 +92,13 @@ class Layout(NamedTuple):
         return rows * ((columns * sum(self.bits) // self.planes + 7) // 8)
 
 
-def _directories(path: Path, file: IO[bytes]) -> Iterator[tuple[str, bytes]]:
-    """Yield the struct format of an entry, and all entries, of each directory that is of an image."""
-    file.seek(0)
-    head = file.read(16)
-    order = "<" if head[:2] == b"II" else ">"
-    start, count, entry = ("8xQ", "Q", "HHQ8s") if head[2] == 43 else ("4xI", "H", "HHI4s")
-    step, link = struct.calcsize("=" + entry), start[-1]
-    (offset,) = struct.unpack_from(order + start, head)
-    seen: set[int] = set()
-    while offset and offset not in seen and len(seen) < _MAX_IMAGES:
-        seen.add(offset)
-        file.seek(offset)
-        (entries,) = struct.unpack(order + count, file.read(struct.calcsize("=" + count)))
-        if entries >= 2**16:
-            raise ImageError("truncated or broken: too many tags", setting=path, allowed="an image file")
-        table = file.read(entries * step)
-        after = file.read(struct.calcsize("=" + link))
-        yield order + entry, table[: len(table) // step * step]
-        (offset,) = struct.unpack(order + link, after.ljust(struct.calcsize("=" + link), b"\0"))
-
-
-def count_images(path: Path, file: IO[bytes]) -> int:
+def count_images(file: IO[bytes]) -> int:
     """Return the number of images in a TIFF, at most 16,384.
 
     Raises:
-        ImageError: If one of its directories is broken.
+        ValueError: If one of its directories is broken; so does :class:`struct.error`.
     """
-    return sum(1 for _ in _directories(path, file))
+    return sum(1 for _ in directories(file))
 
 
 class _Tags:
@@ -115,35 +106,26 @@ class _Tags:
 
     def __init__(self, path: Path, file: IO[bytes], frame: int) -> None:
         self._path, self._file = path, file
-        self._size = file.seek(0, 2)
-        found = next(islice(_directories(path, file), frame, None), None)
+        found = next(islice(directories(file), frame, None), None)
         if found is None:
             raise ImageError("truncated or broken: no image in it", setting=path, allowed="an image file")
-        self.order = found[0][0]
-        self._entries: dict[int, list[tuple[int, int, bytes]]] = {}
-        for tag, kind, values, inline in struct.iter_unpack(*found):
-            self._entries.setdefault(tag, []).append((kind, values, inline))
+        self.form = found.form
+        self._entries: dict[int, list[Entry]] = {}
+        for entry in found.entries():
+            self._entries.setdefault(entry.tag, []).append(entry)
 
     def get(self, tag: int, default: tuple[int, ...] = (), *, most: int = _MAX_VALUES) -> tuple[int, ...]:
         if tag not in self._entries:
             return default
-        (kind, count, inline), *others = self._entries[tag]
-        if others or not count or kind not in _TYPES:  # decoders differ in what they make of it
+        entry, *others = self._entries[tag]
+        if others or not entry.values or entry.kind not in _TYPES:  # decoders differ in what they make of it
             problem = f"truncated or broken: tag {tag} is there twice, or not of whole numbers"
             raise ImageError(problem, setting=self._path, allowed="an image file")
-        if count > most:
+        if entry.values > most:
             problem = f" values of tag {tag}, more than its header promises"
-            raise ImageError(problem, setting=self._path, got=count, allowed=f"at most {most}")
-        code = f"{self.order}{count}{_TYPES[kind]}"
-        size = struct.calcsize(code)
-        if size > len(inline):
-            start = int.from_bytes(inline, "little" if self.order == "<" else "big")
-            if start + size > self._size:
-                problem = f"truncated or broken: it ends within tag {tag}"
-                raise ImageError(problem, setting=self._path, allowed="an image file")
-            self._file.seek(start)
-            inline = self._file.read(size)
-        return struct.unpack(code, inline[:size])
+            raise ImageError(problem, setting=self._path, got=entry.values, allowed=f"at most {most}")
+        values = value_of(self._file, self.form, entry)
+        return struct.unpack(f"{self.form.order}{entry.values}{_TYPES[entry.kind]}", values)
 
     def first(self, tag: int, default: int) -> int:
         return self.get(tag, (default,))[0]
@@ -176,7 +158,7 @@ def layout_of(path: Path, file: IO[bytes], frame: int = 0) -> Layout:
     planes = channels if planar == 2 else 1
     most = -(-height // segment[0]) * -(-width // segment[1]) * planes
     layout = Layout(
-        order=tags.order,
+        order=tags.form.order,
         width=width,
         height=height,
         bits=bits * channels if len(bits) == 1 else bits[:channels],
@@ -186,7 +168,6 @@ def layout_of(path: Path, file: IO[bytes], frame: int = 0) -> Layout:
         predictor=tags.first(317, 1),
         sample_format=tags.get(339, (1,)),
         fill_order=tags.first(266, 1),
-        orientation=tags.first(274, 1),
         planes=planes,
         segment=segment,
         offsets=tags.get(324, tags.get(273, most=most), most=most),
@@ -210,13 +191,22 @@ def check_segments(path: Path, file: IO[bytes], frame: int = 0) -> None:
         ImageError: If one holds more.
     """
     layout = layout_of(path, file, frame)
+    if not {*layout.sample_format} <= {1, 3} or (max(layout.bits) > 8 and layout.kind is None):
+        raise ImageError(f"a TIFF of {_numbers(layout)} is not read", setting=path, allowed=_ALLOWED)
     if layout.compression in (_PACKBITS, *_DEFLATE):
         for _ in _segments(path, file, layout):
             pass
 
 
-def read_deep(path: Path, frame: int = 0) -> tuple[NDArray[Any], Layout]:
-    """Read an image of 16 bits per channel or of floats, grey, RGB or CMYK, with or without transparency.
+def _numbers(layout: Layout) -> str:
+    """Return what the values are, for people."""
+    bits = " or ".join(str(bits) for bits in sorted({*layout.bits}))
+    kinds = (_NUMBERS.get(kind, "values of an unknown type") for kind in sorted({*layout.sample_format}))
+    return f"{' or '.join(kinds)} of {bits} bits"
+
+
+def read_values(path: Path, frame: int = 0) -> tuple[NDArray[Any], Layout]:
+    """Read an image of 8 or 16 bits per channel or of floats: grey, RGB or CMYK, with or without transparency.
 
     Returns:
         ``(H, W, C)`` as it is in the file: not turned, and with zero as white where it is so; and its layout.
@@ -226,25 +216,27 @@ def read_deep(path: Path, frame: int = 0) -> tuple[NDArray[Any], Layout]:
     """
     with path.open("rb") as file:
         layout = layout_of(path, file, frame)
-        channels = {2: 3, 5: 4}.get(layout.photometric, 1) + len(layout.extras)
-        if (
-            layout.photometric not in (0, 1, 2, 5)
-            or layout.deep is None
-            or len(layout.bits) != channels
-            or layout.fill_order != 1
-            or not set(layout.extras) <= {1, 2}
-        ):
-            allowed = "8 or 16 unsigned bits or floats, grey, RGB or CMYK"
-            raise ImageError("such a TIFF is not supported", setting=path, allowed=allowed)
-        predictors = (1, 2) if layout.deep == "u2" else (1,)
-        if layout.compression not in (1, _PACKBITS, *_DEFLATE) or layout.predictor not in predictors:
-            problem = "such a compression of a TIFF of more than 8 bits is not supported"
-            raise ImageError(problem, setting=path, allowed="uncompressed, PackBits or deflated")
-        return _pixels(path, file, layout, channels), layout
+        name, channels = _COLOURS.get(layout.photometric, ("", 0))
+        if not channels or layout.kind is None or layout.fill_order != 1:
+            what = (
+                f"{_numbers(layout)}, photometric interpretation {layout.photometric}, fill order {layout.fill_order}"
+            )
+            raise ImageError(f"a TIFF of {what} is not read", setting=path, allowed=_ALLOWED)
+        extras = layout.extras
+        if len(layout.bits) != channels + len(extras) or extras not in ((), (1,), (2,)):
+            stated = f" (ExtraSamples {', '.join(map(str, extras))})" if extras else ""
+            problem = f"has {plural(len(layout.bits), 'channel')}{stated}, which is not read as {name}"
+            allowed = f"{channels}, or {channels + 1} with transparency (ExtraSamples 1 or 2)"
+            raise ImageError(problem, setting=path, allowed=allowed)
+        if not layout.plain:
+            problem = f"such a compression of a TIFF of {_numbers(layout)} is not supported"
+            raise ImageError(problem, setting=path, allowed=_PLAIN)
+        return _pixels(path, file, layout), layout
 
 
-def _pixels(path: Path, file: IO[bytes], layout: Layout, channels: int) -> NDArray[Any]:
-    pixels = np.empty((layout.height, layout.width, channels), layout.deep)
+def _pixels(path: Path, file: IO[bytes], layout: Layout) -> NDArray[Any]:
+    channels = len(layout.bits)
+    pixels = np.empty((layout.height, layout.width, channels), layout.kind)
     rows, columns = layout.segment
     down, across = layout.grid
     for index, data in enumerate(_segments(path, file, layout)):
@@ -252,10 +244,10 @@ def _pixels(path: Path, file: IO[bytes], layout: Layout, channels: int) -> NDArr
         top, left = place // across * rows, place % across * columns
         part = pixels[top : top + rows, left : left + columns, plane : plane + channels // layout.planes]
         stored = part.shape[0] if layout.segment[1] == layout.width else rows
-        values = np.frombuffer(data, f"{layout.order}{layout.deep}", count=stored * columns * part.shape[2])
+        values = np.frombuffer(data, f"{layout.order}{layout.kind}", count=stored * columns * part.shape[2])
         values = values.reshape(stored, columns, part.shape[2])[: part.shape[0]]
         if layout.predictor == 2 and layout.compression in _DEFLATE:
-            values = np.cumsum(values, axis=1, dtype=np.uint16)
+            values = np.cumsum(values, axis=1, dtype=layout.kind)
         part[...] = values[:, : part.shape[1]]
     return pixels
 

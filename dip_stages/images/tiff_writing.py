@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import struct
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image
-from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
-from dip_stages.images.metadata import IFDS, Metadata
+from dip_stages.images.exif import density_tags, order_of, with_tags
+from dip_stages.images.ifd import Tags, Value
+from dip_stages.images.metadata import STORAGE, Metadata
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -17,11 +18,11 @@ __all__ = ["write_tiff"]
 
 _PHOTOMETRIC = {"L": 1, "RGB": 2, "CMYK": 5}
 _UNASSOCIATED_ALPHA = 2
-_LONG, _SHORT, _UNDEFINED = 4, 3, 7
+_UNDEFINED, _SHORT, _LONG = 7, 3, 4
 
 
 def write_tiff(file: IO[bytes], pixels: NDArray[Any], mode: str, metadata: Metadata) -> None:
-    """Write an image as one uncompressed strip.
+    """Write an image as one uncompressed strip, behind its EXIF, in whose byte order it is.
 
     Args:
         file: Where.
@@ -30,32 +31,31 @@ def write_tiff(file: IO[bytes], pixels: NDArray[Any], mode: str, metadata: Metad
         metadata: What to keep beside the pixels.
     """
     height, width, channels = pixels.shape
-    exif = Image.Exif()
-    exif.load(metadata.exif)
-    tags: dict[int, Any] = {tag: value for tag, value in exif.items() if tag not in IFDS}
-    tags |= {tag: dict(directory) for tag in IFDS if (directory := exif.get_ifd(tag))}
-    tags |= {
-        256: width,
-        257: height,
-        258: (8 * pixels.itemsize,) * channels,
-        259: 1,
-        262: _PHOTOMETRIC[mode.removesuffix("A")],
-        273: 0,  # where the pixels begin, beyond the tags
-        277: channels,
-        278: height,
-        279: pixels.nbytes,
-        284: 1,
-        339: (3 if pixels.dtype.kind == "f" else 1,) * channels,
+    order = order_of(metadata.block)
+
+    def numbers(kind: int, *values: int) -> Value:
+        return Value(kind, len(values), struct.pack(f"{order}{len(values)}{'H' if kind == _SHORT else 'I'}", *values))
+
+    tags: Tags = {
+        256: numbers(_LONG, width),
+        257: numbers(_LONG, height),
+        258: numbers(_SHORT, *(8 * pixels.itemsize,) * channels),
+        259: numbers(_SHORT, 1),
+        262: numbers(_SHORT, _PHOTOMETRIC[mode.removesuffix("A")]),
+        273: numbers(_LONG, 0),
+        277: numbers(_SHORT, channels),
+        278: numbers(_LONG, height),
+        279: numbers(_LONG, pixels.nbytes),
+        284: numbers(_SHORT, 1),
+        339: numbers(_SHORT, *(3 if pixels.dtype.kind == "f" else 1,) * channels),
     }
     if mode.endswith("A"):
-        tags[338] = _UNASSOCIATED_ALPHA
-    if metadata.resolution:
-        tags |= {282: metadata.resolution[0], 283: metadata.resolution[1], 296: 2}
+        tags[338] = numbers(_SHORT, _UNASSOCIATED_ALPHA)
+    if density := metadata.resolution or metadata.aspect:
+        tags |= density_tags(order, density, by_inch=metadata.resolution is not None)
     if metadata.profile:
-        tags[34675] = metadata.profile
-    head = ImageFileDirectory_v2()
-    head.tagtype |= {273: _LONG, 279: _LONG, 34675: _UNDEFINED, 338: _SHORT}
-    for tag, value in tags.items():
-        head[tag] = value
-    head.save(file)
-    file.write(np.ascontiguousarray(pixels, pixels.dtype.newbyteorder("<")).tobytes())
+        tags[34675] = Value(_UNDEFINED, len(metadata.profile), metadata.profile)
+    head = with_tags(metadata.block, tags, STORAGE)
+    tags[273] = numbers(_LONG, len(head))
+    file.write(with_tags(metadata.block, tags, STORAGE))
+    file.write(np.ascontiguousarray(pixels, f"{order}{pixels.dtype.str[1:]}").tobytes())

@@ -21,6 +21,7 @@ _COMPUTES = (
     "images/decoding.py",
     "images/folders.py",
     "images/hub.py",
+    "images/ifd.py",
     "images/netpbm.py",
     "images/opening.py",
     "images/reading.py",

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+OF_GREY = PROFILE[:16] + b"GRAY" + PROFILE[20:]
 TURN_RIGHT = 6
 MODES = {"L": 1, "LA": 1, "RGB": 3, "RGBA": 3, "CMYK": 4, "CMYKA": 4}
 
@@ -146,19 +147,20 @@ def test_profile_and_exif_survive_and_the_image_is_upright(tmp_path: Path, sourc
         inner = exif.get_ifd(ExifTags.IFD.Exif)
         assert (inner[40962], inner[40963], inner[36867]) == (20, 30, "2026:11:28 12:00:00")
         assert exif.get_ifd(ExifTags.IFD.GPSInfo)[2] == (48.0, 8.0, 0.0)
-        if source != "webp" and ending in (".png", ".tif", ".jpg"):
-            np.testing.assert_allclose([float(dots) for dots in image.info["dpi"]], (150, 300), atol=0.02)
+    if source != "webp" and ending != ".avif":
+        assert read_original(tmp_path / f"b{ending}").metadata.resolution == pytest.approx((150, 300), abs=0.02)
 
 
 @pytest.mark.parametrize("kind", ["u1", "u2", "f4"])
 @pytest.mark.parametrize("mode", ["L", "RGB"])
 def test_deep_files_keep_metadata_too(tmp_path: Path, mode: str, kind: str) -> None:
-    metadata = Metadata(PROFILE, (72.0, 96.0), some_exif().tobytes())
+    profile = PROFILE if mode == "RGB" else OF_GREY
+    metadata = Metadata(profile, (72.0, 96.0), some_exif().tobytes())
     original = an_original(mode, kind, metadata=metadata)
     for ending in (".tif", *([] if kind == "f4" else [".png"])):
         write_image(tmp_path / f"a{ending}", original.pixels, original)
         read = read_original(tmp_path / f"a{ending}").metadata
-        assert read.profile == PROFILE
+        assert read.profile == profile
         assert read.resolution == pytest.approx((72, 96), abs=0.02)
         assert exif_of(read) == {tag: value for tag, value in exif_of(metadata).items() if tag != 274}
 
@@ -187,7 +189,7 @@ def test_a_description_of_where_a_stack_lies_is_not_kept(tmp_path: Path) -> None
 
 
 def test_a_profile_of_grey_is_not_given_to_colour(tmp_path: Path) -> None:
-    original = an_original("L", metadata=Metadata(PROFILE[:16] + b"GRAY" + PROFILE[20:]))
+    original = an_original("L", metadata=Metadata(OF_GREY))
     for ending in (".webp", ".avif"):
         write_image(tmp_path / f"a{ending}", original.pixels, original)
         with Image.open(tmp_path / f"a{ending}") as image:
@@ -205,8 +207,8 @@ def test_broken_exif_is_none(tmp_path: Path) -> None:
 def test_what_a_format_does_not_hold_is_named() -> None:
     everything = Metadata(PROFILE, (72.0, 72.0), some_exif().tobytes())
     assert left_out("a.ppm", everything) == ["colour profile", "resolution", "EXIF"]
-    assert left_out("a.webp", everything) == ["resolution"]
-    of_grey = Metadata(PROFILE[:16] + b"GRAY" + PROFILE[20:])
+    assert left_out("a.webp", everything) == []
+    of_grey = Metadata(OF_GREY)
     assert left_out("a.webp", of_grey) == left_out("a.avif", of_grey) == ["colour profile"]
     assert left_out("a.png", of_grey) == []
     assert left_out("a.png", everything) == left_out("a.ppm", Metadata()) == []

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import tifffile
-from PIL import Image
+from PIL import Image, ImageCms
 
 from dip_stages.errors import ConfigError, ImageError
+from dip_stages.images.encoding import left_out, write_image
+from dip_stages.images.metadata import Metadata
 from dip_stages.images.original import read_original
 from dip_stages.images.reading import read_image
 from tests.raising import refused
@@ -80,6 +82,105 @@ def test_a_range_that_the_values_are_not_in_is_refused(tmp_path: Path) -> None:
     for limits in ((1.0, 0.0), (0.0, 0.0), (0.0, float("nan")), (0.0, float("inf"))):
         with pytest.raises(ConfigError):
             read_original(tmp_path / "a.png", limits=limits)
+
+
+@pytest.mark.parametrize("kind", ["f4", "f8"])
+@pytest.mark.parametrize("colour", [False, True])
+def test_a_narrow_range_far_from_0_keeps_its_steps(tmp_path: Path, kind: str, colour: bool) -> None:
+    black, span = (1e8, 1.0) if kind == "f8" else (1e7, 255.0)
+    values = (black + (RAMP if colour else RAMP[..., 0]) * span).astype(kind)
+    tifffile.imwrite(tmp_path / "a.tif", values, photometric="rgb" if colour else "minisblack")
+    read = read_original(tmp_path / "a.tif", limits=(black, black + span))
+    np.testing.assert_allclose(read.pixels, (values.reshape(read.pixels.shape) - black) / span, atol=1e-6)
+    write_image(tmp_path / "b.tif", read.pixels, read)
+    np.testing.assert_allclose(
+        tifffile.imread(tmp_path / "b.tif"), values, rtol=0, atol=1e-6 * span if kind == "f8" else 1
+    )
+    with refused(ImageError, tmp_path / "a.tif", problem="its values are 1000000", names=("--range 1000000",)):
+        read_original(tmp_path / "a.tif")
+    with refused(ImageError, "--range", got="0 1", names=("whose values are 1000000",)):
+        read_original(tmp_path / "a.tif", limits=(0, 1))
+
+
+@pytest.mark.parametrize("colour", [False, True])
+def test_huge_64_bit_floats_are_finite(tmp_path: Path, colour: bool) -> None:
+    values = np.round(RAMP if colour else RAMP[..., 0], 2) * 1e200
+    tifffile.imwrite(tmp_path / "a.tif", values, photometric="rgb" if colour else "minisblack")
+    with refused(ImageError, tmp_path / "a.tif", problem="its values are 0 to", names=("--range 0 1e+200",)):
+        read_original(tmp_path / "a.tif")
+    with refused(ImageError, tmp_path / "a.tif", problem="its values are 0 to"):
+        read_image(tmp_path / "a.tif")
+    pixels = read_original(tmp_path / "a.tif", limits=(0, 1e200)).pixels
+    np.testing.assert_allclose(pixels, values.reshape(pixels.shape) / 1e200, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("kind", "came"),
+    [
+        ("i1", "signed integers of 8 bits"),
+        ("i2", "signed integers of 16 bits"),
+        ("i4", "signed integers of 32 bits"),
+        ("u4", "unsigned integers of 32 bits"),
+        ("c8", "complex floats of 64 bits"),
+    ],
+)
+@pytest.mark.parametrize("colour", [False, True])
+def test_integers_that_are_not_read_are_named(tmp_path: Path, kind: str, came: str, colour: bool) -> None:
+    values = (RAMP if colour else RAMP[..., 0]).astype(kind)
+    tifffile.imwrite(tmp_path / "a.tif", values, photometric="rgb" if colour else "minisblack")
+    for read in (read_original, read_image):
+        with refused(ImageError, tmp_path / "a.tif", problem=came, names=("8 or 16 unsigned bits or floats",)):
+            read(tmp_path / "a.tif")
+
+
+COUNTED = [
+    ("minisblack", ["unspecified"], "has 2 channels (ExtraSamples 0)", "1, or 2 with transparency"),
+    ("rgb", ["unassalpha", "unspecified"], "has 5 channels (ExtraSamples 2, 0)", "3, or 4 with transparency"),
+    ("rgb", ["unassalpha", "unassalpha"], "has 5 channels (ExtraSamples 2, 2)", "3, or 4 with transparency"),
+    ("separated", ["unassalpha", "unspecified"], "has 6 channels", "4, or 5 with transparency"),
+]
+
+
+def write_channels(path: Path, photometric: Any, extras: Any, planar: Any, kind: str) -> None:
+    channels = {"minisblack": 1, "rgb": 3, "separated": 4}[photometric] + len(extras)
+    values = np.zeros((20, 24, channels) if planar == "contig" else (channels, 20, 24), kind)
+    more = {"photometric": photometric, "planarconfig": planar, "extrasamples": extras, "metadata": None}
+    tifffile.imwrite(path, values, **more)
+
+
+@pytest.mark.parametrize(("planar", "kind"), [("contig", "u2"), ("separate", "u2"), ("separate", "u1")])
+@pytest.mark.parametrize(("photometric", "extras", "problem", "allowed"), COUNTED)
+def test_channels_that_are_not_read_are_counted(
+    tmp_path: Path, photometric: Any, extras: Any, problem: str, allowed: str, planar: Any, kind: str
+) -> None:
+    write_channels(tmp_path / "a.tif", photometric, extras, planar, kind)
+    for read in (read_original, read_image):
+        with refused(ImageError, tmp_path / "a.tif", problem=problem, names=(allowed,)):
+            read(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize(("photometric", "extras"), [("minisblack", ["unspecified"]), ("rgb", ["unspecified"])])
+def test_an_8_bit_channel_without_a_meaning_is_named(tmp_path: Path, photometric: Any, extras: Any) -> None:
+    write_channels(tmp_path / "a.tif", photometric, extras, "contig", "u1")
+    assert left_out("b.tif", read_original(tmp_path / "a.tif").metadata)[-1] == "channels without a meaning"
+
+
+@pytest.mark.parametrize("planar", ["contig", "separate"])
+@pytest.mark.parametrize(("photometric", "channels"), [("minisblack", 2), ("rgb", 4), ("separated", 5)])
+def test_8_bits_with_transparency_are_read_in_planes_too(
+    tmp_path: Path, planar: Any, photometric: Any, channels: int
+) -> None:
+    values = np.random.default_rng(0).integers(0, 256, (20, 24, channels), dtype=np.uint8)
+    tifffile.imwrite(
+        tmp_path / "a.tif",
+        values if planar == "contig" else np.moveaxis(values, -1, 0),
+        photometric=photometric,
+        planarconfig=planar,
+        extrasamples=["unassalpha"],
+    )
+    read = read_original(tmp_path / "a.tif")
+    assert read.alpha is not None
+    np.testing.assert_array_equal(np.round(np.concatenate([read.pixels, read.alpha], axis=-1) * 255), values)
 
 
 @pytest.mark.parametrize("kind", ["f2", "f4", "f8"])
@@ -166,6 +267,47 @@ def test_each_frame_of_several_can_be_read(tmp_path: Path, ending: str) -> None:
         np.testing.assert_array_equal(np.round(read.pixels * 255), image)
     with refused(ImageError, "--frame", got=3, names=("0 to 2", f"a{ending}")):
         read_original(tmp_path / f"a{ending}", frame=3)
+
+
+def test_each_image_of_an_mpo_can_be_read(tmp_path: Path) -> None:
+    images = [Image.new("RGB", (24 + 8 * number, 20), (80 * number, 0, 0)) for number in range(3)]
+    images[0].save(tmp_path / "a.jpg", "MPO", save_all=True, append_images=images[1:], quality=95)
+    for number in range(3):
+        read = read_original(tmp_path / "a.jpg", frame=number)
+        assert (read.frame, read.frames, read.pixels.shape[1]) == (number, 3, 24 + 8 * number)
+        np.testing.assert_allclose(read.pixels[0, 0] * 255, (80 * number, 0, 0), atol=2)
+    with refused(ImageError, "--frame", got=3, names=("0 to 2", "a.jpg")):
+        read_original(tmp_path / "a.jpg", frame=3)
+    assert read_image(tmp_path / "a.jpg").shape == (20, 24, 3)
+
+
+def test_a_later_image_of_an_mpo_has_nothing_of_the_first(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[274] = 6
+    first, second = Image.new("RGB", (24, 20)), Image.new("RGB", (24, 20))
+    second.encoderinfo = {"exif": b"", "icc_profile": b"", "dpi": (0, 0)}
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    more: Any = {"exif": exif.tobytes(), "icc_profile": profile, "dpi": (300, 300)}
+    first.save(tmp_path / "a.jpg", "MPO", save_all=True, append_images=[second], **more)
+    assert (tmp_path / "a.jpg").read_bytes().count(profile) == 1
+    read = read_original(tmp_path / "a.jpg")
+    assert (read.pixels.shape, read.metadata.profile) == ((24, 20, 3), profile)
+    read = read_original(tmp_path / "a.jpg", frame=1)
+    assert (read.pixels.shape, read.metadata) == ((20, 24, 3), Metadata())
+
+
+def test_a_later_image_of_an_mpo_is_bounded_and_may_be_missing(tmp_path: Path) -> None:
+    images = [Image.new("RGB", (24, 20)) for _ in range(2)]
+    images[0].save(tmp_path / "a.jpg", "MPO", save_all=True, append_images=images[1:])
+    data = (tmp_path / "a.jpg").read_bytes()
+    second = data.index(b"\xff\xd8\xff", 4)
+    (tmp_path / "a.jpg").write_bytes(data[: second + 2] + b"\xff\xe5\0\2" * 100_000 + data[second + 2 :])
+    with refused(ImageError, tmp_path / "a.jpg", problem="holds too many segments"):
+        read_original(tmp_path / "a.jpg", frame=1)
+    (tmp_path / "a.jpg").write_bytes(data[:second])
+    assert read_original(tmp_path / "a.jpg").frames == 2
+    with refused(ImageError, tmp_path / "a.jpg", problem="truncated or broken"):
+        read_original(tmp_path / "a.jpg", frame=1)
 
 
 def test_frames_of_16_bit_tiffs_and_floats_are_read(tmp_path: Path) -> None:

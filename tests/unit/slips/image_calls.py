@@ -147,7 +147,10 @@ CALLS: list[tuple[str, Call, str]] = [
     (
         "an odd TIFF",
         lambda folder, _: read_image(odd_tiff(folder / "a.tif")),
-        "FOLDER/a.tif: such a TIFF is not supported; allowed: 8 or 16 unsigned bits or floats, grey, RGB or CMYK",
+        (
+            "FOLDER/a.tif: a TIFF of signed integers of 16 bits is not read; "
+            "allowed: 8 or 16 unsigned bits or floats, such as tifffile.imread(…).astype('float32')"
+        ),
     ),
     (
         "a large image",
