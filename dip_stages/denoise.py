@@ -53,6 +53,8 @@ _REFUSED = {
     "noise_seed": "no noise is added",
     "outputs": "the output is the second name",
     "sweep": "it is of sweeps",
+    "objective": "it is of sweeps",
+    "failed_objective": "it is of sweeps",
     "hydra": "Hydra runs no job here",
 }
 """Sections that the command does not take, and why."""

@@ -65,7 +65,7 @@ class DipStagesError(Exception):
         allowed: What is allowed, or what to type.
 
     Attributes:
-        cell: The overrides of the sweep's cell that has the error; None outside of sweeps.
+        where: Where a sweep has the error, for people: what was typed, or a point of its grids; None outside of sweeps.
 
     Example:
         >>> print(DipStagesError(" with protocol=renoised", setting="loss.reference", got="clean", allowed="target"))
@@ -74,7 +74,7 @@ class DipStagesError(Exception):
         x.png: no such file
     """
 
-    cell: str | None = None
+    where: str | None = None
 
     def __init__(
         self,
@@ -94,8 +94,8 @@ class DipStagesError(Exception):
         got = "" if self.got is ... else f"got {_typed(self.got)}"
         sentence = ": ".join(part for part in (self.setting, got + self.problem) if part)
         allowed = "" if self.allowed is None else f"; allowed: {self.allowed}"
-        cell = "" if self.cell is None else f"\n  in the cell: {printable(self.cell)}"
-        return printable(f"{sentence}{allowed}") + cell
+        where = "" if self.where is None else f"; {self.where}"
+        return printable(f"{sentence}{allowed}{where}")
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({str(self)!r})"  # Hydra shows it of an error in a launcher's constructor

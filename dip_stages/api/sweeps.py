@@ -41,7 +41,7 @@ def run_cell(overrides: Sequence[str] = (), *, progress: bool = False) -> Record
         progress: Whether to show a bar, or lines where there is no terminal, on the standard error.
 
     Returns:
-        The record, done or failed (:attr:`~dip_stages.store.records.Record.status`). The cell's folder, with its
+        The :class:`~dip_stages.store.records.Record`, whose ``status`` is done or failed. The cell's folder, with its
         images and curves, is ``<outputs>/single/<record.cell["folder"]>``.
 
     Raises:

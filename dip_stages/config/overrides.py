@@ -20,7 +20,7 @@ from dip_stages.config.own import TARGET
 from dip_stages.config.parsing import OPEN, OPTIONS, SETTINGS
 from dip_stages.config.paths import CONF_DIR, SWEEPS_DIR
 from dip_stages.config.renamed import check_renamed, check_renamed_in
-from dip_stages.config.sweep import typed_value
+from dip_stages.config.sweep import expanded, typed_value
 from dip_stages.errors import ConfigError
 from dip_stages.store.text import meant
 
@@ -187,18 +187,38 @@ def value_override(override: str) -> str:
     Example:
         >>> value_override("beta_max=0.01,0.05"), value_override("beta_max=b0.01"), value_override("arch=unet")
         ('noise.beta_max=0.01,0.05', 'beta_max=b0.01', 'arch=unet')
+        >>> value_override("beta_max=b0.01,0.05"), value_override("beta_max=range(0.01,0.04,0.01)")
+        ('noise.beta_max=0.01,0.05', 'noise.beta_max=0.01,0.02,0.03')
         >>> value_override("data.path=(1)/é.png")
         "data.path='(1)/é.png'"
         >>> value_override("sigma=0.1")
         'noise.beta_max=0.01'
     """
     key, _, value = override.partition("=")
-    if key == "sigma":
-        return f"noise.beta_max={','.join(map(_variance, value.split(',')))}"
     targets = {group: setting for setting, group in ALIASES.items()}
-    if key not in targets or not all(is_number(part) for part in value.split(",")):
+    if key != "sigma" and key not in targets:
         return _quoted(override)
-    return f"{targets[key]}={value}"
+    if value.startswith("interval(") and key in targets:
+        return f"{targets[key]}={value}"
+    values = [str(each) for part in _split(value) for each in expanded(part)]
+    if key == "sigma":
+        return f"noise.beta_max={','.join(map(_variance, values))}"
+    if any(map(is_number, values)):
+        return f"{targets[key]}={','.join(each if is_number(each) else _number_of(key, each) for each in values)}"
+    return _quoted(override)
+
+
+def _split(value: str) -> list[str]:
+    """Return the values between commas; what is in brackets is one."""
+    return [value] if re.search(r"[(\[{'\"]", value) else value.split(",")
+
+
+def _number_of(group: str, option: str) -> str:
+    """Return the number that an option stands for."""
+    options = sorted(file.stem for file in (CONF_DIR / group).glob("*.yaml"))
+    if option not in options:
+        raise ConfigError(meant(option, options), setting=group, got=option, allowed=f"{', '.join(options)}, a number")
+    return str(OmegaConf.select(OmegaConf.load(CONF_DIR / group / f"{option}.yaml"), group))
 
 
 def _variance(sigma: str) -> str:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -19,7 +22,7 @@ from dip_stages.store.text import first_line
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["SweepOptions", "parse_competitors", "parse_exclude", "parse_sweep", "typed_value"]
+__all__ = ["SweepOptions", "expanded", "parse_competitors", "parse_exclude", "parse_sweep", "typed_value"]
 
 
 def _check_name(key: str, value: object) -> None:
@@ -134,6 +137,21 @@ def typed_value(value: object) -> str:
         # Before a quote, and nowhere else, Hydra takes two backslashes for one.
         return "'" + re.sub(r"(\\*)('|\Z)", lambda found: found[1] * 2 + found[2].replace("'", "\\'"), value) + "'"
     return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def expanded(value: object) -> list[object]:
+    """Return the values that a text such as ``range(1,4)`` stands for, as Hydra has them; others are one value.
+
+    Example:
+        >>> expanded("range(1,4)"), expanded("choice(unet,dncnn)"), expanded("unet"), expanded(0.5)
+        ([1, 2, 3], ['unet', 'dncnn'], ['unet'], [0.5])
+    """
+    if isinstance(value, str) and re.match(r"(choice|range|shuffle|sort|tag)\(", value):
+        with suppress(HydraException):
+            override = OverridesParser.create().parse_override(f"x={value}")
+            if override.is_discrete_sweep():
+                return list(override.sweep_iterator())
+    return [value]
 
 
 def parse_exclude(rules: object) -> tuple[dict[str, Any], ...]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from dip_stages.cells.settings import STAGED
 from dip_stages.config.overrides import ALIASES, check_keys, is_number
 from dip_stages.config.renamed import check_renamed
+from dip_stages.config.sweep import expanded
 from dip_stages.errors import ConfigError, check_choice
 from dip_stages.sweep.compose import select
 from dip_stages.sweep.grids import expand
@@ -76,7 +77,7 @@ class Rule:
         self._axes = {}
         for axis, given in axes.items():
             _check_axis(str(axis), composer)
-            values = given if isinstance(given, list) else [given]
+            values = [each for value in (given if isinstance(given, list) else [given]) for each in expanded(value)]
             path = _PATHS.get(axis, str(axis))
             self._axes[path] = {_comparable(self._value(str(axis), value)) for value in values}
 

@@ -17,7 +17,7 @@ from dip_stages.store.records import PLAN
 from dip_stages.store.states import Look, look
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Container, Iterable, Mapping
     from pathlib import Path
 
 __all__ = ["Plan", "PlannedCell", "make_plan"]
@@ -95,6 +95,7 @@ def make_plan(
     points: Iterable[tuple[str, ...]],
     compose: Callable[[tuple[str, ...]], Mapping[str, Any]],
     made_from: str | None = None,
+    typed: Container[str] = (),
 ) -> Plan:
     """Compose and check every point, and return the cells, each once.
 
@@ -104,9 +105,10 @@ def make_plan(
         points: Overrides of each point.
         compose: Returns the whole config of a point.
         made_from: The hash from :func:`dip_stages.sweep.plan_cache.made_from`.
+        typed: The axes that were typed.
 
     Raises:
-        ConfigError: If a point is invalid; its overrides are in the message.
+        ConfigError: If a point is invalid; the message has those of its overrides that were typed, or else all.
         ImageError: If an image cannot be used.
         WeightsError: If published weights cannot be loaded.
     """
@@ -116,7 +118,8 @@ def make_plan(
             cell = cell_of(parse(compose(overrides)))
             check_inputs(cell)
         except ConfigError as error:
-            error.cell = " ".join(overrides)
+            mine = [override for override in overrides if override.split("=")[0] in typed]
+            error.where = f"typed: {' '.join(mine)}" if mine else f"in the grid's point {' '.join(overrides)}"
             raise
         cells.setdefault(cell.id, PlannedCell(cell, overrides, root / cell.folder))
     if not cells:

@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 from dip_stages.config import parse_exclude, parse_sweep, typed_value
 from dip_stages.config.overrides import ALIASES, value_override
 from dip_stages.config.renamed import check_renamed
+from dip_stages.config.sweep import expanded
 from dip_stages.errors import ConfigError
 from dip_stages.sweep.compose import Composer, without_settings_of_others
 from dip_stages.sweep.exclude import points_left
@@ -49,8 +50,9 @@ def plan_sweep(
     options = parse_sweep(config)
     given = _axes(arguments, loader)
     for axis, values in given.items():
-        if len(values) > 1 and axis.split(".")[0] in ("sweep", "outputs", "runtime"):
+        if len(values) > 1 and _is_no_axis(axis):
             raise ConfigError("no axis: sweep, outputs and runtime take one value each", setting=axis)
+    typed = {part.partition("=")[0] for axis, values in given.items() if not _is_no_axis(axis) for part in values}
     given.setdefault("runtime.threads", ["runtime.threads=1"])
     grids = _grids(config)
     excludes = [(*options.exclude, *parse_exclude(grid.pop("exclude", None))) for grid in grids]
@@ -61,7 +63,7 @@ def plan_sweep(
     points = with_competitors(points_left(axes, given, excludes, composer), options.competitors)
     points = without_settings_of_others(points, composer)
     composer.verify(points)
-    return make_plan(options.name, Path(config.hydra.sweep.dir), points, composer, made_from)
+    return make_plan(options.name, Path(config.hydra.sweep.dir), points, composer, made_from, typed)
 
 
 def _grids(config: DictConfig) -> list[dict[str, Any]]:
@@ -95,8 +97,14 @@ def _axes(overrides: Sequence[str], loader: ConfigLoader) -> dict[str, list[str]
 def _overrides(grid: Mapping[str, Any]) -> list[str]:
     """Return a grid of a YAML file as overrides of a command line."""
     return [
-        value_override(
-            f"{axis}={','.join(typed_value(value) for value in (values if isinstance(values, list) else [values]))}"
-        )
+        value_override(f"{axis}={','.join(typed_value(each) for value in _listed(values) for each in expanded(value))}")
         for axis, values in grid.items()
     ]
+
+
+def _is_no_axis(key: str) -> bool:
+    return key.split(".", maxsplit=1)[0] in ("sweep", "outputs", "runtime")
+
+
+def _listed(values: Any) -> list[Any]:
+    return values if isinstance(values, list) else [values]

@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from omegaconf import OmegaConf
 
 import dip_stages
 from dip_stages.workers import process
 from dip_stages.workers.jobs import Job
-from hydra_plugins.dip_stages import _jobs
+from dip_stages.workers.run_folder import job_path
 from hydra_plugins.dip_stages.local_launcher import LocalLauncher
 
 if TYPE_CHECKING:
@@ -130,7 +131,9 @@ def test_a_call_passes_the_functions_of_the_walk_from_launch_to_run_cell(
     make_cell: MakeCell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = Job.of(make_cell(), tmp_path / "cell")
-    job.write(tmp_path / "job.json")
+    path = job_path(tmp_path, "token", "cell")
+    path.parent.mkdir(parents=True)
+    job.write(path)
     stacks: list[list[str]] = []
     start = threading.Thread.start
 
@@ -141,10 +144,9 @@ def test_a_call_passes_the_functions_of_the_walk_from_launch_to_run_cell(
 
     monkeypatch.setattr(threading.Thread, "start", noted)
     monkeypatch.setattr(process, "start_worker", lambda **_: Witness(stacks))
-    monkeypatch.setattr(_jobs, "planned_jobs", lambda *_: [tmp_path / "job.json"])
     launcher = LocalLauncher(workers=1)
-    launcher.config = None  # type: ignore[assignment]
-    launcher.launch([[]], 0)
+    launcher.config = OmegaConf.create({"hydra": {"sweep": {"dir": str(tmp_path)}}})
+    launcher.launch([["+sweep.run=token", "hydra.sweep.subdir=cell"]], 0)
     with subprocess.Popen(
         [sys.executable, "-c", IN_WORKER],
         stdin=subprocess.PIPE,

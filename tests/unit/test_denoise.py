@@ -105,7 +105,7 @@ def test_transparency_and_profile_come_back_as_they_were(denoised: Callable[...,
 def test_what_the_output_does_not_hold_is_said_beforehand(denoised: Callable[..., str], tmp_path: Path) -> None:
     noisy(tmp_path / "a.png", "RGB", dpi=(300, 300))
     messages = denoised("a.png", "b.ppm").splitlines()
-    assert messages[0] == "b.ppm: left out, since .ppm does not hold it: resolution"
+    assert messages[0] == "b.ppm: not kept: resolution"
 
 
 def test_floats_keep_their_range(denoised: Callable[..., str], tmp_path: Path) -> None:

@@ -42,6 +42,8 @@ NOT_IMPORTED = {
     "tensorboard": "Lightning's logger imports it",
     "wandb": "Lightning's logger imports it",
     "mlflow-skinny": "Lightning's logger imports it",
+    "ipykernel": "the notebooks of examples/ run in it",
+    "optuna": "examples/tune_budget.py imports it",
 }
 
 

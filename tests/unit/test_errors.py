@@ -27,7 +27,7 @@ KINDS = [getattr(errors, name) for name in errors.__all__ if not name.startswith
 
 def all_fields(kind: type[DipStagesError]) -> DipStagesError:
     error = kind(" with protocol=renoised", setting="loss.reference", got="clean", allowed="target")
-    error.cell = "seed=1"
+    error.where = "typed: seed=1"
     return error
 
 
@@ -51,13 +51,10 @@ def test_an_error_is_one_sentence_of_its_fields(error: DipStagesError, sentence:
     assert repr(error) == f"DipStagesError({sentence!r})"
 
 
-def test_a_cell_is_named_in_a_line_of_its_own() -> None:
+def test_where_a_sweep_has_an_error_is_its_end() -> None:
     error = all_fields(ConfigError)
-    assert str(error).splitlines() == [
-        "loss.reference: got 'clean' with protocol=renoised; allowed: target",
-        "  in the cell: seed=1",
-    ]
-    assert ConfigError("x").cell is None
+    assert str(error) == "loss.reference: got 'clean' with protocol=renoised; allowed: target; typed: seed=1"
+    assert ConfigError("x").where is None
 
 
 @pytest.mark.parametrize("kind", KINDS)

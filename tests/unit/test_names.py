@@ -42,8 +42,8 @@ def test_errors_are_printable(error: Exception) -> None:
 
 def test_a_value_that_was_got_and_the_cell_of_an_error_are_printable() -> None:
     error = ConfigError(setting="data.path", got=ODD)
-    error.cell = f"data.path={ODD}"
-    assert str(error) == f"data.path: got '{SEEN}'\n  in the cell: data.path={SEEN}"
+    error.where = f"typed: data.path={ODD}"
+    assert str(error) == f"data.path: got '{SEEN}'; typed: data.path={SEEN}"
 
 
 def test_the_first_line_of_a_message_is_printable() -> None:

@@ -110,7 +110,7 @@ def test_another_thread_may_call(folder: Path) -> None:
     [
         (["arch.widht=8"], "arch.widht: no such setting"),
         (["arch.width=0"], "arch.width: got 0"),
-        (["data=file", "data.path=none.png"], "none.png: no such file"),
+        (["data=file", "data.path=none.png"], "none.png: cannot be read: No such file"),
         (["hydra/launcher=nowhere"], "nowhere"),
     ],
 )

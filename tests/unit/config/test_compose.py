@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 METHODS = "aseqdip, baseline, bm3d, custom, ddpm, ddpm_mean, nlm, staged, tv"
 ARCHS = "custom, dncnn, resnet, unet, unet_published"
-SECTIONS = "arch, average, beta_max, budget, logger, loss, method, monitors, noise, preset, protocol, scheduler, stopping, trainer, ensemble, runtime, seed, sigma"  # fmt: skip  # noqa: E501
-READ = "a number, a word, a text in quotes, a [list] or a {mapping}"
+SECTIONS = "arch, average, beta_max, budget, experiment, logger, loss, method, monitors, noise, preset, protocol, scheduler, stopping, trainer, ensemble, runtime, seed, sigma"  # fmt: skip  # noqa: E501
+READ = "a number, a word, a [list] or a {mapping}; a text with other characters as in"
 
 
 def sentence(overrides: Sequence[str]) -> str:
@@ -33,14 +33,20 @@ def sentence(overrides: Sequence[str]) -> str:
         ("arch=[unet,dncnn]", f"arch: got '[unet,dncnn]'; allowed: {ARCHS}"),
         ("arch=null", f"arch: got 'null'; allowed: {ARCHS}"),
         ("beta_max=high", "beta_max: got 'high'; allowed: b0.01, b0.02, or a number"),
-        ("seed=1,2", "seed: got '1,2'; allowed: one value; several are for sweeps"),
-        ("seed=range(3)", "seed: got 'range(3)'; allowed: one value; several are for sweeps"),
-        ("sigma=0.1,0.2", "sigma: got '0.1,0.2'; allowed: one value; several are for sweeps"),
-        ("arch=unet,dncnn", "arch: got 'unet,dncnn'; allowed: one value; several are for sweeps"),
+        ("seed=1,2", "seed: got '1,2'; allowed: one value; several are for sweeps: python -m dip_stages -m"),
+        ("seed=range(3)", "seed: got 'range(3)'; allowed: one value; several are for sweeps: python -m dip_stages -m"),
+        ("sigma=0.1,0.2", "sigma: got '0.1,0.2'; allowed: one value; several are for sweeps: python -m dip_stages -m"),
+        (
+            "arch=unet,dncnn",
+            "arch: got 'unet,dncnn'; allowed: one value; several are for sweeps: python -m dip_stages -m",
+        ),
         ("~trainer.lr=", "trainer.lr: cannot be removed; allowed: trainer.lr=…, or leave it out for its default"),
         ("~arch", "arch: cannot be removed; allowed: arch=…, or leave it out for its default"),
-        ("trainer.iterations=[1", f"trainer.iterations: got '[1', which cannot be read; allowed: {READ}"),
-        ("loss=mse,", f"loss: got 'mse,', which cannot be read; allowed: {READ}"),
+        (
+            "trainer.iterations=[1",
+            f"trainer.iterations: got '[1', which cannot be read; allowed: {READ} trainer.iterations='\"a, b\"'",
+        ),
+        ("loss=mse,", f"loss: got 'mse,', which cannot be read; allowed: {READ} loss='\"a, b\"'"),
         ("ensemble=3", "ensemble: got '3'; allowed: ensemble.members=…"),
         ("archh=unet", f"archh: no such group or setting (did you mean arch?); allowed: {SECTIONS}"),
         ("ensembel=3", f"ensembel: no such group or setting (did you mean ensemble?); allowed: {SECTIONS}"),

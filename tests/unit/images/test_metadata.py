@@ -210,7 +210,7 @@ def a_png(path: Path, chunks: dict[bytes, bytes], kind: str = "u1", **settings: 
 
 
 @pytest.mark.parametrize("kind", ["u1", "u2"])
-@pytest.mark.parametrize("profile", [None, SRGB])
+@pytest.mark.parametrize("profile", [None, SRGB], ids=["without", "with"])  # its bytes have the time in them
 def test_a_png_keeps_all_that_it_states_of_colours(tmp_path: Path, profile: bytes | None, kind: str) -> None:
     original = a_png(tmp_path / "a.png", CHUNKS, kind, icc_profile=profile)
     data = write(tmp_path / "b.png", original)
@@ -229,6 +229,7 @@ def test_a_png_keeps_all_that_it_states_of_colours(tmp_path: Path, profile: byte
         ({b"sRGB": b"\0", b"gAMA": CHUNKS[b"gAMA"]}, None, []),
         ({b"gAMA": struct.pack(">I", 45455), b"cICP": bytes([1, 13, 0, 1])}, None, []),
     ],
+    ids=range(6),
 )
 @pytest.mark.parametrize("ending", [".tif", ".jpg", ".webp", ".avif"])
 def test_what_only_a_png_states_of_colours_is_named(

@@ -29,7 +29,7 @@ SETTINGS = [
             "held_out, optimizer"
         ),
     ),
-    ("arch.width=wide", "arch.width: Value 'wide' of type 'str' could not be converted to Integer"),
+    ("arch.width=wide", "arch.width: got 'wide'; allowed: a whole number"),
     (
         "data.name=lena",
         (

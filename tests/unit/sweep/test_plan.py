@@ -34,7 +34,7 @@ def test_ways_to_write_one_cell_are_one_cell(composing: Compose, tmp_path: Path)
 def test_every_cell_is_checked_before_any_runs_and_the_bad_one_is_shown(composing: Compose, tmp_path: Path) -> None:
     with refused(ConfigError, "noise.beta_max", got=2, allowed="a number > 0 and < 1") as caught:
         a_plan(composing, tmp_path, ("arch=unet",), ("arch=unet", "noise.beta_max=2"))
-    assert caught.value.cell == "arch=unet noise.beta_max=2"
+    assert caught.value.where == "in the grid's point arch=unet noise.beta_max=2"
     with refused(ImageError, tmp_path / "missing.png"):
         a_plan(composing, tmp_path, ("arch=unet",), ("data=file", f"data.path={tmp_path}/missing.png"))
     assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,74 @@
+"""A folder of one's own configs, with the files and the commands of docs/config_folders.md."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from dip_stages.store.records import read_record
+
+if TYPE_CHECKING:
+    from tests.conftest import CommandLine
+
+PAGE = (Path(__file__).parents[2] / "docs" / "config_folders.md").read_text()
+FILES = dict(re.findall(r"`(my_conf/[\w/]+\.yaml)`[^\n]*:\n\n```yaml\n(.*?)```", PAGE, flags=re.S))
+COMMANDS = re.findall(r"^dip-stages (.+)$", PAGE, re.MULTILINE)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder with the page's files."""
+    for name, text in FILES.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    return tmp_path
+
+
+def test_the_page_has_a_file_of_each_kind() -> None:
+    assert [name.split("/")[1] for name in FILES] == ["sweep", "preset", "experiment", "arch"]
+    assert len(COMMANDS) == 3
+
+
+def test_a_sweep_of_ones_own_is_planned_with_a_preset_of_ones_own(
+    command_in_process: CommandLine, folder: Path
+) -> None:
+    assert folder.is_dir()
+    done = command_in_process(*shlex.split(COMMANDS[0]))
+    assert done.returncode == 0, done.stderr
+    assert "16 cells: 16 to do" in done.stdout
+    assert {line.split()[-4] for line in done.stdout.splitlines() if line.startswith("to do")} == {"40"}
+
+
+@pytest.mark.parametrize("command", COMMANDS[1:])
+def test_options_of_ones_own_are_found_in_a_folder_and_on_the_search_path(
+    command_in_process: CommandLine, folder: Path, command: str
+) -> None:
+    done = command_in_process(*shlex.split(command), "trainer.iterations=2", "arch.width=4")
+    assert done.returncode == 0, done.stderr
+    (record,) = (read_record(path.parent) for path in folder.glob("outputs/single/*/record.json"))
+    assert record.config["arch"]["scales"] == 3
+    assert record.observation["width"] == 48
+    if "experiment" in command:
+        assert record.observation["recorruption"]["source"] == "estimate"
+
+
+@pytest.mark.parametrize(
+    ("typed", "sentence"),
+    [
+        ("arch=slimm", "arch: got 'slimm' (did you mean slim?)"),
+        ("preset=tinny", "preset: got 'tinny' (did you mean tiny?)"),
+        ("experiment=blnd", "experiment: got 'blnd' (did you mean blind?)"),
+        ("-m sweep=width", "sweep: got 'width' (did you mean widths?)"),
+    ],
+)
+def test_a_mistyped_option_of_ones_own_is_answered_with_it(
+    command_in_process: CommandLine, folder: Path, typed: str, sentence: str
+) -> None:
+    done = command_in_process("--config-dir", str(folder / "my_conf"), *typed.split())
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(sentence)
+    assert len(done.stderr.splitlines()) == 1
