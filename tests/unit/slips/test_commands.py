@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shlex
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,8 +12,6 @@ import pytest
 from tests.unit.slips.folders import files
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tests.conftest import CommandLine
 
 COMMANDS = [
@@ -41,8 +41,8 @@ COMMANDS = [
     (
         "dip_stages -m sweep=report",
         (
-            "sweep: got 'report'; allowed: claims, competitors, custom, full_grid, report_table, smoke, stopping, "
-            "stopping_tuning"
+            "sweep: got 'report' (did you mean report_table?); allowed: claims, competitors, custom, full_grid, "
+            "report_table, smoke, stopping, stopping_tuning"
         ),
     ),
     (
@@ -99,9 +99,9 @@ COMMANDS = [
     ("dip_stages -m beta_max=b0.3,0.01", "beta_max: got 'b0.3' (did you mean b0.02?); allowed: b0.01, b0.02, a number"),
     ("dip_stages ensemble=4", "ensemble: got '4'; allowed: ensemble.members=…"),
     (
-        "dip_stages --multi",
+        "dip_stages --plan",
         (
-            "unrecognized arguments: --multi; allowed: -m for a sweep, and the flags that python -m dip_stages "
+            "unrecognized arguments: --plan; allowed: -m for a sweep, and the flags that python -m dip_stages "
             "--hydra-help lists"
         ),
     ),
@@ -112,13 +112,9 @@ COMMANDS = [
             "sweep"
         ),
     ),
-    ("dip_stages --config-dir nowhere seed=0", "nowhere"),
     (
-        "dip_stages -m hydra/sweeper=basic objective=psnr seed=1,2",
-        (
-            "objective: got 'psnr'; allowed: result.psnr, result.ssim, output.psnr, output.ssim, stopping.statistic, "
-            "timing.seconds"
-        ),
+        "dip_stages --config-dir nowhere seed=0",
+        "--config-dir: got 'nowhere', which is no folder; allowed: one that is there",
     ),
     ("dip_stages beta_max=0", "noise.beta_max: got 0.0; allowed: a number > 0 and < 1"),
     (
@@ -368,6 +364,36 @@ COMMANDS = [
 ]
 
 
+PAGE = Path(__file__).parents[3] / "docs" / "slips.md"
+
+
+def page() -> str:
+    """Return the page of what is answered."""
+    rows = [f"| `{_cell(typed)}` | {_cell(sentence)} |" for typed, sentence in COMMANDS]
+    return "\n".join(
+        [
+            "# What is answered to a slip",
+            "",
+            "One line on the standard error, exit code 2, before any compute, and nothing is written. This page is",
+            "made by a test, which types each of these: `python -m tests.unit.slips.test_commands > docs/slips.md`.",
+            "",
+            "| typed behind `python -m` | answered |",
+            "|:--|:--|",
+            *rows,
+            "",
+        ]
+    )
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
+def test_the_page_has_what_is_answered() -> None:
+    assert len(COMMANDS) >= 40
+    assert PAGE.read_text() == page()
+
+
 @pytest.mark.parametrize(("typed", "sentence"), [pytest.param(*row, id=row[0]) for row in COMMANDS])
 def test_a_slip_in_a_command_is_a_sentence_and_nothing_is_written(
     command_in_process: CommandLine, inputs: Path, typed: str, sentence: str
@@ -397,3 +423,7 @@ def test_what_argparse_says_has_no_traceback(
     assert "Traceback" not in done.stderr
     assert len(done.stderr.splitlines()) < 25
     assert files(inputs) == before
+
+
+if __name__ == "__main__":
+    sys.stdout.write(page())
