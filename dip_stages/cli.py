@@ -222,6 +222,9 @@ def _flags_and_overrides(arguments: list[str]) -> tuple[list[str], list[str]]:
     if given.multirun and (given.cfg or given.info or given.run):
         allowed = "one of them; sweep.plan_only=true lists the cells of a sweep"
         raise ConfigError("-m is given with --cfg, --info or --run", allowed=allowed)
+    if given.config_dir and not Path(given.config_dir).is_dir():
+        problem = ", which is no folder"
+        raise ConfigError(problem, setting="--config-dir", got=given.config_dir, allowed="one that is there")
     if given.cfg == "hydra" and given.resolve:  # Hydra removes the settings that its folders are made of
         kept = [flag for flag in flags if flag not in ("-c", "--cfg", "hydra", "--cfg=hydra")]
         flags = [*kept, "--cfg", "all", "--package", "hydra"]

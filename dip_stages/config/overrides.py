@@ -54,10 +54,6 @@ def check_keys(overrides: Iterable[str], refused: Mapping[str, str] = MappingPro
     """
     overrides = tuple(overrides)
     for folder in _config_folders(overrides):
-        if not folder.is_dir():
-            raise ConfigError(
-                ", which is no folder", setting="--config-dir", got=str(folder), allowed="one that is there"
-            )
         check_renamed_in(folder)
     own_folder = any(
         argument.startswith(("--config-", "-cd", "-cp", "-cn", "hydra.searchpath")) for argument in overrides

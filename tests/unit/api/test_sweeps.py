@@ -142,6 +142,7 @@ print(signal.getsignal(signal.SIGINT) is signal.default_int_handler)
 """
 
 
+@pytest.mark.slow
 def test_a_script_needs_no_guard_and_is_interrupted_as_python_is(folder: Path) -> None:
     (folder / "script.py").write_text(SCRIPT)
     for iterations, printed in (("100000", "interrupted"), ("4", "['done']")):
