@@ -8,9 +8,11 @@ from pathlib import Path
 
 from dip_stages.config import data, targets
 
-__all__ = ["EVERYTHING", "PAGE", "always", "even", "forget", "write_lab"]
+__all__ = ["CONFIG_FOLDERS", "EVERYTHING", "PAGE", "always", "even", "files_of", "forget", "write_lab"]
 
 PAGE = Path(__file__).parents[1] / "docs" / "extending.md"
+
+CONFIG_FOLDERS = PAGE.with_name("config_folders.md")
 
 EVERYTHING = (
     "--config-dir", "conf", "sweep=custom", "sweep.name=own", "preset=smoke", "arch=deep,unet", "loss=l1,charbonnier",
@@ -41,9 +43,14 @@ def always(beta: float) -> int:
     return 100
 
 
-def write_lab(folder: Path) -> None:
-    """Write the page's files into a folder."""
-    for name, code in re.findall(r"`([\w/]+\.(?:py|yaml))`:\n\n```\w+\n(.*?)```", PAGE.read_text(), flags=re.S):
+def files_of(page: Path) -> dict[str, str]:
+    """Return the files that a page says to write, by their paths."""
+    return dict(re.findall(r"`([\w/]+\.(?:py|yaml))`:\n\n```\w+\n(.*?)```", page.read_text(), flags=re.S))
+
+
+def write_lab(folder: Path, page: Path = PAGE) -> None:
+    """Write a page's files into a folder."""
+    for name, code in files_of(page).items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(code)

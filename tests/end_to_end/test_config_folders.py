@@ -4,32 +4,30 @@ from __future__ import annotations
 
 import re
 import shlex
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from dip_stages.store.records import read_record
+from tests.lab import CONFIG_FOLDERS, files_of, write_lab
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.conftest import CommandLine
 
-PAGE = (Path(__file__).parents[2] / "docs" / "config_folders.md").read_text()
-FILES = dict(re.findall(r"`(my_conf/[\w/]+\.yaml)`[^\n]*:\n\n```yaml\n(.*?)```", PAGE, flags=re.S))
-COMMANDS = re.findall(r"^dip-stages (.+)$", PAGE, re.MULTILINE)
+COMMANDS = re.findall(r"^dip-stages (.+)$", CONFIG_FOLDERS.read_text(), re.MULTILINE)
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A folder with the page's files."""
-    for name, text in FILES.items():
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_text(text)
+    write_lab(tmp_path, CONFIG_FOLDERS)
     return tmp_path
 
 
 def test_the_page_has_a_file_of_each_kind() -> None:
-    assert [name.split("/")[1] for name in FILES] == ["sweep", "preset", "experiment", "arch"]
+    assert [name.split("/")[1] for name in files_of(CONFIG_FOLDERS)] == ["sweep", "preset", "experiment", "arch"]
     assert len(COMMANDS) == 3
 
 

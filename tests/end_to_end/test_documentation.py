@@ -16,7 +16,7 @@ from PIL import Image
 
 from dip_stages.images.reading import bundled_path
 from tests.conftest import command_line
-from tests.lab import PAGE, write_lab
+from tests.lab import CONFIG_FOLDERS, PAGE, write_lab
 
 if TYPE_CHECKING:
     from tests.conftest import CommandLine
@@ -183,6 +183,7 @@ def test_every_command_runs_when_made_small(started: CommandLine, tmp_path: Path
     tifffile.imwrite(tmp_path / "values.tif", noisy[0])
     tifffile.imwrite(tmp_path / "stack.tif", noisy.astype(np.uint8), photometric="minisblack")
     write_lab(tmp_path)
+    write_lab(tmp_path, CONFIG_FOLDERS)
     script, *arguments = shlex.split(command)
     if script == "dip-stages-train":
         arguments += SMALL_TRAINING
