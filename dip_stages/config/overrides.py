@@ -240,6 +240,13 @@ _AS_IT_IS = re.compile(r"([\w./:+\-%@?|$*, \t]|\\,)*|[\[{].*", re.ASCII | re.DOT
 def _quoted(override: str) -> str:
     """Return an override with quotes around each value, where Hydra can parse it in no other way."""
     key, _, value = override.partition("=")
+    if _PATH_KEY.search(key) and not re.fullmatch(r"[\w./:+%@-]*", value, re.ASCII) and _exists(value):
+        if "${" in value:
+            problem = ", which is read as an interpolation"
+            raise ConfigError(
+                problem, setting=key, got=value, allowed="a name without ${, such as that of a link to it"
+            )
+        return f"{key}={typed_value(value)}"
     if not re.match(r"[A-Za-z+~]", key) or _AS_IT_IS.fullmatch(value) or "${" in value:
         return override
     try:
@@ -247,9 +254,16 @@ def _quoted(override: str) -> str:
     except HydraException:
         parsed = None
     if parsed is None or (isinstance(parsed, str) and parsed != value and "\\" in value and value[0] not in "'\""):
-        is_path = os.path.exists(os.path.expanduser(value))  # noqa: PTH110, PTH111 - pathlib's raise errors
-        return f"{key}={','.join(map(typed_value, [value] if is_path else value.split(',')))}"
+        return f"{key}={','.join(map(typed_value, [value] if _exists(value) else value.split(',')))}"
     return override
+
+
+_PATH_KEY = re.compile(r"(path|dir|outputs)$")
+"""Settings whose value may be the name of a file that is there, with commas and brackets in it."""
+
+
+def _exists(name: str) -> bool:
+    return os.path.exists(os.path.expanduser(name))  # noqa: PTH110, PTH111 - pathlib's raise errors
 
 
 def is_number(text: str) -> bool:

@@ -7,13 +7,16 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from dip_stages.config.overrides import check_keys, for_some_cells, value_override
+from dip_stages.config import FileData, parse
+from dip_stages.config.overrides import check_keys, for_some_cells, typed_overrides, value_override
 from dip_stages.config.sweep import typed_value
 from dip_stages.errors import ConfigError
 from tests.raising import refused
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from tests.conftest import Compose
 
 
 @pytest.mark.parametrize(
@@ -123,3 +126,45 @@ def test_a_setting_that_only_some_cells_have_is_an_axis() -> None:
     typed = ["sweep=custom", "loss=mse,perceptual_pretrained", "loss.path='a b/é.pth'", "seed=0"]
     assert for_some_cells(typed)[2] == "loss.path=choice('a b/é.pth')"
     assert for_some_cells(["loss=mse,perceptual", "loss.weight=1"])[1] == "loss.weight=choice(1)"
+
+
+@pytest.mark.parametrize(
+    "name", ["a,b.png", "{c}.png", "d(e).png", "f$g.png", "h=i.png", "[k].png", "l'm.png", "n o.png"]
+)
+def test_a_file_that_is_there_may_have_any_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, composing: Compose, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / name).touch()
+    composed = composing("data=file", *typed_overrides([f"data.path={name}"], sweep=False))
+    assert parse(composed).data == FileData(path=name)
+
+
+def test_a_name_that_is_read_as_an_interpolation_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "${x}.png").touch()
+    with refused(ConfigError, "data.path", got="${x}.png", problem="interpolation"):
+        typed_overrides(["data.path=${x}.png"], sweep=False)
+    assert typed_overrides(["data.path=${x}"], sweep=False) == ["data.path=${x}"]
+
+
+@pytest.mark.parametrize(
+    ("typed", "hydras"),
+    [
+        ("beta_max=b0.01,0.05", "noise.beta_max=0.01,0.05"),
+        ("beta_max=choice(0.01,0.05)", "noise.beta_max=0.01,0.05"),
+        ("beta_max=choice(b0.01,0.05)", "noise.beta_max=0.01,0.05"),
+        ("beta_max=range(0.01,0.04,0.01)", "noise.beta_max=0.01,0.02,0.03"),
+        ("beta_max=interval(0.01,0.02)", "noise.beta_max=interval(0.01,0.02)"),
+        ("beta_max=b0.01,b0.02", "beta_max=b0.01,b0.02"),
+        ("beta_max=mine", "beta_max=mine"),
+        ("sigma=choice(0.1,0.2)", "noise.beta_max=0.01,0.04"),
+    ],
+)
+def test_values_of_beta_max_may_be_numbers_options_and_hydras_forms(typed: str, hydras: str) -> None:
+    assert value_override(typed) == hydras
+
+
+def test_a_number_beside_an_option_that_is_not_there_is_refused() -> None:
+    with refused(ConfigError, "beta_max", got="b0.3", names=("b0.01", "a number")):
+        value_override("beta_max=b0.3,0.05")
