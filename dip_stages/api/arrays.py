@@ -208,5 +208,7 @@ def _curves(fits: Sequence[Fitted]) -> pd.DataFrame:
     import pandas as pd
 
     columns = ["tile", "member", "iteration", "loss", "kept"]
-    rows = [(fit.tile, fit.member, iteration, loss, fit.iteration) for fit in fits for iteration, loss in fit.curve]
+    rows = [
+        (fit.tile, fit.member, iteration, loss, fit.iteration) for fit in sorted(fits) for iteration, loss in fit.curve
+    ]
     return pd.DataFrame(rows, columns=columns)

@@ -109,9 +109,11 @@ class AskedCells:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._interrupts.__exit__(kind, error, trace)
-        self._run.clean()
+        interrupted = self._interrupts.signal is not None
+        if not interrupted:  # a cluster's jobs look for the file that stops them
+            self._run.clean()
         self._run.__exit__(kind, error, trace)
-        if self._interrupts.signal is not None:
+        if interrupted:
             raise KeyboardInterrupt
 
     def values(self, messages: Sequence[str]) -> list[float | DipStagesError]:

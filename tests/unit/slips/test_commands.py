@@ -42,7 +42,7 @@ COMMANDS = [
         "dip_stages -m sweep=report",
         (
             "sweep: got 'report' (did you mean report_table?); allowed: claims, competitors, custom, full_grid, "
-            "report_table, smoke, stopping, stopping_tuning"
+            "report_table, smoke, stopping, stopping_tuning, width_tuning"
         ),
     ),
     (
