@@ -15,12 +15,13 @@ from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from dip_stages.cells.identity import Cell, cell_of, check_inputs
 from dip_stages.cells.machine import check_machine
 from dip_stages.config import CONF_DIR, parse
 from dip_stages.config.overrides import register_sweeps, typed_overrides
-from dip_stages.config.plain import check_values, plain
+from dip_stages.config.plain import check_values, of_omegaconf, plain
 from dip_stages.console import program
 from dip_stages.errors import CellError, ConfigError, DipStagesError, LaunchError
 from dip_stages.images.folders import notes
@@ -189,6 +190,11 @@ def main() -> None:
         if traceback:
             raise
         sys.stderr.write(f"{plain(error, typed)}\n")
+        sys.exit(2)
+    except OmegaConfBaseException as error:
+        if traceback:
+            raise
+        sys.stderr.write(f"{of_omegaconf(error)}\n")
         sys.exit(2)
     finally:
         if traceback is None:

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, overload
 
 import numpy as np
 
+from dip_stages.api.arguments import as_overrides
 from dip_stages.api.threads import threads_kept
 from dip_stages.cells.denoising import Fitted, check_blind, denoise, noise_level, tile_count
 from dip_stages.denoise import check_method, compose_config
 from dip_stages.errors import ConfigError, ImageError, Interrupted
 from dip_stages.images.original import Original, near_unit
 from dip_stages.images.size import Size, check_size
+from dip_stages.store.text import first_line
 from dip_stages.sweep.tile_progress import TileProgress
 
 if TYPE_CHECKING:
@@ -120,9 +122,9 @@ def denoise_image(
         >>> denoised.shape, denoised.dtype, bool(denoised.std() < noisy.std() / 2)
         ((32, 32), dtype('float64'), True)
     """
-    given = np.asarray(image)
+    given = _array(image)
     original = _original(given, channel_axis)
-    config, sigma_in_overrides = compose_config(_NAME, [f"seed={seed}", *overrides])
+    config, sigma_in_overrides = compose_config(_NAME, [f"seed={seed}", *as_overrides(overrides)])
     check_blind(config)
     check_method(config, _NAME, original)
     sigma = _sigma(sigma, config.noise.beta_max**0.5 if sigma_in_overrides else None, original)
@@ -138,6 +140,24 @@ def denoise_image(
         return denoised
     iteration = round(sum(fit.iteration for fit in fits) / len(fits)) if fits else None
     return DenoisedImage(denoised, sigma, iteration, _curves(fits))
+
+
+def _array(image: ArrayLike) -> NDArray[Any]:
+    """Return an array, unless that would lose what the image has besides its values."""
+    if isinstance(image, np.ma.MaskedArray):
+        raise ImageError(setting="image", got="a masked array", allowed="an array, as image.filled(0.5)")
+    if getattr(image, "mode", None) == "P":
+        raise ImageError(setting="image", got="an image with a palette", allowed="image.convert('RGB')")
+    if isinstance(image, (str, Path)):
+        allowed = "an array, as skimage.io.imread returns it; dip-stages-denoise takes files"
+        raise ImageError(setting="image", got=str(image), allowed=allowed)
+    try:
+        return np.asarray(image)
+    except (TypeError, ValueError, RuntimeError) as error:
+        allowed = "what numpy.asarray takes"
+        raise ImageError(
+            f", which is no array: {first_line(error)}", setting="image", got=type(image).__name__, allowed=allowed
+        ) from error
 
 
 def _original(image: NDArray[Any], channel_axis: int | None) -> Original:

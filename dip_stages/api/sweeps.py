@@ -6,6 +6,7 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dip_stages.api.arguments import as_overrides
 from dip_stages.api.threads import threads_kept
 from dip_stages.cells.identity import AXES, cell_of, check_inputs
 from dip_stages.cells.machine import check_machine
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     import pandas as pd
+    from omegaconf import DictConfig
 
     from dip_stages.store.records import Record
 
@@ -61,7 +63,7 @@ def run_cell(overrides: Sequence[str] = (), *, progress: bool = False) -> Record
         True
     """
     with hydra_apart() as hydra:
-        composed = hydra.compose(overrides)
+        composed = hydra.compose(as_overrides(overrides))
         cell = cell_of(parse(composed))
         folder = Path(composed.outputs) / "single" / cell.folder
     check_inputs(cell)
@@ -145,18 +147,18 @@ def run_sweep(overrides: Sequence[str] = (), *, progress: bool = False) -> pd.Da
     """
     with _session(overrides) as session:
         plan = session.plan(to_run=True)
-        compute_plan(plan, session.launch, session.options, progress=progress)
+    compute_plan(plan, session.launch, session.options, progress=progress)
     frame = load(plan.root)
     return frame[frame.planned].reset_index(drop=True)
 
 
 @contextmanager
 def _session(overrides: Sequence[str]) -> Iterator[SweepSession]:
+    overrides = as_overrides(overrides)
     with hydra_apart() as hydra:
         config = hydra.compose(overrides, multirun=True)
         check_launcher(str(config.hydra.launcher.get("_target_", "")))
-        if config.sweep.detach:
-            raise ConfigError(" in a program", setting="sweep.detach", got=True, allowed="false")
+        _check_session(config)
         yield SweepSession(
             config,
             hydra.loader,
@@ -164,4 +166,16 @@ def _session(overrides: Sequence[str]) -> Iterator[SweepSession]:
             list(config.hydra.overrides.task),
             command=" ".join(["python -m dip_stages -m", *map(quoted, overrides)]),
             program=False,
+        )
+
+
+def _check_session(config: DictConfig) -> None:
+    """Check that what is asked for is what a program gets."""
+    if config.sweep.detach:
+        raise ConfigError(" in a program", setting="sweep.detach", got=True, allowed="false")
+    if config.sweep.plan_only:
+        raise ConfigError(" in a program", setting="sweep.plan_only", got=True, allowed="dip_stages.plan_sweep(…)")
+    if (sweeper := config.hydra.runtime.choices["hydra/sweeper"]) != "grids":
+        raise ConfigError(
+            " in a program", setting="hydra/sweeper", got=sweeper, allowed="grids, which it is by default"
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from contextlib import contextmanager
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -12,10 +13,11 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
 from hydra.types import HydraContext, RunMode
+from omegaconf.errors import OmegaConfBaseException
 
 from dip_stages.config.overrides import register_sweeps, typed_overrides
 from dip_stages.config.paths import CONF_DIR
-from dip_stages.config.plain import check_values, plain
+from dip_stages.config.plain import check_values, of_omegaconf, plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 __all__ = ["HydraApart", "compose_apart", "hydra_apart"]
+
+_one_thread = threading.RLock()
+"""Hydra's state is the process's."""
 
 _NONE: Mapping[str, str] = MappingProxyType({})
 
@@ -85,18 +90,29 @@ class HydraApart:
 
 @contextmanager
 def hydra_apart() -> Iterator[HydraApart]:
-    """Initialise Hydra on the package's configuration for a while; the caller may be a Hydra application."""
+    """Initialise Hydra on the package's configuration for a while, for one thread at a time.
+
+    The caller may be a Hydra application.
+
+    Raises:
+        ConfigError: For what Hydra and OmegaConf raise in the meantime.
+    """
     register_sweeps()
-    around, GlobalHydra.instance().hydra = GlobalHydra.instance().hydra, None
-    settings, HydraConfig.instance().cfg = HydraConfig.instance().cfg, None
-    try:
-        with initialize_config_dir(str(CONF_DIR), job_name="dip_stages", version_base="1.3"):
-            hydra = GlobalHydra.instance().hydra
-            assert hydra is not None  # noqa: S101 - initialised
-            yield HydraApart(hydra)
-    finally:
-        GlobalHydra.instance().hydra = around
-        HydraConfig.instance().cfg = settings
+    with _one_thread:
+        around, GlobalHydra.instance().hydra = GlobalHydra.instance().hydra, None
+        settings, HydraConfig.instance().cfg = HydraConfig.instance().cfg, None
+        try:
+            with initialize_config_dir(str(CONF_DIR), job_name="dip_stages", version_base="1.3"):
+                hydra = GlobalHydra.instance().hydra
+                assert hydra is not None  # noqa: S101 - initialised
+                yield HydraApart(hydra)
+        except HydraException as error:
+            raise plain(error, []) from error
+        except OmegaConfBaseException as error:
+            raise of_omegaconf(error) from error
+        finally:
+            GlobalHydra.instance().hydra = around
+            HydraConfig.instance().cfg = settings
 
 
 def compose_apart(

@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from hydra.core.override_parser.types import Override
+    from omegaconf.errors import OmegaConfBaseException
 
-__all__ = ["check_values", "plain"]
+__all__ = ["check_values", "of_omegaconf", "plain"]
 
 
 def check_values(overrides: Sequence[str], typed: Sequence[str], *, sweep: bool) -> None:
@@ -91,6 +92,11 @@ def plain(error: HydraException, overrides: Sequence[str], refused: Iterable[str
         return ConfigError(first_line(error))
     key = found_key[1].split("@")[0] if found_key[1].split("@")[0] not in groups() else found_key[1]
     return _not_found(key, overrides, refused)
+
+
+def of_omegaconf(error: OmegaConfBaseException) -> ConfigError:
+    """Return the error of an interpolation that leads nowhere, and the like."""
+    return ConfigError(first_line(error.msg or error), setting=error.full_key or None)
 
 
 def _not_found(key: str, overrides: Sequence[str], refused: Iterable[str]) -> ConfigError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import sys
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -96,23 +97,22 @@ class AskedCells:
         self._root = root
 
     def __enter__(self) -> Self:
-        self._run = Run(self._root)
-        self._run.__enter__()
-        self._interrupts = SweepInterrupts(self._run.stop_file)
-        self._interrupts.__enter__()
-        stop = self._run.stop_file.absolute()
-        self._run.write(asked.job(stop) for asked in self._left.values())
+        with ExitStack() as entered:
+            self._run = entered.enter_context(Run(self._root))
+            self._interrupts = entered.enter_context(SweepInterrupts(self._run.stop_file))
+            stop = self._run.stop_file.absolute()
+            self._run.write(asked.job(stop) for asked in self._left.values())
+            self._entered = entered.pop_all()
         self.paths = [job_path(self._root.absolute(), self._run.token, folder.name) for folder in self._left]
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._interrupts.__exit__(kind, error, trace)
         interrupted = self._interrupts.signal is not None
         if not interrupted:  # a cluster's jobs look for the file that stops them
             self._run.clean()
-        self._run.__exit__(kind, error, trace)
+        self._entered.__exit__(kind, error, trace)
         if interrupted:
             raise KeyboardInterrupt
 

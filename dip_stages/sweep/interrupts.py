@@ -101,7 +101,8 @@ class SweepInterrupts(Interrupts):
 
     def __enter__(self) -> Self:
         super().__enter__()
-        self._handle(signal.SIGALRM, self._abandon)
+        if self._program:  # others may have a use of their own for it
+            self._handle(signal.SIGALRM, self._abandon)
         return self
 
     def __exit__(
@@ -130,7 +131,8 @@ class SweepInterrupts(Interrupts):
             self._stop_file.touch()
         except OSError as error:
             write_in_handler(f"{error}: only cells of this machine can be stopped\n")
-        signal.alarm(int(GRACE) + 1)
+        if self._program:
+            signal.alarm(int(GRACE) + 1)
 
     def _on_second(self, number: int) -> NoReturn:
         if not self._program:

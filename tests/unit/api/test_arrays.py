@@ -78,6 +78,7 @@ def test_a_method_without_a_network_has_neither_iteration_nor_curves() -> None:
     assert found.curves.empty
 
 
+ARRAY = "allowed: an array, as skimage.io.imread returns it; dip-stages-denoise takes files"
 CHANNELS = "allowed: 1 or 3 along channel_axis; without transparency, as in image[..., :3]"
 AXES = "allowed: (H, W), or (H, W, C) with channel_axis=-1"
 SCALE = "allowed: a standard deviation > 0 and < 1, white being 1, as in 25 / 255"
@@ -92,7 +93,11 @@ REFUSED: list[tuple[Any, dict[str, Any], str | None]] = [
     (np.full((20, 24), np.nan), {}, "image: got values that are not finite; allowed: numbers"),
     (np.zeros((20, 24), int), {}, "image.dtype: got 'int64'; allowed: float16, float32, float64, uint8, uint16"),
     (np.zeros((20, 24), bool), {}, "image.dtype: got 'bool'; allowed: float16, float32, float64, uint8, uint16"),
-    ("x.png", {}, None),
+    ("x.png", {}, f"image: got 'x.png'; {ARRAY}"),
+    (np.ma.masked_less(noisy(20, 24), 0.4), {}, "image: got 'a masked array'; allowed: an array, as image.filled(0.5)"),
+    (Image.fromarray(np.zeros((20, 24), np.uint8)).convert("P"), {}, ("image: got 'an image with a palette'; allowed: "
+     "image.convert('RGB')")),
+    ([[1.0], [1.0, 2.0]], {}, None),
     (noisy(20, 24), {"sigma": 25}, f"sigma: got 25; {SCALE}"),
     (noisy(20, 24), {"sigma": "x"}, None),
     (noisy(20, 24), {"sigma": 0.1, "overrides": ["sigma=0.1"]}, None),

@@ -6,7 +6,9 @@ import signal
 import subprocess
 import sys
 import threading
-from typing import TYPE_CHECKING
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
 import numpy as np
@@ -16,9 +18,11 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 
 import dip_stages
+from dip_stages.config.compose import compose_apart
 from dip_stages.errors import ConfigError, LaunchError
 from dip_stages.store.records import read_record
 from dip_stages.store.statuses import RecordStatus
+from dip_stages.sweep.interrupts import SweepInterrupts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -88,6 +92,54 @@ def test_a_sweep_is_planned_run_and_loaded(capsys: pytest.CaptureFixture[str]) -
     assert dip_stages.effects(whole).empty
     assert dip_stages.verdicts(whole).empty
     assert capsys.readouterr() == ("", "")
+
+
+def test_many_threads_may_call_at_once() -> None:
+    with ThreadPoolExecutor(4) as pool:
+        composed = list(pool.map(lambda width: compose_apart([f"arch.width={width}"]), range(1, 13)))
+    assert [config.arch.width for config in composed] == list(range(1, 13))
+    assert GlobalHydra.instance().hydra is None
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize(
+    ("overrides", "sentence"),
+    [
+        ("method=baseline", "overrides: got 'method=baseline'; allowed: a list of texts"),
+        ({"method": "baseline"}, "overrides: got {'method': 'baseline'}; allowed: a list of texts"),
+        (None, "overrides: got None; allowed: a list of texts"),
+        ([3], "overrides: got [3]; allowed: a list of texts"),
+        (["-m", "seed=1"], "overrides: got '-m', which is no override; allowed: setting=value"),
+        ([""], "overrides: got '', which is no override"),
+        (["outputs=${nowhere}"], "Interpolation key 'nowhere' not found"),
+    ],
+)
+def test_overrides_of_another_type_are_refused(overrides: Any, sentence: str) -> None:
+    for call in (dip_stages.run_cell, dip_stages.plan_sweep, dip_stages.run_sweep):
+        with pytest.raises(ConfigError) as caught:
+            call(overrides)
+        assert sentence in str(caught.value)
+
+
+def test_what_a_program_does_not_get_is_refused() -> None:
+    for override in ("sweep.plan_only=true", "hydra/sweeper=basic", "hydra.launcher.workers=0"):
+        with pytest.raises(ConfigError, match=override.partition("=")[0]):
+            dip_stages.run_sweep(["sweep=custom", override])
+
+
+def test_a_programs_own_alarm_rings(tmp_path: Path) -> None:
+    rang: list[int] = []
+    before = signal.signal(signal.SIGALRM, lambda number, _: rang.append(number))
+    try:
+        with SweepInterrupts(tmp_path / "stop", program=False):
+            signal.setitimer(signal.ITIMER_REAL, 0.05)
+            time.sleep(0.2)
+            signal.setitimer(signal.ITIMER_REAL, 60)
+        assert rang == [signal.SIGALRM]
+        assert signal.getitimer(signal.ITIMER_REAL)[0] > 50
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def test_another_thread_may_call(folder: Path) -> None:
