@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import tempfile
 from pathlib import Path
@@ -126,10 +127,9 @@ def _run_planned(root: Path, token: str, folder: Path) -> Outcome:
 def _run_asked(composed: DictConfig, folder: Path) -> float:
     """Compute a cell that another sweeper asks for, unless it has a record, and return its objective."""
     from dip_stages.sweep.asked import AskedCell, note_clean
-    from dip_stages.sweep.objective import Objective
 
     cell = _checked(composed)
-    asked = AskedCell(cell, folder, Objective.of(composed, cell.config))
+    asked = AskedCell.of(composed, cell, folder)
     note_clean(asked.objective)
     return asked.value(_run_job(asked.job()).message if asked.left else "")
 
@@ -228,6 +228,10 @@ def _flags_and_overrides(arguments: list[str]) -> tuple[list[str], list[str]]:
     if given.multirun and (given.cfg or given.info or given.run):
         allowed = "one of them; sweep.plan_only=true lists the cells of a sweep"
         raise ConfigError("-m is given with --cfg, --info or --run", allowed=allowed)
+    of_sweeps = [typed for typed in overrides if re.match(r"sweep[.=]|hydra[/.](launcher|sweeper)\b", typed)]
+    if of_sweeps and not (given.multirun or given.cfg or given.info or given.help or given.hydra_help):
+        setting = of_sweeps[0].partition("=")[0]
+        raise ConfigError(f"is for sweeps; to type: {program()} -m {of_sweeps[0]}", setting=setting)
     if given.config_dir and not Path(given.config_dir).is_dir():
         problem = ", which is no folder"
         raise ConfigError(problem, setting="--config-dir", got=given.config_dir, allowed="one that is there")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from dip_stages.cells.identity import Cell, cell_of, check_inputs
 from dip_stages.config import parse
-from dip_stages.errors import CellError, DipStagesError
+from dip_stages.errors import CellError, ConfigError, DipStagesError
 from dip_stages.store.records import RECORD, digest
 from dip_stages.store.states import recorded
 from dip_stages.store.statuses import CellStatus
@@ -43,6 +43,19 @@ class AskedCell:
     cell: Cell
     folder: Path
     objective: Objective
+
+    @classmethod
+    def of(cls, composed: DictConfig, cell: Cell, folder: Path) -> AskedCell:
+        """Return a cell that is asked for, of its composed configuration.
+
+        Raises:
+            ConfigError: If its objective is not right, or a setting asks for what the sweeper ``grids`` alone does.
+        """
+        for name in ("plan_only", "detach"):
+            if composed.sweep.get(name):
+                problem = " with another sweeper than grids"
+                raise ConfigError(problem, setting=f"sweep.{name}", got=True, allowed="hydra/sweeper=grids")
+        return cls(cell, folder, Objective.of(composed, cell.config))
 
     @property
     def left(self) -> bool:
@@ -89,7 +102,7 @@ class AskedCells:
         for config in configs:
             cell = cell_of(parse(config))
             check_inputs(cell)
-            self._cells.append(AskedCell(cell, root / cell.folder, Objective.of(config, cell.config)))
+            self._cells.append(AskedCell.of(config, cell, root / cell.folder))
         for asked in self._cells:
             note_clean(asked.objective)
         self._left = {asked.folder: asked for asked in self._cells if asked.left}

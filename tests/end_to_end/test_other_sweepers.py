@@ -92,6 +92,12 @@ def test_a_sweeper_gets_the_objective_of_each_cell_that_it_asks_for(folder: Path
     assert not list(folder.glob("outputs/searched/runs/*"))
 
 
+def test_what_grids_alone_does_is_refused(folder: Path) -> None:
+    done = searched(folder, "sweep.plan_only=true", "trainer.lr=0.01,0.001")
+    assert done.returncode == 2
+    assert done.stderr == "sweep.plan_only: got true with another sweeper than grids; allowed: hydra/sweeper=grids\n"
+
+
 def test_a_failed_cell_raises_or_gives_nan(folder: Path) -> None:
     failing = ("trainer.lr=1e9,0.01", "trainer.rollback.attempts=0")
     done = searched(folder, *failing)

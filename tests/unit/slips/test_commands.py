@@ -88,6 +88,11 @@ COMMANDS = [
             "a text with other characters as in trainer.iterations='\"a, b\"'"
         ),
     ),
+    ("dip_stages sweep=smoke", "sweep: is for sweeps; to type: python -m dip_stages -m sweep=smoke"),
+    (
+        "dip_stages sweep.plan_only=true",
+        "sweep.plan_only: is for sweeps; to type: python -m dip_stages -m sweep.plan_only=true",
+    ),
     ("dip_stages seed=0,1", "seed: got '0,1'; allowed: one value; several are for sweeps: python -m dip_stages -m"),
     (
         "dip_stages data=file data.path=a,b.png",
