@@ -73,6 +73,7 @@ def short_campaign(kinds: list[str]) -> None:
     assert all(tally.struck[kind] >= 1 for kind in kinds), f"{tally.struck}; {again}"
 
 
+@pytest.mark.slow
 def test_a_short_campaign_shows_no_wrong_number() -> None:
     short_campaign(QUICK)
 

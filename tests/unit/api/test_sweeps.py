@@ -95,10 +95,11 @@ def test_a_sweep_is_planned_run_and_loaded(capsys: pytest.CaptureFixture[str]) -
 
 
 def test_many_threads_may_call_at_once() -> None:
+    around = GlobalHydra.instance().hydra
     with ThreadPoolExecutor(4) as pool:
         composed = list(pool.map(lambda width: compose_apart([f"arch.width={width}"]), range(1, 13)))
     assert [config.arch.width for config in composed] == list(range(1, 13))
-    assert GlobalHydra.instance().hydra is None
+    assert GlobalHydra.instance().hydra is around
 
 
 @pytest.mark.usefixtures("folder")
