@@ -33,6 +33,8 @@ from dip_stages.store.statuses import CellStatus, OutcomeStatus, RecordStatus
 from dip_stages.store.text import os_reason
 
 if TYPE_CHECKING:
+    import argparse
+
     from dip_stages.workers.jobs import Job
     from dip_stages.workers.protocol import Outcome
 
@@ -216,25 +218,10 @@ def _flags_and_overrides(arguments: list[str]) -> tuple[list[str], list[str]]:
 
     parser.error = refuse  # type: ignore[method-assign]
     given = parser.parse_intermixed_args(arguments)
-    overrides = list(given.overrides)
-    left = iter(overrides)
-    following = next(left, None)
-    flags = []
-    for argument in arguments:
-        if argument == following:
-            following = next(left, None)
-        else:
-            flags.append(argument)
-    if given.multirun and (given.cfg or given.info or given.run):
-        allowed = "one of them; sweep.plan_only=true lists the cells of a sweep"
-        raise ConfigError("-m is given with --cfg, --info or --run", allowed=allowed)
-    of_sweeps = [typed for typed in overrides if re.match(r"sweep[.=]|hydra[/.](launcher|sweeper)\b", typed)]
-    if of_sweeps and not (given.multirun or given.cfg or given.info or given.help or given.hydra_help):
-        setting = of_sweeps[0].partition("=")[0]
-        raise ConfigError(f"is for sweeps; to type: {program()} -m {of_sweeps[0]}", setting=setting)
-    if given.config_dir and not Path(given.config_dir).is_dir():
-        problem = ", which is no folder"
-        raise ConfigError(problem, setting="--config-dir", got=given.config_dir, allowed="one that is there")
+    overrides, flags = list(given.overrides), list(arguments)
+    for override in overrides:
+        flags.remove(override)
+    _check_flags(given)
     if given.cfg == "hydra" and given.resolve:  # Hydra removes the settings that its folders are made of
         kept = [flag for flag in flags if flag not in ("-c", "--cfg", "hydra", "--cfg=hydra")]
         flags = [*kept, "--cfg", "all", "--package", "hydra"]
@@ -242,3 +229,17 @@ def _flags_and_overrides(arguments: list[str]) -> tuple[list[str], list[str]]:
     typed = typed_overrides(overrides, folders=flags, sweep=for_grids)
     check_values(overrides, typed, sweep=given.multirun)
     return flags, typed
+
+
+def _check_flags(given: argparse.Namespace) -> None:
+    """Check that flags go together, and with the overrides."""
+    if given.multirun and (given.cfg or given.info or given.run):
+        allowed = "one of them; sweep.plan_only=true lists the cells of a sweep"
+        raise ConfigError("-m is given with --cfg, --info or --run", allowed=allowed)
+    of_sweeps = [typed for typed in given.overrides if re.match(r"sweep[.=]|hydra[/.](launcher|sweeper)\b", typed)]
+    if of_sweeps and not (given.multirun or given.cfg or given.info or given.help or given.hydra_help):
+        setting = of_sweeps[0].partition("=")[0]
+        raise ConfigError(f"is for sweeps; to type: {program()} -m {of_sweeps[0]}", setting=setting)
+    if given.config_dir and not Path(given.config_dir).is_dir():
+        problem = ", which is no folder"
+        raise ConfigError(problem, setting="--config-dir", got=given.config_dir, allowed="one that is there")

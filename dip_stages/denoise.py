@@ -22,10 +22,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dip_stages.cells.allocator import keep_freed_memory
-from dip_stages.cells.denoising import check_blind, denoise, noise_level
+from dip_stages.cells.denoising import OVERLAP, TILE, check_blind, denoise, noise_level, tile_count
 from dip_stages.cells.denoising_job import job_of
 from dip_stages.cells.machine import check_machine
-from dip_stages.cells.tiling import MIN_TILE, tiles
+from dip_stages.cells.tiling import MIN_TILE
 from dip_stages.cells.work_folder import WorkFolder, check_free
 from dip_stages.config.denoise_arguments import parse_arguments, to_type
 from dip_stages.errors import ConfigError, DipStagesError, ImageError, Interrupted, check_range
@@ -93,7 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Read a noisy image and write it denoised."""
     keep_freed_memory()
     try:
-        given = parse_arguments(arguments)
+        given = parse_arguments(arguments, tile=TILE, overlap=OVERLAP)
         _denoise_file(given)
     except Interrupted as error:  # a KeyboardInterrupt that Lightning took
         raise KeyboardInterrupt from error
@@ -115,7 +115,7 @@ def _denoise_file(given: argparse.Namespace) -> None:
     height, width = original.pixels.shape[:2]
     check_range("--tile", given.tile, at_least=MIN_TILE)
     check_range("--overlap", given.overlap, at_least=0, at_most=given.tile // 2)
-    count = len(tiles(height, width, given.tile, given.overlap))
+    count = tile_count(original.pixels, given.tile, given.overlap)
     by = config.competitor.name if config.competitor else f"at most {config.iterations} iterations"
     sys.stderr.write(
         f"{printable(given.input)}: {width}×{height}, {depth_name(original.kind)}, sigma {255 * sigma:.1f}/255 "

@@ -160,7 +160,7 @@ class _Fits:
         module.should_stop = should_stop
         if member in self._edges:
             module.resume(self._edges[member])
-        curve: list[tuple[int, float]] = []
+        curve: list[tuple[int, torch.Tensor]] = []
         callbacks = [Steps(lambda _: self._note_edge(member, module, curve)), *self._checkpoints]
         trainer = trainer_of(self._accelerator, logger=False, callbacks=callbacks)
         fit(trainer, module, Chunks(self._plan, config.trainer.chunk, start=module.edge), self._accelerator)
@@ -169,13 +169,13 @@ class _Fits:
         self._edges.pop(member, None)
         if len(self._done) < self._members:
             self._save()
-        self._on_fit(member + 1, chosen.iteration, curve)
+        self._on_fit(member + 1, chosen.iteration, [(iteration, float(loss)) for iteration, loss in curve])
 
-    def _note_edge(self, member: int, module: DIPModule, curve: list[tuple[int, float]]) -> None:
+    def _note_edge(self, member: int, module: DIPModule, curve: list[tuple[int, torch.Tensor]]) -> None:
         state = module.saved()
         assert state is not None  # noqa: S101 - a chunk has ended
         self._edges[member] = state
-        curve.append((module.iteration, float(module.loss_value)))
+        curve.append((module.iteration, module.loss_value.detach().clone()))  # read at the end: a GPU is not waited for
         with self._reporting:
             self._on_progress(self._iteration, self._members * self._plan.iterations)
 

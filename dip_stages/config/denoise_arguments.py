@@ -73,7 +73,7 @@ def _read(kind: Callable[[str], float], allowed: str, text: str) -> float:
 _whole, _number = partial(_read, int, "a whole number"), partial(_read, float, "a number")
 
 
-def _parser() -> _Parser:
+def _parser(tile: int, overlap: int) -> _Parser:
     started = program("dip_stages.denoise")
     example = f"{started} noisy.png denoised.png sigma=25/255 --tile 256"
     parser = _Parser(
@@ -85,8 +85,20 @@ def _parser() -> _Parser:
     )
     add = parser.add_argument
     add("--force", action="store_true", help="replace the output if it is there already")
-    add("--tile", type=_whole, default=512, metavar="N", help="pixels a side of what is fitted at once (default 512)")
-    add("--overlap", type=_whole, default=32, metavar="N", help="pixels that neighbouring tiles share (default 32)")
+    add(
+        "--tile",
+        type=_whole,
+        default=tile,
+        metavar="N",
+        help="pixels a side of what is fitted at once (default %(default)s)",
+    )
+    add(
+        "--overlap",
+        type=_whole,
+        default=overlap,
+        metavar="N",
+        help="pixels that neighbouring tiles share (default %(default)s)",
+    )
     black_white = ("BLACK", "WHITE")
     add("--range", type=_number, nargs=2, metavar=black_white, help="values of the file that are black and white")
     add("--frame", type=_whole, metavar="N", help="which image of a file with several, from 0 (default 0)")
@@ -95,16 +107,18 @@ def _parser() -> _Parser:
     return parser
 
 
-def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
+def parse_arguments(arguments: Sequence[str] | None, *, tile: int, overlap: int) -> argparse.Namespace:
     """Return the options with ``input`` and ``output``, both paths; ``settings``; and ``options`` as they are typed.
 
     Args:
         arguments: Of the command line; None for those of this process.
+        tile: The default of ``--tile``.
+        overlap: The default of ``--overlap``.
 
     Raises:
         ConfigError: If something is missing, unknown, or in the wrong place; the message says what to type.
     """
-    parser = _parser()
+    parser = _parser(tile, overlap)
     typed = sys.argv[1:] if arguments is None else list(arguments)
     given, rest = parser.parse_known_args(typed)
     end = rest.index("--") if "--" in rest else len(rest)

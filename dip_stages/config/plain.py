@@ -87,11 +87,8 @@ def plain(error: HydraException, overrides: Sequence[str], refused: Iterable[str
         found = sorted(error.options or ())
         if group and found:
             return ConfigError(meant(option, found), setting=group, got=option, allowed=_options(group, found))
-    found_key = re.search(r"Could not override '([^']+)'", str(error))
-    if not found_key:
-        return ConfigError(first_line(error))
-    key = found_key[1].split("@")[0] if found_key[1].split("@")[0] not in groups() else found_key[1]
-    return _not_found(key, overrides, refused)
+    key = re.search(r"Could not override '([^']+)'", str(error))
+    return _not_found(key[1], overrides, refused) if key else ConfigError(first_line(error))
 
 
 def of_omegaconf(error: OmegaConfBaseException) -> ConfigError:

@@ -55,14 +55,9 @@ class RayLauncher(_jobs.JobsLauncher):
         from dip_stages.workers.ray import run_on_ray
 
         with self.jobs(job_overrides) as jobs:
-            outcomes = run_on_ray(
-                list(map(str, jobs.paths)),
-                init=self.init,
-                options=self.options,
-                cells_per_task=self.cells_per_task,
-                workers=self.workers,
-                together=self.together,
-            )
+            how = {"cells_per_task": self.cells_per_task, "workers": self.workers, "together": self.together}
+            some = list(map(str, jobs.paths))
+            outcomes = run_on_ray(some, init=self.init, options=self.options, **how) if some else {}
         return jobs.returned([outcomes[path.stem] for path in jobs.paths])
 
 

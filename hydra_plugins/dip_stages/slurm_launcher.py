@@ -76,5 +76,6 @@ class SlurmLauncher(_jobs.JobsLauncher):
         )
         with self.jobs(job_overrides) as jobs:
             paths, detach = jobs.paths, bool(self.config.sweep.detach)
-            outcomes = run_on_slurm(list(map(str, paths)), paths[0].parent, submission, detach=detach)
+            some = list(map(str, paths))
+            outcomes = run_on_slurm(some, paths[0].parent, submission, detach=detach) if some else {}
         return jobs.returned([outcomes[path.stem] for path in jobs.paths])

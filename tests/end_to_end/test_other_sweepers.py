@@ -90,6 +90,10 @@ def test_a_sweeper_gets_the_objective_of_each_cell_that_it_asks_for(folder: Path
     }
     assert [psnr[rate] for rate, _ in asked] == [value for _, value in asked]
     assert not list(folder.glob("outputs/searched/runs/*"))
+    if launcher in ("local", "submitit_local"):  # nothing is left, and no job is started for it
+        done = searched(folder, f"hydra/launcher={launcher}", "trainer.lr=0.01,0.001")
+        assert done.returncode == 0, done.stderr
+        assert json.loads((folder / "asked.json").read_text()) == asked
 
 
 def test_what_grids_alone_does_is_refused(folder: Path) -> None:

@@ -1,16 +1,21 @@
 from __future__ import annotations
 
 import shlex
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
 
-from dip_stages.config.denoise_arguments import parse_arguments, to_type
+from dip_stages.cells.denoising import OVERLAP, TILE
+from dip_stages.config import denoise_arguments
+from dip_stages.config.denoise_arguments import to_type
 from dip_stages.errors import ConfigError
 from dip_stages.images.encoding import ENDINGS
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+parse_arguments = partial(denoise_arguments.parse_arguments, tile=TILE, overlap=OVERLAP)
 
 TYPE = "to type: python -m dip_stages.denoise"
 
